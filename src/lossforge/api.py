@@ -1,0 +1,153 @@
+"""The three things that people do, as functions: search, resume, validate."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lossforge.errors import InterruptedSearchError, SpaceError
+from lossforge.interrupts import stop_on_signal
+from lossforge.spaces.load import apply_overrides, load_space, validate_space
+from lossforge.spaces.schema import SearchSpace
+from lossforge.store.run_folder import RunFolder, refuse_changes
+
+if TYPE_CHECKING:
+    from lossforge.hall_of_fame import Entry
+    from lossforge.progress import Progress
+    from lossforge.validation.protocol import Comparison
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A finished search: its folder, its leaders, and how the best of them stood the re-validation."""
+
+    path: Path
+    hall_of_fame: list[Entry]
+    validation: list[Comparison] = field(default_factory=list)
+
+
+def search(
+    space: str | Path,
+    *,
+    run: str | Path | None = None,
+    overrides: list[str] | None = None,
+    progress: Progress | None = None,
+    **changes: Any,
+) -> Run:
+    """Search the space in a TOML file, to the end of its budget, and re-validate the best.
+
+    ``run`` is the new run's folder (default: ``runs/NAME-TIME``); ``overrides`` are ``"KEY=VALUE"``
+    texts, and ``changes`` may give ``seed``, ``executor``, ``workers`` and ``device``. Raises LossforgeError.
+    """
+    loaded = load_space(Path(space), _overrides(overrides, changes))
+    check_names(loaded)
+    path = Path("runs") / f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S')}" if run is None else Path(run)
+    folder = RunFolder.create(path, loaded)
+    return _go(folder, loaded, progress)
+
+
+def resume(
+    run: str | Path, *, overrides: list[str] | None = None, progress: Progress | None = None, **changes: Any
+) -> Run:
+    """Go on with a search where it stopped. Only budget and execution keys may be changed. Raises LossforgeError."""
+    folder = RunFolder.open(Path(run))
+    space = changed_space(folder, _overrides(overrides, changes))
+    return _go(folder, space, progress, save_space=True)
+
+
+def validate(
+    run: str | Path,
+    *,
+    top: int | None = None,
+    seeds: int | None = None,
+    progress: Progress | None = None,
+    **changes: Any,
+) -> list[Comparison]:
+    """Re-validate the best ``top`` losses of a run on ``seeds`` fresh seeds. Raises LossforgeError."""
+    from lossforge.progress import Progress
+    from lossforge.validation.protocol import validate as run_validation
+
+    folder = RunFolder.open(Path(run))
+    space = changed_space(folder, _overrides(None, changes))
+    with folder.locked(), stop_on_signal() as stop:
+        try:
+            return run_validation(
+                folder,
+                space,
+                stop=stop,
+                progress=progress or Progress(),
+                top=top if top is not None else space.validation.top,
+                seeds=seeds if seeds is not None else space.validation.seeds,
+            )
+        except InterruptedSearchError:
+            raise InterruptedSearchError(
+                f"stopped; what was finished is recorded: go on with 'lossforge validate {folder.path}'"
+            ) from None
+
+
+def changed_space(folder: RunFolder, overrides: list[str]) -> SearchSpace:
+    """The run's space with overrides. Raises SpaceError for keys that may not change on resume."""
+    old = folder.space()
+    data = old.model_dump(mode="json", exclude_none=True)
+    apply_overrides(data, overrides)
+    new = validate_space(data, "--set")
+    refuse_changes(old, new, "--set")
+    return new
+
+
+def check_names(space: SearchSpace) -> None:
+    """Refuse data sets, networks and rivals that do not exist before anything is written."""
+    from lossforge.data.datasets import DATASETS
+    from lossforge.models.registry import MODELS
+
+    for task in space.task:
+        for key, name, known in (("data", task.data, list(DATASETS)), ("model", task.model, list(MODELS))):
+            if name not in known:
+                raise SpaceError(f"task.{key}: '{name}' is not known (known: {', '.join(known)})")
+
+
+def _overrides(overrides: list[str] | None, changes: dict[str, Any]) -> list[str]:
+    keys = {
+        "seed": "seed",
+        "executor": "execution.executor",
+        "workers": "execution.workers",
+        "device": "execution.device",
+    }
+    unknown = sorted(set(changes) - set(keys))
+    if unknown:
+        raise TypeError(f"unexpected argument '{unknown[0]}'; give other keys as overrides=['KEY=VALUE']")
+    given = [f"{keys[name]}={value}" for name, value in changes.items() if value is not None]
+    return [*(overrides or []), *given]
+
+
+def _go(folder: RunFolder, space: SearchSpace, progress: Progress | None, *, save_space: bool = False) -> Run:
+    with folder.locked(), stop_on_signal() as stop:
+        if save_space:
+            folder.update_space(space)
+        # torch loads here, after the folder exists: a kill from now on can be resumed.
+        from lossforge.hall_of_fame import read_hall_of_fame
+        from lossforge.progress import Progress
+        from lossforge.search import search as run_search
+        from lossforge.validation.protocol import validate as run_validation
+
+        progress = progress or Progress()
+        try:
+            run_search(folder, space, stop=stop, progress=progress)
+            comparisons: list[Comparison] = []
+            best = read_hall_of_fame(folder.hall_of_fame_file)
+            if space.validation.after_search and best:
+                comparisons = run_validation(
+                    folder,
+                    space,
+                    stop=stop,
+                    progress=progress,
+                    top=space.validation.top,
+                    seeds=space.validation.seeds,
+                )
+        except InterruptedSearchError:
+            raise InterruptedSearchError(
+                f"stopped; everything finished is recorded: go on with 'lossforge resume {folder.path}'"
+            ) from None
+        return Run(folder.path, best, comparisons)

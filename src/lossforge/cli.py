@@ -1,0 +1,201 @@
+"""The command line: parse, call, print. Heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lossforge.errors import InterruptedSearchError, LossforgeError
+
+app = typer.Typer(
+    name="lossforge",
+    help="Evolve loss functions, resume the search, and export what it discovered.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, such as runs/digits-20260101-120000.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+WorkersOption = Annotated[int | None, typer.Option(help="Worker processes; 1 runs in this process, 0 is one a core.")]
+DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
+ExecutorOption = Annotated[str | None, typer.Option(help="local.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the space.")]
+
+
+@app.command()
+def search(
+    space: Annotated[Path, typer.Argument(metavar="SPACE", help="A search space, such as search_spaces/digits.toml.")],
+    run: Annotated[Path | None, typer.Option(help="The new run's folder; default runs/NAME-TIME.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The run's seed; default: the space's.")] = None,
+    executor: ExecutorOption = None,
+    workers: WorkersOption = None,
+    device: DeviceOption = None,
+    overrides: SetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Search a space, then re-validate the best losses beside tuned rivals."""
+    from lossforge import api
+    from lossforge.console import print_run, progress
+
+    with progress(json) as shown:
+        result = api.search(
+            space,
+            run=run,
+            overrides=overrides,
+            progress=shown,
+            seed=seed,
+            executor=executor,
+            workers=workers,
+            device=device,
+        )
+    print_run(result, json)
+
+
+@app.command()
+def resume(
+    run: RunArgument,
+    executor: ExecutorOption = None,
+    workers: WorkersOption = None,
+    device: DeviceOption = None,
+    overrides: SetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Go on with a search where it stopped; nothing that was trained is trained again."""
+    from lossforge import api
+    from lossforge.console import print_run, progress
+
+    with progress(json) as shown:
+        result = api.resume(
+            run, overrides=overrides, progress=shown, executor=executor, workers=workers, device=device
+        )
+    print_run(result, json)
+
+
+@app.command()
+def status(run: RunArgument, json: JsonOption = False) -> None:
+    """How far a run is, and what became of its candidates."""
+    from lossforge.console import print_facts
+    from lossforge.inspection import run_status
+
+    print_facts(run_status(run), json)
+
+
+@app.command()
+def top(
+    run: RunArgument,
+    number: Annotated[int, typer.Option(min=1, help="How many losses.")] = 10,
+    json: JsonOption = False,
+) -> None:
+    """The best losses of a run, by their gain over cross-entropy in the search."""
+    from lossforge.console import print_hall_of_fame
+    from lossforge.inspection import run_top
+
+    print_hall_of_fame(run_top(run, number), json)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def show(
+    losses: Annotated[list[str], typer.Argument(metavar="LOSS...", help="Names from the library, or formulas.")],
+    json: JsonOption = False,
+) -> None:
+    """Explain losses: formula, size, signature, and which screens they pass."""
+    from lossforge.console import print_losses
+    from lossforge.inspection import explain
+
+    print_losses([explain(loss) for loss in losses], json)
+
+
+@app.command()
+def validate(
+    run: RunArgument,
+    top: Annotated[int | None, typer.Option(min=1, help="How many of the best losses; default: the space's.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=2, help="Fresh seeds for each loss; default: the space's.")] = None,
+    executor: ExecutorOption = None,
+    workers: WorkersOption = None,
+    device: DeviceOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Train the best losses again beside tuned rivals, with fresh seeds, and score them on the test part."""
+    from lossforge import api
+    from lossforge.console import print_validation, progress
+
+    with progress(json) as shown:
+        rows = api.validate(
+            run, top=top, seeds=seeds, progress=shown, executor=executor, workers=workers, device=device
+        )
+    print_validation(rows, json)
+
+
+@app.command()
+def export(
+    run: RunArgument,
+    output: Annotated[Path | None, typer.Option(help="The file; default RUN/export/losses.py.")] = None,
+    number: Annotated[int, typer.Option(min=1, help="How many of the best losses.")] = 5,
+) -> None:
+    """Write the best losses as one Python module that needs torch alone."""
+    from lossforge.export.run_export import export_run
+
+    typer.echo(export_run(run, output, number))
+
+
+@app.command("list")
+def list_(
+    what: Annotated[str, typer.Argument(metavar="WHAT", help="losses, primitives, datasets, models or spaces.")],
+    json: JsonOption = False,
+) -> None:
+    """What there is to choose from."""
+    from lossforge.console import print_rows
+    from lossforge.inspection import LISTS, listing
+
+    if what not in LISTS:
+        raise typer.BadParameter(f"'{what}' is none of {', '.join(LISTS)}")
+    print_rows(listing(what), json)
+
+
+@app.command()
+def doctor(json: JsonOption = False) -> None:
+    """Check this machine: versions, cores, memory, disk, GPU, and that a worker can train."""
+    from lossforge.console import print_rows
+    from lossforge.doctor import examine
+
+    checks = examine()
+    print_rows(checks, json)
+    if any(check["state"] == "bad" for check in checks):
+        raise typer.Exit(1)
+
+
+def version_option(asked: bool) -> None:
+    """Print the version and leave."""
+    if asked:
+        from lossforge import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=version_option, is_eager=True)] = False,
+) -> None:
+    """Evolve loss functions, resume the search, and export what it discovered."""
+
+
+def main() -> None:
+    """Entry point: 0 done, 1 the run or the file is at fault, 2 usage, 130 stopped."""
+    try:
+        app()
+    except InterruptedSearchError as error:
+        _leave(str(error), 130)
+    except LossforgeError as error:
+        _leave(f"error: {error}", 1)
+    except KeyboardInterrupt:
+        _leave("stopped at once; what was recorded is kept", 130)
+
+
+def _leave(message: str, code: int) -> None:
+    print(" ".join(message.split()), file=sys.stderr)  # noqa: T201
+    sys.exit(code)

@@ -1,0 +1,169 @@
+"""What the commands print: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json as json_module
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from lossforge.progress import LineProgress, LiveProgress, Progress
+
+if TYPE_CHECKING:
+    from lossforge.api import Run
+    from lossforge.hall_of_fame import Entry
+    from lossforge.validation.protocol import Comparison
+
+
+def _console() -> Console:
+    # A pipe has no width of its own; formulas should not be folded at 80 there.
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+
+@contextmanager
+def progress(json: bool) -> Iterator[Progress]:
+    """Progress on standard error: a live panel on a terminal, lines elsewhere, nothing with ``--json``."""
+    if json:
+        yield Progress()
+    elif sys.stderr.isatty():
+        with LiveProgress(Console(stderr=True)) as shown:
+            yield shown
+    else:
+        yield LineProgress(lambda text: print(text, file=sys.stderr, flush=True))  # noqa: T201
+
+
+def print_json(value: object) -> None:
+    """Print JSON to standard output."""
+    sys.stdout.write(json_module.dumps(value, indent=1) + "\n")
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]], json: bool) -> None:
+    """Print dictionaries of the same keys."""
+    if json:
+        print_json([dict(row) for row in rows])
+        return
+    table = Table(*(rows[0] if rows else ("nothing here",)), box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(escape(_text(value)) for value in row.values()))
+    _console().print(table)
+
+
+def print_facts(facts: Mapping[str, Any], json: bool) -> None:
+    """Print one dictionary."""
+    if json:
+        print_json(dict(facts))
+        return
+    table = Table.grid(padding=(0, 2))
+    for name, value in facts.items():
+        table.add_row(f"[bold]{name.replace('_', ' ')}", escape(_text(value)))
+    _console().print(table)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items()) or "none"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "" if value is None else str(value)
+
+
+def print_losses(losses: list[dict[str, Any]], json: bool) -> None:
+    """Print what `lossforge.inspection.explain` found."""
+    if json:
+        print_json(losses)
+        return
+    table = Table("loss", "formula", "size", "signature", "screens", box=None, pad_edge=False)
+    for loss in losses:
+        screen = loss["screen"]
+        verdict = "passes" if screen["passed"] else f"rejected by {screen['rejected_by']}: {screen['reason']}"
+        cells = (loss["loss"], loss["formula"], loss["size"], loss["signature"] or "none", verdict)
+        table.add_row(*(escape(str(cell)) for cell in cells))
+    _console().print(table)
+
+
+def print_hall_of_fame(entries: list[Entry], json: bool) -> None:
+    """Print the leaders of a run."""
+    if json:
+        print_json([asdict(entry) for entry in entries])
+        return
+    table = Table("rank", "formula", "size", "gain", "seeds", "accuracy", "cross-entropy", box=None, pad_edge=False)
+    for entry in entries:
+        table.add_row(
+            str(entry.rank),
+            escape(entry.formula),
+            str(entry.size),
+            f"{entry.gain:+.2f}",
+            str(entry.seeds),
+            f"{entry.accuracy:.2%}",
+            f"{entry.control:.2%}",
+        )
+    console = _console()
+    console.print(table)
+    console.print("[dim]gain: percentage points of validation accuracy over cross-entropy, in the search")
+
+
+def print_validation(rows: list[Comparison], json: bool) -> None:
+    """Print a re-validation: one line a loss and task, one column a rival."""
+    if json:
+        print_json([asdict(row) for row in rows])
+        return
+    rivals = list(dict.fromkeys(row.rival for row in rows))
+    tasks = list(dict.fromkeys(row.task for row in rows))
+    several = ["task"] if len(tasks) > 1 else []
+    headings = [f"against {rival.replace('_', ' ')}" for rival in rivals]
+    table = Table("rank", "formula", "size", *several, "gain in search", *headings, box=None, pad_edge=False)
+    by_place = {(row.rank, row.task, row.rival): row for row in rows}
+    for task in tasks:
+        for rank in sorted({row.rank for row in rows}):
+            first = by_place[rank, task, rivals[0]]
+            cells = [_interval(by_place[rank, task, rival]) for rival in rivals]
+            place = [task] if several else []
+            table.add_row(
+                str(rank), escape(first.formula), str(first.size), *place, f"{first.search_gain:+.2f}", *cells
+            )
+    console = _console()
+    console.print(table)
+    if rows:
+        rates = ", ".join(
+            f"{row.rival} {row.rival_learning_rate:g}" for row in by_place.values() if row.rank == 1 and row.task == tasks[0]
+        )
+        console.print(
+            f"[dim]against ...: percentage points of test accuracy with 95 % interval, {rows[0].seeds} paired fresh seeds, "
+            f"every loss at its own best learning rate ({rates}); * adjusted p < 0.05 (Holm)"
+        )
+
+
+def _interval(row: Comparison) -> str:
+    star = " *" if row.p_adjusted < 0.05 else ""
+    return f"{row.gain:+.2f} [{row.low:+.2f}, {row.high:+.2f}]{star}".replace("[", r"\[")
+
+
+def print_run(run: Run, json: bool) -> None:
+    """Print what a search found, and what to type next."""
+    if json:
+        print_json(
+            {
+                "run": str(run.path),
+                "hall_of_fame": [asdict(entry) for entry in run.hall_of_fame],
+                "validation": [asdict(row) for row in run.validation],
+            }
+        )
+        return
+    console = _console()
+    if run.validation:
+        print_validation(run.validation, json)
+    else:
+        print_hall_of_fame(run.hall_of_fame[:5], json)
+    console.print(f"\nrun folder: [bold]{escape(str(run.path))}")
+    console.print(
+        f"  more generations  lossforge resume {run.path} --set budget.generations=40\n"
+        f"  validate further  lossforge validate {run.path} --seeds 32\n"
+        f"  export as Python  lossforge export {run.path}",
+        markup=False,
+    )

@@ -1,0 +1,62 @@
+"""The protocol of an executor, and the choice of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from lossforge.errors import ExecutionError
+from lossforge.evaluation.records import TrainingRequest, TrainingResult
+
+if TYPE_CHECKING:
+    from lossforge.spaces.schema import ExecutionSection
+
+Stop = Callable[[], bool]
+"""Asked before each further request is started; True ends the run after what is under way."""
+
+
+class Executor(Protocol):
+    """Runs requests somewhere. A result depends on its request alone, not on the executor."""
+
+    workers: int
+
+    def run(self, requests: Sequence[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
+        """Yield ``(index, result)`` of each request, in order of completion.
+
+        Once ``stop()`` is true, nothing further is started, what is under way is finished and yielded,
+        and the iteration ends early.
+        """
+        ...
+
+    def close(self) -> None:
+        """End every worker process."""
+        ...
+
+
+def resolve_device(device: str) -> str:
+    """ "auto" becomes "cuda" where there is one, else "cpu". Raises ExecutionError for a missing GPU."""
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ExecutionError("execution.device: 'cuda' was asked for, but torch sees no GPU; use cpu or auto")
+    return device
+
+
+def worker_count(section: ExecutionSection) -> int:
+    """Workers of a section: as given, or one a core this process may use."""
+    import os
+
+    if section.workers:
+        return section.workers
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def make_executor(section: ExecutionSection) -> Executor:
+    """The executor that a section asks for; one worker runs in this process."""
+    from lossforge.evaluation.local import InProcessExecutor, PoolExecutor
+
+    device = resolve_device(section.device)
+    workers = worker_count(section)
+    return InProcessExecutor(device) if workers == 1 else PoolExecutor(workers, device)

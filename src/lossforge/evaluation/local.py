@@ -1,0 +1,142 @@
+"""Executors on one machine: in this process, or in worker processes that can be killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
+from typing import Any
+
+from pebble import ProcessExpired, ProcessPool
+
+from lossforge.errors import ExecutionError, LossforgeError
+from lossforge.evaluation.executor import Stop
+from lossforge.evaluation.records import (
+    Outcome,
+    TrainingRequest,
+    TrainingResult,
+    request_from_text,
+    request_to_text,
+)
+
+_GRACE_SECONDS = 15.0
+"""Given to a worker beyond the training's own limit, which it watches itself, before it is killed."""
+_CRASHES = 2
+"""A request whose worker dies this often is recorded as crashed."""
+
+
+class InProcessExecutor:
+    """Runs requests one after another, here, on one thread. The time limit is watched at every step."""
+
+    workers = 1
+
+    def __init__(self, device: str) -> None:
+        self.device = device
+        _one_thread()
+
+    def run(self, requests: Sequence[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
+        from lossforge.evaluation.evaluate import evaluate
+
+        for index, request in enumerate(requests):
+            if stop():
+                return
+            yield index, evaluate(request, self.device)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+
+class PoolExecutor:
+    """Runs requests in worker processes of one thread each; a worker past its limit is killed."""
+
+    def __init__(self, workers: int, device: str) -> None:
+        self.workers = workers
+        self.device = device
+        # Spawned, not forked: torch does not survive a fork, and a forked worker would keep the run's lock.
+        context = multiprocessing.get_context("spawn")
+        self._pool = ProcessPool(
+            max_workers=workers, initializer=_start_worker, initargs=(os.getpid(),), context=context
+        )
+
+    def run(self, requests: Sequence[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
+        waiting = list(range(len(requests)))[::-1]
+        crashes = [0] * len(requests)
+        running: dict[Future[Any], int] = {}
+        while running or (waiting and not stop()):
+            while waiting and len(running) < self.workers and not stop():
+                index = waiting.pop()
+                running[self._start(requests[index])] = index
+            # Short waits, so that a signal is noticed while every worker is busy.
+            done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+            for future in sorted(done, key=lambda future: running[future]):
+                index = running.pop(future)
+                result = _outcome(future, requests[index])
+                if result is None:
+                    crashes[index] += 1
+                    if crashes[index] < _CRASHES:
+                        waiting.append(index)
+                        continue
+                    reason = f"its worker process died {_CRASHES} times"
+                    result = TrainingResult.failed(len(requests[index].seeds), Outcome.CRASHED, reason)
+                yield index, result
+
+    def _start(self, request: TrainingRequest) -> Future[Any]:
+        future: Future[Any] = self._pool.schedule(
+            _evaluate_text, args=(request_to_text(request), self.device), timeout=request.seconds + _GRACE_SECONDS
+        )
+        return future
+
+    def close(self) -> None:
+        self._pool.stop()
+        self._pool.join()
+
+
+def _outcome(future: Future[Any], request: TrainingRequest) -> TrainingResult | None:
+    """The future's result; None where the worker died."""
+    try:
+        outcomes, accuracies, reason, seconds = future.result()
+    except TimeoutError:
+        reason = f"its worker was killed {_GRACE_SECONDS:g} s after the limit of {request.seconds:g} s"
+        return TrainingResult.failed(len(request.seeds), Outcome.TIMED_OUT, reason, request.seconds)
+    except ProcessExpired:
+        return None
+    except LossforgeError:
+        raise
+    except Exception as error:
+        raise ExecutionError(f"a worker failed: {type(error).__name__}: {error}; run with --workers 1 to see where") from error
+    return TrainingResult(tuple(map(Outcome, outcomes)), tuple(accuracies), reason, seconds)
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _start_worker(parent: int) -> None:
+    # Ctrl-C reaches the whole process group; the driver decides what happens to the workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    global _parent
+    _parent = parent
+    _one_thread()
+
+
+_parent = 0
+
+
+def _leave_with_parent() -> None:
+    """A worker whose driver was killed ends too, instead of training for nobody."""
+    if os.getppid() != _parent:
+        os._exit(1)
+
+
+def _evaluate_text(text: str, device: str) -> tuple[list[str], list[float | None], str, float]:
+    from lossforge.evaluation.evaluate import evaluate
+
+    _leave_with_parent()
+    result = evaluate(request_from_text(text), device, on_step=_leave_with_parent)
+    return [str(outcome) for outcome in result.outcomes], list(result.accuracies), result.reason, result.seconds
+

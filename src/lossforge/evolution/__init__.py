@@ -1,0 +1,1 @@
+"""Strategies that propose candidates: ask and tell. DEAP lives here and nowhere else."""

@@ -1,0 +1,126 @@
+"""Genetic programming: half-and-half start, double tournament, elites."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from deap import tools
+
+from lossforge.errors import DuplicateTellError
+from lossforge.evolution.deap_trees import Individual
+from lossforge.evolution.random_state import RandomState
+from lossforge.evolution.strategy import Proposal, Told, safe_fitness
+from lossforge.evolution.variation import Variation
+from lossforge.expression.formula import format_formula, parse_formula
+from lossforge.seeding import derive_seed
+from lossforge.spaces.schema import SearchSpace
+
+
+class GeneticStrategy:
+    """A generational GP. The population holds each key once; the elites survive, offspring fill the rest."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.settings = space.evolution
+        self.variation = Variation(space)
+        self.random = RandomState(derive_seed(space.seed, "evolution"))
+        self.population: list[Individual] = []
+        self.seeds = [parse_formula(seed) for seed in space.expression.seeds]
+        self.seeds_asked = 0
+        self.asked = 0
+
+    def ask(self) -> Proposal:
+        """The space's seeds first, then random trees; once there is a population, its offspring."""
+        self.asked += 1
+        if self.seeds_asked < len(self.seeds):
+            self.seeds_asked += 1
+            return Proposal(self.seeds[self.seeds_asked - 1], "seed")
+        with self.random.active():
+            tree, origin = self._offspring() if self.population else self.variation.fresh()
+            return Proposal(self.variation.vocabulary.to_expression(tree), origin)
+
+    def _offspring(self) -> tuple[Individual, str]:
+        draw = random.random()
+        if draw < self.settings.crossover:
+            return self.variation.crossover(*self._parents(2))
+        if draw < self.settings.crossover + self.settings.mutation:
+            return self.variation.mutation(*self._parents(1))
+        return self.variation.fresh()
+
+    def _parents(self, count: int) -> list[Individual]:
+        chosen: list[Individual] = tools.selDoubleTournament(
+            self.population, count, self.settings.tournament, self.settings.parsimony, fitness_first=True
+        )
+        return chosen
+
+    def tell(self, judged: Sequence[Told]) -> None:
+        """Elites of all, then the best offspring, until the population is full."""
+        if not self.asked:
+            raise DuplicateTellError("tell was called without an ask since the last tell; ask first")
+        self.asked = 0
+        fitness = {told.key: told.fitness for told in judged}
+        old = {individual.key for individual in self.population}
+        for individual in self.population:
+            if individual.key in fitness:
+                individual.fitness.values = (safe_fitness(fitness[individual.key]),)
+        offspring: dict[str, Individual] = {}
+        for told in judged:
+            if told.key not in old and told.key not in offspring:
+                individual = self.variation.vocabulary.to_individual(told.expression, told.key)
+                individual.fitness.values = (safe_fitness(told.fitness),)
+                offspring[told.key] = individual
+        ranked = sorted([*self.population, *offspring.values()], key=_rank)
+        elites = ranked[: self.settings.elites]
+        kept = {individual.key for individual in elites}
+        rest = [individual for individual in sorted(offspring.values(), key=_rank) if individual.key not in kept]
+        spare = [individual for individual in ranked if individual.key in old - kept]
+        self.population = [*elites, *rest, *spare][: self.settings.population]
+
+    def members(self) -> list[Told]:
+        """The population, best first."""
+        to_expression = self.variation.vocabulary.to_expression
+        return [
+            Told(individual.key, to_expression(individual), individual.fitness.values[0])
+            for individual in sorted(self.population, key=_rank)
+        ]
+
+    def save(self) -> dict[str, Any]:
+        """Population in its order, generator state, and how many seeds were asked."""
+        to_expression = self.variation.vocabulary.to_expression
+        return {
+            "population": [
+                {"key": item.key, "formula": format_formula(to_expression(item)), "fitness": item.fitness.values[0]}
+                for item in self.population
+            ],
+            "random": self.random.save(),
+            "seeds_asked": self.seeds_asked,
+        }
+
+    def load(self, saved: dict[str, Any]) -> None:
+        """Restore what `save` returned."""
+        self.population = []
+        for item in saved["population"]:
+            individual = self.variation.vocabulary.to_individual(parse_formula(item["formula"]), item["key"])
+            individual.fitness.values = (item["fitness"],)
+            self.population.append(individual)
+        self.random.load(saved["random"])
+        self.seeds_asked = saved["seeds_asked"]
+        self.asked = 0
+
+
+def _rank(individual: Individual) -> tuple[float, int, str]:
+    """Best fitness first; among equals the smaller, then the key: an order that no memory layout decides."""
+    return -individual.fitness.values[0], len(individual), individual.key
+
+
+class RandomStrategy(GeneticStrategy):
+    """Fresh random trees for ever: the honest question whether evolution beats sampling."""
+
+    def _offspring(self) -> tuple[Individual, str]:
+        return self.variation.fresh()
+
+
+def make_strategy(space: SearchSpace) -> GeneticStrategy:
+    """The strategy that the space names."""
+    return RandomStrategy(space) if space.evolution.strategy == "random" else GeneticStrategy(space)

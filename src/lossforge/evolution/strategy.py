@@ -1,0 +1,61 @@
+"""The interface of every strategy: ask and tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from lossforge.expression.tree import Expression
+
+WORST_FITNESS = -1.0
+"""Fitness of a failed candidate: no gain over cross-entropy (an accuracy difference) can be below."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A candidate that a strategy proposes, and how it came about ("seed", "crossover", ...)."""
+
+    expression: Expression
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A judged candidate: its key, the expression as trained (sign repaired), and its fitness."""
+
+    key: str
+    expression: Expression
+    fitness: float
+
+
+class Strategy(Protocol):
+    """Proposes candidates one at a time; learns their fitness a generation at a time."""
+
+    def ask(self) -> Proposal:
+        """The next proposal. It may be one that was proposed before; the caller skips those."""
+        ...
+
+    def tell(self, judged: Sequence[Told]) -> None:
+        """End the generation with what was judged, in the order asked; members may get a new fitness.
+
+        Raises DuplicateTellError where nothing was asked since the last call.
+        """
+        ...
+
+    def members(self) -> list[Told]:
+        """The present population, best first."""
+        ...
+
+    def save(self) -> dict[str, Any]:
+        """The whole state as JSON-ready data."""
+        ...
+
+    def load(self, saved: dict[str, Any]) -> None:
+        """Restore what `save` returned."""
+        ...
+
+
+def safe_fitness(fitness: float) -> float:
+    """A finite fitness: NaN compares as the best of all in DEAP, so it becomes the worst."""
+    return fitness if WORST_FITNESS <= fitness <= 1.0 else WORST_FITNESS

@@ -1,0 +1,76 @@
+"""Crossover and mutation by DEAP, with the limits on height and size enforced here and only here."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable
+
+from deap import gp
+
+from lossforge.evolution.deap_trees import Individual, Vocabulary, round_constant
+from lossforge.spaces.schema import SearchSpace
+
+_TRIES = 20
+"""Draws before a variation that keeps breaking the limits gives up and a fresh tree is drawn."""
+
+
+class Variation:
+    """Draws trees within the limits. Parents are never changed."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        self.limits = space.expression
+        self.vocabulary = Vocabulary(space.expression.primitives, space.expression.constant_range)
+        self._weights = space.evolution.mutation_weights()
+        self._operators: dict[str, Callable[[Individual], Individual]] = {
+            "subtree": lambda tree: gp.mutUniform(tree, self._branch, self.vocabulary.pset)[0],
+            "point": lambda tree: gp.mutNodeReplacement(tree, self.vocabulary.pset)[0],
+            "insert": lambda tree: gp.mutInsert(tree, self.vocabulary.pset)[0],
+            "shrink": lambda tree: gp.mutShrink(tree)[0],
+            "constant": self._mutate_constant,
+        }
+
+    def fits(self, tree: gp.PrimitiveTree) -> bool:
+        """Whether the tree keeps the space's limits."""
+        return len(tree) <= self.limits.max_size and tree.height <= self.limits.max_height
+
+    def fresh(self) -> tuple[Individual, str]:
+        """A random tree, half the time full and half the time grown."""
+        low, high = self.limits.initial_height
+        while True:
+            tree = Individual(gp.genHalfAndHalf(self.vocabulary.pset, low, high))
+            if self.fits(tree):
+                return tree, "random"
+            # Full trees of binary primitives can exceed max_size at any height: come down.
+            low, high = max(1, low - 1), max(1, high - 1)
+
+    def crossover(self, first: Individual, second: Individual) -> tuple[Individual, str]:
+        """The first parent with a subtree of the second."""
+        return self._within(lambda: gp.cxOnePoint(copy.deepcopy(first), copy.deepcopy(second))[0], "crossover")
+
+    def mutation(self, parent: Individual) -> tuple[Individual, str]:
+        """The parent with one change, of a kind drawn by the space's weights."""
+        kind = random.choices(list(self._weights), weights=list(self._weights.values()))[0]
+        return self._within(lambda: self._operators[kind](copy.deepcopy(parent)), kind)
+
+    def _within(self, draw: Callable[[], gp.PrimitiveTree], origin: str) -> tuple[Individual, str]:
+        for _ in range(_TRIES):
+            tree = draw()
+            if self.fits(tree):
+                return Individual(tree), origin
+        return self.fresh()
+
+    def _branch(self, pset: gp.PrimitiveSet, type_: object) -> list[object]:
+        branch: list[object] = gp.genGrow(pset, 0, 2, type_)
+        return branch
+
+    def _mutate_constant(self, tree: Individual) -> Individual:
+        """Move one constant by a tenth of its size or so; a tree without one gets one by insertion."""
+        places = [index for index, node in enumerate(tree) if type(node) is self.vocabulary.ephemeral]
+        if not places:
+            return self._operators["insert"](tree)
+        index = random.choice(places)
+        value = tree[index].value
+        moved = round_constant(value + random.gauss(0.0, 0.2 * abs(value) + 0.05))
+        tree[index] = self.vocabulary.constant(moved)
+        return tree

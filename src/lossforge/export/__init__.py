@@ -1,0 +1,1 @@
+"""What was found, as Python code and LaTeX."""

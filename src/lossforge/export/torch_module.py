@@ -1,0 +1,66 @@
+"""The exported file: one Python module that needs torch alone, with a class for every loss."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import dataclass
+from importlib.resources import files
+
+from lossforge.export.latex import latex, words
+from lossforge.expression.codegen import emit, function_source
+from lossforge.expression.formula import format_formula, parse_formula
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """One loss to export: its class's name, its formula, and lines that say where it is from and how it scored."""
+
+    name: str
+    formula: str
+    provenance: tuple[str, ...] = ()
+    class_mean: bool = False
+    simplified: str = ""
+
+
+def module_source(losses: list[Export], origin: str) -> str:
+    """Source of the module: the shell that lossforge itself trains with, then a function and a class a loss."""
+    shell = files("lossforge.losses").joinpath("drop_in.py").read_text(encoding="utf-8")
+    shell = shell[shell.index("from __future__") :].rstrip()
+    names = ", ".join(repr(loss.name) for loss in losses)
+    head = (
+        f'"""Loss functions discovered by lossforge.\n\n{origin}\n\n'
+        "Each class is called like torch.nn.CrossEntropyLoss: criterion(logits, target). This file needs torch "
+        'alone.\n"""\n\n'
+    )
+    parts = [head + shell, *(_loss_source(loss) for loss in losses), f"__all__ = [{names}]"]
+    return "\n\n\n".join(parts) + "\n"
+
+
+def _loss_source(loss: Export) -> str:
+    expression = parse_formula(loss.formula)
+    function = f"_{loss.name.lower()}"
+    lines = [
+        f"{format_formula(expression)}",
+        "",
+        *_wrapped("In words: " + words(expression) + "."),
+        f"LaTeX: {latex(expression)}",
+    ]
+    if loss.simplified and loss.simplified != loss.formula:
+        lines.append(f"Simplified: {loss.simplified}")
+    lines += [line for text in loss.provenance for line in _wrapped(text)]
+    docstring = textwrap.indent("\n".join(lines), "    ").lstrip()
+    uses_log = emit(expression).uses_log
+    return (
+        f"{function_source(expression, function)}\n\n"
+        f"class {loss.name}(DropInLoss):\n"
+        f'    r"""{docstring}\n    """\n\n'
+        f"    class_mean = {loss.class_mean}\n"
+        f"    uses_log = {uses_log}\n\n"
+        "    def elementwise_function(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:\n"
+        f"        return {function}"
+    )
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, 110, break_long_words=False) or [""]
+

@@ -1,0 +1,1 @@
+"""Loss expressions: trees, formulas, canonical forms, signatures and emitted code."""

@@ -1,0 +1,201 @@
+"""Canonical form by hash-consing: one text for trees that are the same up to exact rewrites.
+
+Constants are folded, subtraction becomes addition of a negation, signs move out of products, sums and
+products are flattened with their arguments in a fixed order, and neutral elements go. It takes
+microseconds, and its text is the same in every process. Algebra beyond that is the signature's business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import reduce
+
+from lossforge.expression.primitives import LEAVES, PRIMITIVES, clip
+from lossforge.expression.tree import CONSTANT, Expression, call, constant, leaf
+
+_EVEN = frozenset({"square", "cos", "abs", "sqrt", "log"})
+"""Primitives with f(-x) = f(x); sqrt and log are, since they are protected by |x|."""
+_ODD = frozenset({"sin", "tanh", "sign", "erf"})
+
+Form = tuple[str, tuple["Form", ...], float]
+"""``(op, args, value)``: a canonical node. ``add`` and ``mul`` take any number of arguments."""
+
+_ZERO: Form = (CONSTANT, (), 0.0)
+
+
+def _text(form: Form) -> str:
+    op, args, value = form
+    if op == CONSTANT:
+        return repr(value)
+    return f"{op}({' '.join(_text(arg) for arg in args)})" if args else op
+
+
+def _number(value: float) -> Form:
+    return CONSTANT, (), clip(value) + 0.0
+
+
+def _negate(form: Form) -> Form:
+    op, args, value = form
+    if op == CONSTANT:
+        return _number(-value)
+    if op == "neg":
+        return args[0]
+    if op == "add":
+        return _sum([_negate(arg) for arg in args])
+    return "neg", (form,), 0.0
+
+
+def _signed(form: Form) -> tuple[bool, Form]:
+    """Split off a leading minus: whether there was one, and the rest."""
+    op, args, value = form
+    if op == "neg":
+        return True, args[0]
+    if op == CONSTANT and value < 0:
+        return True, _number(-value)
+    if op == "add":
+        minus = _negate(form)
+        if _text(minus) < _text(form):
+            return True, minus
+    return False, form
+
+
+def _sum(args: list[Form]) -> Form:
+    total = 0.0
+    counts: dict[Form, int] = {}
+    for arg in args:
+        for term in arg[1] if arg[0] == "add" else (arg,):
+            if term[0] == CONSTANT:
+                total += term[2]
+                continue
+            minus, rest = (True, term[1][0]) if term[0] == "neg" else (False, term)
+            counts[rest] = counts.get(rest, 0) + (-1 if minus else 1)
+    terms: list[Form] = []
+    for rest, count in counts.items():
+        if count:
+            term = rest if abs(count) == 1 else _product([_number(float(abs(count))), rest])
+            terms.append(("neg", (term,), 0.0) if count < 0 else term)
+    if total or not terms:
+        terms.append(_number(total))
+    return terms[0] if len(terms) == 1 else ("add", tuple(sorted(terms, key=_text)), 0.0)
+
+
+def _product(args: list[Form]) -> Form:
+    negative = False
+    factor = 1.0
+    rest: list[Form] = []
+    for arg in args:
+        minus, body = _signed(arg)
+        negative ^= minus
+        for part in body[1] if body[0] == "mul" else (body,):
+            if part[0] == CONSTANT:
+                factor *= part[2]
+            else:
+                rest.append(part)
+    if factor == 0 or not rest:
+        return _number(-factor if negative else factor)
+    if factor != 1:
+        rest.append(_number(factor))
+    product = rest[0] if len(rest) == 1 else ("mul", tuple(sorted(rest, key=_text)), 0.0)
+    return _negate(product) if negative else product
+
+
+def _build(op: str, args: list[Form]) -> Form:
+    if op == "add":
+        return _sum(args)
+    if op == "sub":
+        return _sum([args[0], _negate(args[1])])
+    if op == "mul":
+        return _product(args)
+    if op == "neg":
+        return _negate(args[0])
+    if all(arg[0] == CONSTANT for arg in args):
+        return _number(PRIMITIVES[op].value(*(arg[2] for arg in args)))
+    if op == "square":
+        _, body = _signed(args[0])
+        return _product([body, body])
+    if op in _EVEN:
+        return op, (_signed(args[0])[1],), 0.0
+    if op in _ODD:
+        minus, body = _signed(args[0])
+        return _negate((op, (body,), 0.0)) if minus else (op, (body,), 0.0)
+    if op == "div" and args[1][0] == CONSTANT and abs(args[1][2]) >= 1e-6:
+        return _product([args[0], _number(1 / args[1][2])])
+    if op in ("div", "aq"):
+        minus, top = _signed(args[0])
+        quotient: Form = (op, (top, args[1]), 0.0)
+        return _negate(quotient) if minus else quotient
+    if op in ("max", "min"):
+        if args[0] == args[1]:
+            return args[0]
+        return op, tuple(sorted(args, key=_text)), 0.0
+    return op, tuple(args), 0.0
+
+
+def _canonical(node: Expression, memo: dict[Expression, Form]) -> Form:
+    form = memo.get(node)
+    if form is None:
+        if node.op == CONSTANT:
+            form = _number(node.value)
+        elif node.op in LEAVES:
+            form = (node.op, (), 0.0)
+        else:
+            form = _build(node.op, [_canonical(arg, memo) for arg in node.args])
+        memo[node] = form
+    return form
+
+
+def _tree(form: Form) -> Expression:
+    op, args, value = form
+    if op == CONSTANT:
+        return constant(value)
+    if op in LEAVES:
+        return leaf(op)
+    if op == "add":
+        return _sum_tree(args)
+    if op == "mul":
+        if len(args) == 2 and args[0] == args[1]:
+            return call("square", _tree(args[0]))
+        # A number reads best in front.
+        ordered = sorted(args, key=lambda arg: arg[0] != CONSTANT)
+        return reduce(lambda left, right: call("mul", left, right), map(_tree, ordered))
+    return call(op, *map(_tree, args))
+
+
+def _sum_tree(args: tuple[Form, ...]) -> Expression:
+    """Positive terms first, so that ``x - y`` is written and not ``-y + x``."""
+
+    def minus(arg: Form) -> bool:
+        return arg[0] == "neg" or (arg[0] == CONSTANT and arg[2] < 0)
+
+    positive = [arg for arg in args if not minus(arg)]
+    tree: Expression | None = None
+    for arg in positive:
+        tree = _tree(arg) if tree is None else call("add", tree, _tree(arg))
+    for arg in args:
+        if minus(arg):
+            tree = _tree(arg) if tree is None else call("sub", tree, _tree(_negate(arg)))
+    assert tree is not None, "a sum has at least two terms"
+    return tree
+
+
+def fold_constants(expression: Expression) -> Expression:
+    """The same tree with every subtree that has no leaf replaced by its value; exactly what codegen computes."""
+    args = tuple(fold_constants(arg) for arg in expression.args)
+    if args and all(arg.op == CONSTANT for arg in args):
+        return constant(clip(PRIMITIVES[expression.op].value(*(arg.value for arg in args))))
+    return Expression(expression.op, args, expression.value)
+
+
+def canonical_form(expression: Expression) -> Expression:
+    """The canonical form as a tree. Its value is the expression's, up to rounding and reassociation."""
+    return _tree(_canonical(expression, {}))
+
+
+def canonical_text(expression: Expression) -> str:
+    """The canonical form as prefix text, the same in every process."""
+    return _text(_canonical(expression, {}))
+
+
+def canonical_key(expression: Expression) -> str:
+    """sha256 (hexadecimal) of the canonical text."""
+    return hashlib.sha256(canonical_text(expression).encode()).hexdigest()

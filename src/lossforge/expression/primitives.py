@@ -1,0 +1,224 @@
+"""The one table of primitives: name, arity, meaning, value, bounds, and how each is written in torch.
+
+Every primitive is total. Its value is clamped to ±``BOUND``, and where the plain operation has a
+pole it is protected by ``EPS``; so value and gradient are finite for every finite input. The bounds
+of the arguments are known when code is written, so a guard that can never act is not written at all:
+``exp(-y_pred)`` is plain ``torch.exp``, ``exp(exp(y_pred * 20))`` has a clamp.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+EPS = 1e-6
+"""Distance that a divisor, and the argument of log and sqrt, keeps from zero."""
+BOUND = 1e12
+"""Largest magnitude of a value. Products of two such values still fit in float32."""
+EXP_LIMIT = 27.0
+"""exp is flat above this: exp(27) = 5.3e11 < BOUND."""
+
+Interval = tuple[float, float]
+"""Lower and upper bound of a value, both finite."""
+
+
+def clip(value: float) -> float:
+    """Clamp to ±BOUND; not a number becomes 0."""
+    return 0.0 if math.isnan(value) else min(max(value, -BOUND), BOUND)
+
+
+@dataclass(frozen=True, slots=True)
+class Primitive:
+    """One operator of the vocabulary.
+
+    ``value`` computes it on Python floats, ``bounds`` on intervals (before the clamp to ±BOUND), and
+    ``write`` gives the torch expression for the arguments' texts and intervals.
+    """
+
+    name: str
+    arity: int
+    meaning: str
+    value: Callable[..., float]
+    bounds: Callable[..., Interval]
+    write: Callable[..., str]
+    commutative: bool = False
+
+
+def _floor(text: str, interval: Interval) -> str:
+    """Text of ``max(|x|, EPS)``, without the parts that the interval makes idle."""
+    low, high = interval
+    if low >= EPS:
+        return text
+    if low < 0:
+        text = f"torch.abs({text})"
+        if high <= -EPS:
+            return text
+    return f"torch.clamp({text}, min={EPS!r})"
+
+
+def _divisor(text: str, interval: Interval) -> str:
+    """Text of the divisor kept EPS away from zero, on its own side of zero (zero counts as positive)."""
+    low, high = interval
+    if low == high:
+        return f"({_protect(low)!r})"
+    if low >= EPS or high <= -EPS:
+        return text
+    above = f"torch.clamp({text}, min={EPS!r})"
+    if low >= 0:
+        return above
+    return f"torch.where({text} < 0, torch.clamp({text}, max={-EPS!r}), {above})"
+
+
+def _protect(value: float) -> float:
+    return min(value, -EPS) if value < 0 else max(value, EPS)
+
+
+def _corners(function: Callable[[float, float], float], a: Interval, b: Interval) -> Interval:
+    values = [function(x, y) for x in a for y in b]
+    return min(values), max(values)
+
+
+def _divide_bounds(a: Interval, b: Interval) -> Interval:
+    ends = [_protect(b[0]), _protect(b[1])]
+    if b[0] < 0 <= b[1]:
+        ends += [-EPS, EPS]
+    values = [x / y for x in a for y in ends]
+    return min(values), max(values)
+
+
+def _magnitude(a: Interval) -> Interval:
+    low, high = a
+    if low >= 0:
+        return low, high
+    return (-high, -low) if high <= 0 else (0.0, max(-low, high))
+
+
+def _floor_bounds(function: Callable[[float], float], a: Interval) -> Interval:
+    low, high = _magnitude(a)
+    return function(max(low, EPS)), function(max(high, EPS))
+
+
+def _square_bounds(a: Interval) -> Interval:
+    low, high = _magnitude(a)
+    return low * low, high * high
+
+
+def _extremum(clamp: str, function: str) -> Callable[..., str]:
+    def write(x: str, y: str, a: Interval, b: Interval) -> str:
+        if a[0] == a[1]:
+            return f"torch.clamp({y}, {clamp}={x})"
+        if b[0] == b[1]:
+            return f"torch.clamp({x}, {clamp}={y})"
+        return f"torch.{function}({x}, {y})"
+
+    return write
+
+
+def _call(name: str) -> Callable[..., str]:
+    return lambda x, a: f"torch.{name}({x})"
+
+
+def _infix(symbol: str) -> Callable[..., str]:
+    return lambda x, y, a, b: f"{x} {symbol} {y}"
+
+
+def _write_exp(x: str, a: Interval) -> str:
+    return f"torch.exp({x})" if a[1] <= EXP_LIMIT else f"torch.exp(torch.clamp({x}, max={EXP_LIMIT!r}))"
+
+
+def _write_quotient(x: str, y: str, a: Interval, b: Interval) -> str:
+    root = f"torch.sqrt(1.0 + {y} * {y})" if b[0] < b[1] else repr(math.sqrt(1 + b[0] * b[0]))
+    return f"{x} / {root}"
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x >= 0 else math.exp(x) / (1 + math.exp(x))
+
+
+def _sign(x: float) -> float:
+    return float((x > 0) - (x < 0))
+
+
+def _monotone(function: Callable[[float], float]) -> Callable[[Interval], Interval]:
+    return lambda a: (function(a[0]), function(a[1]))
+
+
+def _limited_exp(x: float) -> float:
+    return math.exp(min(x, EXP_LIMIT))
+
+
+def _unit(a: Interval) -> Interval:
+    return -1.0, 1.0
+
+
+_TABLE = (
+    Primitive("add", 2, "x + y", lambda x, y: x + y, lambda a, b: (a[0] + b[0], a[1] + b[1]), _infix("+"), True),
+    Primitive("sub", 2, "x - y", lambda x, y: x - y, lambda a, b: (a[0] - b[1], a[1] - b[0]), _infix("-")),
+    Primitive(
+        "mul", 2, "x * y", lambda x, y: x * y, lambda a, b: _corners(lambda x, y: x * y, a, b), _infix("*"), True
+    ),
+    Primitive(
+        "div",
+        2,
+        f"x / y, with |y| held at {EPS:g} or more",
+        lambda x, y: x / _protect(y),
+        _divide_bounds,
+        lambda x, y, a, b: f"{x} / {_divisor(y, b)}",
+    ),
+    Primitive("neg", 1, "-x", lambda x: -x, lambda a: (-a[1], -a[0]), lambda x, a: f"-{x}"),
+    Primitive("square", 1, "x**2", lambda x: x * x, _square_bounds, lambda x, a: f"{x} * {x}"),
+    Primitive(
+        "sqrt",
+        1,
+        f"square root of |x|, with |x| held at {EPS:g} or more",
+        lambda x: math.sqrt(max(abs(x), EPS)),
+        lambda a: _floor_bounds(math.sqrt, a),
+        lambda x, a: f"torch.sqrt({_floor(x, a)})",
+    ),
+    Primitive(
+        "log",
+        1,
+        f"natural logarithm of |x|, with |x| held at {EPS:g} or more; log(y_pred) is an exact log-softmax",
+        lambda x: math.log(max(abs(x), EPS)),
+        lambda a: _floor_bounds(math.log, a),
+        lambda x, a: f"torch.log({_floor(x, a)})",
+    ),
+    Primitive("exp", 1, f"e**x, with x held at {EXP_LIMIT:g} or less", _limited_exp, _monotone(_limited_exp), _write_exp),
+    Primitive("sin", 1, "sine of x", math.sin, _unit, _call("sin")),
+    Primitive("cos", 1, "cosine of x", math.cos, _unit, _call("cos")),
+    Primitive("tanh", 1, "hyperbolic tangent of x", math.tanh, _monotone(math.tanh), _call("tanh")),
+    Primitive("abs", 1, "|x|", abs, _magnitude, _call("abs")),
+    Primitive("sign", 1, "-1, 0 or 1; its gradient is 0", _sign, _monotone(_sign), _call("sign")),
+    Primitive(
+        "max", 2, "the larger", max, lambda a, b: (max(a[0], b[0]), max(a[1], b[1])), _extremum("min", "maximum"), True
+    ),
+    Primitive(
+        "min", 2, "the smaller", min, lambda a, b: (min(a[0], b[0]), min(a[1], b[1])), _extremum("max", "minimum"), True
+    ),
+    Primitive("sigmoid", 1, "1 / (1 + e**-x)", _sigmoid, _monotone(_sigmoid), _call("sigmoid")),
+    Primitive("erf", 1, "error function of x", math.erf, _monotone(math.erf), _call("erf")),
+    Primitive(
+        "aq",
+        2,
+        "analytic quotient x / sqrt(1 + y**2)",
+        lambda x, y: x / math.sqrt(1 + y * y),
+        lambda a, b: _corners(lambda x, y: x / math.sqrt(1 + y * y), a, _magnitude(b)),
+        _write_quotient,
+    ),
+)
+
+
+
+
+PRIMITIVES: dict[str, Primitive] = {primitive.name: primitive for primitive in _TABLE}
+"""Every primitive by name."""
+
+LEAVES: dict[str, tuple[str, Interval]] = {
+    "y_pred": ("predicted probability of the class: softmax of the logits", (0.0, 1.0)),
+    "y_true": ("target probability of the class: one-hot, smoothed or soft", (0.0, 1.0)),
+}
+"""Leaves by name, with meaning and interval."""
+
+LOG_Y_PRED: Interval = (-1e5, 0.0)
+"""Bounds of log(y_pred): logits up to ±5e4, near the largest float16, are inside."""

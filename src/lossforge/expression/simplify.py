@@ -1,0 +1,144 @@
+"""Simplification by sympy, for people: in a process that can be killed, and only where it changes nothing.
+
+sympy knows the primitives that are plain functions; the protected ones (log, sqrt, div, aq ...) are opaque to
+it, because its rules for them change domains (exp(log x) to x, x/x to 1). Even so a result is used only
+where value and gradient equal the raw tree's on the probe grid.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import TimeoutError
+from functools import reduce
+from typing import Any
+
+from lossforge.errors import FormulaError
+from lossforge.expression.canonical import canonical_form
+from lossforge.expression.equivalence import same_value_and_gradient
+from lossforge.expression.formula import format_formula, parse_formula
+from lossforge.expression.primitives import LEAVES, PRIMITIVES
+from lossforge.expression.tree import CONSTANT, Expression, call, constant, leaf
+
+TIME_LIMIT = 10.0
+"""Seconds that sympy may spend on one expression."""
+
+_PLAIN = {"exp": "exp", "sin": "sin", "cos": "cos", "tanh": "tanh", "erf": "erf"}
+
+
+def simplified(expressions: Sequence[Expression], time_limit: float = TIME_LIMIT) -> list[Expression]:
+    """The shortest equivalent form known of each: sympy's, the canonical one, or the expression itself.
+
+    An expression that sympy cannot do within ``time_limit`` seconds costs that time once.
+    """
+    answers = _ask_sympy([format_formula(expression) for expression in expressions], time_limit)
+    return [
+        min(
+            [expression, *(form for form in _candidates(expression, answer) if same_value_and_gradient(expression, form))],
+            key=lambda form: form.size,
+        )
+        for expression, answer in zip(expressions, answers, strict=True)
+    ]
+
+
+def _candidates(expression: Expression, answer: str | None) -> list[Expression]:
+    forms = [canonical_form(expression)]
+    if answer is not None:
+        try:
+            forms.append(parse_formula(answer))
+        except FormulaError:
+            pass
+    return [form for form in forms if form.size < expression.size]
+
+
+def _ask_sympy(formulas: list[str], time_limit: float) -> list[str | None]:
+    """sympy's answers; None where it failed or was killed."""
+    from pebble import ProcessExpired, ProcessPool
+
+    if not formulas:
+        return []
+    answers: list[str | None] = []
+    context = multiprocessing.get_context("spawn")
+    with ProcessPool(max_workers=1, context=context) as pool:
+        pool.schedule(_load_sympy).result()
+        for formula in formulas:
+            try:
+                answers.append(pool.schedule(sympy_simplify, args=(formula,), timeout=time_limit).result())
+            except (TimeoutError, ProcessExpired):
+                answers.append(None)
+    return answers
+
+
+def _load_sympy() -> None:
+    import sympy  # noqa: F401  # the time limit is for the work, not for the import
+
+
+def sympy_simplify(formula: str) -> str | None:
+    """Simplify in this process, without a limit. None where the result is outside our vocabulary."""
+    import sympy
+
+    try:
+        result = from_sympy(sympy.simplify(to_sympy(parse_formula(formula))))
+    except (ArithmeticError, AttributeError, FormulaError, KeyError, RecursionError, TypeError, ValueError):
+        # sympy raises any of these from inside simplify; the raw form stays.
+        return None
+    return format_formula(result)
+
+
+def to_sympy(expression: Expression) -> Any:
+    """The expression as sympy's; built node by node, nothing is parsed by sympy."""
+    import sympy
+
+    args = [to_sympy(arg) for arg in expression.args]
+    op = expression.op
+    if op == CONSTANT:
+        value = expression.value
+        return sympy.Integer(int(value)) if value.is_integer() else sympy.Float(value, 17)
+    if op in LEAVES:
+        return sympy.Symbol(op, real=True)
+    if op == "add":
+        return args[0] + args[1]
+    if op == "sub":
+        return args[0] - args[1]
+    if op == "mul":
+        return args[0] * args[1]
+    if op == "neg":
+        return -args[0]
+    if op == "square":
+        return args[0] ** 2
+    if op in _PLAIN:
+        return getattr(sympy, _PLAIN[op])(args[0])
+    if op == "div" and args[1].is_number and abs(float(args[1])) >= 1e-6:
+        return args[0] / args[1]
+    return sympy.Function(f"lossforge_{op}", real=True)(*args)
+
+
+def from_sympy(node: Any) -> Expression:
+    """Back to our own tree. Raises KeyError or ValueError for what is not in the vocabulary."""
+    if node.is_Number:
+        return constant(float(node))
+    if node.is_NumberSymbol:
+        return constant(float(node.evalf(17)))
+    if node.is_Symbol:
+        return leaf({name: name for name in LEAVES}[node.name])
+    if node.is_Add or node.is_Mul:
+        name = "add" if node.is_Add else "mul"
+        return reduce(lambda left, right: call(name, left, right), map(from_sympy, node.args))
+    if node.is_Pow:
+        return _power(from_sympy(node.base), node.exp)
+    name = node.func.__name__.removeprefix("lossforge_")
+    if name not in PRIMITIVES or node.func.__name__ in ("log", "sqrt", "Abs"):
+        raise KeyError(name)
+    return call(name, *map(from_sympy, node.args))
+
+
+def _power(base: Expression, exponent: Any) -> Expression:
+    if not exponent.is_Integer:
+        raise ValueError(f"the exponent {exponent} is not an integer")
+    power = abs(int(exponent))
+    if power > 8:
+        raise ValueError("the exponent is large: the raw form is shorter")
+    result = reduce(lambda left, right: call("mul", left, right), [base] * power)
+    if power == 2:
+        result = call("square", base)
+    return call("div", constant(1), result) if exponent < 0 else result

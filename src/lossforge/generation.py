@@ -1,0 +1,166 @@
+"""One generation: ask and screen until enough is new, train it, give finalists more seeds, tell."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from lossforge.evaluation.records import Outcome
+from lossforge.evaluation.requests import cohorts
+from lossforge.evolution.strategy import Strategy, Told
+from lossforge.expression.formula import format_formula, parse_formula
+from lossforge.expression.tree import Expression
+from lossforge.losses.compiled import LossSpec
+from lossforge.scores import Judged, Scores
+from lossforge.screening.screener import Screener
+from lossforge.spaces.schema import SearchSpace
+from lossforge.store.ledger import CandidateRow, TrainingRow
+from lossforge.trainer import Trainer
+
+STAGE = "search"
+
+
+@dataclass(slots=True)
+class Asked:
+    """What came of asking: rows for the ledger, and the new and rediscovered candidates in order."""
+
+    rows: list[CandidateRow] = field(default_factory=list)
+    new: dict[str, Expression] = field(default_factory=dict)
+    cached: dict[str, Expression] = field(default_factory=dict)
+
+    def tally(self) -> Counter[str]:
+        """Counts by outcome; rejected ones by screen."""
+        return Counter(row.rejected_by or row.outcome for row in self.rows)
+
+
+class Generation:
+    """Runs one generation of a search."""
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        strategy: Strategy,
+        screener: Screener,
+        scores: Scores,
+        trainer: Trainer,
+        rates: dict[str, float],
+        on_asked: Callable[[Asked], None] = lambda asked: None,
+    ) -> None:
+        self.space = space
+        self.strategy = strategy
+        self.screener = screener
+        self.scores = scores
+        self.trainer = trainer
+        self.rates = rates
+        self.on_asked = on_asked
+
+    def run(self, number: int) -> list[CandidateRow]:
+        """Run generation ``number`` and return a row for every candidate that it generated."""
+        asked = self._ask(number)
+        self._judge(asked, number)
+        self._promote(number)
+        present = [told.key for told in self.strategy.members()]
+        trees = {**asked.cached, **asked.new}
+        order = [*present, *(key for key in trees if key not in present)]
+        members = {told.key: told.expression for told in self.strategy.members()}
+        self.strategy.tell(
+            [Told(key, {**trees, **members}[key], self.scores.fitness(key)) for key in order if key in self.scores.judged]
+        )
+        return [self._final(row) for row in asked.rows]
+
+    def _ask(self, number: int) -> Asked:
+        """Ask until the generation's number of new candidates is reached, or the attempts are used up."""
+        settings = self.space.evolution
+        wanted = settings.population if number == 0 else settings.population - settings.elites
+        members = {told.key for told in self.strategy.members()}
+        asked = Asked()
+        for position in range(wanted * settings.attempts):
+            if len(asked.new) >= wanted:
+                break
+            proposal = self.strategy.ask()
+            screened = self.screener(proposal.expression)
+            key, outcome = screened.signature, Outcome.TRAINED
+            if screened.rejected_by is not None or key is None:
+                outcome = Outcome.REJECTED
+            elif key in members or key in asked.new or key in asked.cached:
+                outcome = Outcome.DUPLICATE
+            elif key in self.scores.judged:
+                outcome = Outcome.CACHED
+                asked.cached[key] = screened.expression
+            else:
+                asked.new[key] = screened.expression
+            asked.rows.append(
+                CandidateRow(
+                    generation=number,
+                    position=position,
+                    origin=proposal.origin,
+                    formula=format_formula(screened.expression),
+                    size=screened.expression.size,
+                    signature=key,
+                    outcome=str(outcome),
+                    rejected_by=None if screened.rejected_by is None else str(screened.rejected_by),
+                    reason=screened.reason,
+                )
+            )
+            if position % 50 == 0:
+                self.on_asked(asked)
+        self.on_asked(asked)
+        return asked
+
+    def _judge(self, asked: Asked, number: int) -> None:
+        """Train the new candidates on the first seeds."""
+        origins = {row.signature: row for row in reversed(asked.rows) if row.outcome == Outcome.TRAINED}
+        for key, expression in asked.new.items():
+            row = origins[key]
+            self.scores.judged[key] = Judged(key, format_formula(expression), expression.size, number, row.origin)
+        self._train(list(asked.new), range(self.space.fitness.seeds), number)
+
+    def _promote(self, number: int) -> None:
+        """Train the leaders that have only the first seeds on the further ones."""
+        settings = self.space.fitness
+        leaders = sorted(
+            self.scores.judged,
+            key=lambda key: (-self.scores.fitness(key), self.scores.judged[key].size, key),
+        )[: settings.finalists]
+        short = [key for key in leaders if self.scores.replicates(key) < settings.finalist_seeds and self.scores.gains(key)]
+        self._train(short, range(settings.seeds, settings.finalist_seeds), number)
+
+    def _train(self, keys: list[str], replicates: range, number: int) -> None:
+        requests = [
+            request
+            for key in keys
+            for task in self.space.task
+            for request in cohorts(
+                self.space,
+                task,
+                LossSpec(self.scores.judged[key].formula),
+                key,
+                self.rates[task.title],
+                replicates,
+                stage=STAGE,
+            )
+        ]
+        rows: list[TrainingRow] = [row for found in self.trainer.run(requests, STAGE, number) for row in found]
+        self.scores.add(rows)
+
+    def _final(self, row: CandidateRow) -> CandidateRow:
+        """The row with how the candidate's training ended."""
+        if row.outcome != Outcome.TRAINED or row.signature is None:
+            return row
+        failure = self.scores.judged[row.signature].failure
+        return replace(row, outcome=failure) if failure else row
+
+
+def judged_from_rows(candidates: list[CandidateRow], trainings: list[TrainingRow]) -> dict[str, Judged]:
+    """Rebuild the judged candidates of finished generations from the ledger."""
+    scores = Scores()
+    skipped = {Outcome.REJECTED, Outcome.DUPLICATE, Outcome.CACHED}
+    for row in candidates:
+        if row.outcome not in skipped and row.signature is not None and row.signature not in scores.judged:
+            expression = parse_formula(row.formula)
+            scores.judged[row.signature] = Judged(
+                row.signature, row.formula, expression.size, row.generation, row.origin
+            )
+    scores.add(trainings)
+    return scores.judged

@@ -1,0 +1,96 @@
+"""The best candidates of a run, and the table ``hall_of_fame.csv``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lossforge.errors import StoreError
+from lossforge.scores import Scores
+from lossforge.spaces.schema import SearchSpace
+from lossforge.store.files import write_atomically
+
+LENGTH = 20
+"""Losses that the table holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One loss of the hall of fame.
+
+    ``fitness`` is the mean accuracy gain over cross-entropy (-1 to 1), ``gain`` the same in percentage
+    points; ``accuracy`` and ``control`` (cross-entropy's) are means over the ``seeds`` replicates.
+    """
+
+    rank: int
+    formula: str
+    fitness: float
+    gain: float
+    size: int
+    seeds: int
+    accuracy: float
+    control: float
+    generation: int
+    origin: str
+    signature: str
+
+
+def hall_of_fame(scores: Scores, space: SearchSpace, control_key: str) -> list[Entry]:
+    """The leaders, best first; those judged on all of a finalist's seeds come before all others."""
+    entries = []
+    for rank, key in enumerate(scores.ranking(space.fitness.finalist_seeds, without=control_key)[:LENGTH], start=1):
+        judged, fitness = scores.judged[key], scores.fitness(key)
+        entries.append(
+            Entry(
+                rank=rank,
+                formula=judged.formula,
+                fitness=fitness,
+                gain=round(100 * fitness, 9),
+                size=judged.size,
+                seeds=scores.replicates(key),
+                accuracy=scores.accuracy(key),
+                control=scores.control_accuracy(key),
+                generation=judged.generation,
+                origin=judged.origin,
+                signature=key,
+            )
+        )
+    return entries
+
+
+def write_hall_of_fame(path: Path, entries: list[Entry]) -> None:
+    """Write the table; it holds no time and no place, so equal searches give equal bytes."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(Entry.__slots__), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(entry) for entry in entries)
+    write_atomically(path, text.getvalue())
+
+
+def read_hall_of_fame(path: Path) -> list[Entry]:
+    """Read the table back. Raises StoreError where it is missing or damaged."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+        return [_entry(row) for row in rows]
+    except FileNotFoundError:
+        raise StoreError(f"{path}: is not there yet; the search has not finished its first generation") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path}: is damaged ({error}); delete it and resume the run: it is written again") from None
+
+
+def _entry(row: dict[str, str]) -> Entry:
+    return Entry(
+        rank=int(row["rank"]),
+        formula=row["formula"],
+        fitness=float(row["fitness"]),
+        gain=float(row["gain"]),
+        size=int(row["size"]),
+        seeds=int(row["seeds"]),
+        accuracy=float(row["accuracy"]),
+        control=float(row["control"]),
+        generation=int(row["generation"]),
+        origin=row["origin"],
+        signature=row["signature"],
+    )

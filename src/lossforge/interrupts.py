@@ -1,0 +1,35 @@
+"""Ctrl-C and SIGTERM: the first finishes what is under way, the second ends at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+@contextmanager
+def stop_on_signal(on_first: Callable[[], None] = lambda: None) -> Iterator[Callable[[], bool]]:
+    """Yield ``stop()``, which is true after the first signal; the second raises KeyboardInterrupt.
+
+    Outside the main thread signals cannot be caught, and ``stop()`` stays false.
+    """
+    seen = 0
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal seen
+        seen += 1
+        if seen > 1:
+            raise KeyboardInterrupt
+        on_first()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: seen > 0
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""Losses as torch modules, and the library of named ones."""

@@ -1,0 +1,116 @@
+"""The shell around an elementwise loss that makes it a drop-in for ``nn.CrossEntropyLoss``.
+
+This file needs torch alone and is shipped word for word at the head of every export, so what was
+searched and what is exported are one text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class DropInLoss(nn.Module):
+    """An elementwise loss f(y_pred, y_true) over classes, called like ``nn.CrossEntropyLoss``.
+
+    The logits become ``y_pred`` by softmax over classes, the target becomes ``y_true`` (one-hot, or the
+    probabilities given), f is summed over classes (``class_mean=True``: averaged), and the samples are
+    reduced. ``weight`` multiplies the class's term of the sum, and the mean over samples with class
+    indices is divided by the weights of their classes: for -y_true * log(y_pred) that is what
+    ``nn.CrossEntropyLoss`` does in every case. float16 and bfloat16 logits are computed in float32.
+
+    Args:
+        weight: shape ``(C,)``, or None.
+        ignore_index: class index whose samples do not count (class-index targets only).
+        reduction: "mean", "sum" or "none".
+        label_smoothing: in [0, 1]; mixes the target with 1/C.
+    """
+
+    weight: Tensor | None
+    class_mean = False
+    uses_log = True
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if reduction not in ("mean", "sum", "none"):
+            raise ValueError(f"reduction must be 'mean', 'sum' or 'none', not {reduction!r}")
+        if not 0.0 <= label_smoothing <= 1.0:
+            raise ValueError(f"label_smoothing must be in [0, 1], not {label_smoothing!r}")
+        self.register_buffer("weight", weight)
+        self.ignore_index = ignore_index
+        self.reduction = reduction
+        self.label_smoothing = label_smoothing
+
+    def elementwise_function(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        """The function ``(y_pred, y_true, log_y_pred) -> loss``; each loss has its own."""
+        raise TypeError(f"{type(self).__name__} has no formula; use one of its subclasses")
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Loss of logits ``(N, C)``, ``(N, C, d1, ...)`` or ``(C,)``.
+
+        ``target`` holds class indices, ``(N,)``, ``(N, d1, ...)`` or ``()``, or probabilities in the
+        shape of the logits. Raises ValueError for shapes or types that do not fit.
+        """
+        _check(input, target, self.weight)
+        logits = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
+        dim = 0 if logits.dim() == 1 else 1
+        classes = logits.shape[dim]
+        kept: Tensor | None = None
+        if target.is_floating_point():
+            y_true = target.to(logits.dtype)
+        else:
+            kept = target != self.ignore_index
+            indices = torch.where(kept, target, torch.zeros_like(target)).long()
+            y_true = functional.one_hot(indices, classes).to(logits.dtype).movedim(-1, dim)
+        if self.label_smoothing > 0:
+            y_true = y_true * (1 - self.label_smoothing) + self.label_smoothing / classes
+        if self.uses_log:
+            log_y_pred = torch.log_softmax(logits, dim)
+            y_pred = log_y_pred.exp()
+        else:
+            y_pred = torch.softmax(logits, dim)
+            log_y_pred = y_pred
+        loss = self.elementwise_function()(y_pred, y_true, log_y_pred)
+        if self.weight is not None:
+            shape = [1] * logits.dim()
+            shape[dim] = classes
+            loss = loss * self.weight.to(logits.dtype).view(shape)
+        loss = loss.mean(dim) if self.class_mean else loss.sum(dim)
+        if kept is not None:
+            loss = torch.where(kept, loss, torch.zeros_like(loss))
+        if self.reduction == "none":
+            return loss
+        if self.reduction == "sum":
+            return loss.sum()
+        if kept is None:
+            return loss.mean()
+        if self.weight is None:
+            return loss.sum() / kept.sum()
+        return loss.sum() / (self.weight.to(logits.dtype)[indices] * kept).sum()
+
+
+def _check(logits: Tensor, target: Tensor, weight: Tensor | None) -> None:
+    if not logits.is_floating_point() or logits.dim() < 1:
+        raise ValueError(f"logits must be floating point, (N, C) or (N, C, d1, ...), not {_seen(logits)}")
+    dim = 0 if logits.dim() == 1 else 1
+    if target.is_floating_point():
+        if target.shape != logits.shape:
+            raise ValueError(f"probabilities must have the logits' shape {tuple(logits.shape)}, not {_seen(target)}")
+    elif target.dtype == torch.bool or target.shape != logits.shape[:dim] + logits.shape[dim + 1 :]:
+        expected = tuple(logits.shape[:dim] + logits.shape[dim + 1 :])
+        raise ValueError(f"class indices must be integers of shape {expected}, not {_seen(target)}")
+    if weight is not None and weight.shape != (logits.shape[dim],):
+        raise ValueError(f"weight must have shape ({logits.shape[dim]},), not {tuple(weight.shape)}")
+
+
+def _seen(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"

@@ -1,0 +1,144 @@
+"""Named losses: formula, parameters, and the source of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lossforge.errors import LossError
+from lossforge.expression.formula import format_number
+from lossforge.losses.compiled import ExpressionLoss, LossSpec
+
+
+@dataclass(frozen=True, slots=True)
+class NamedLoss:
+    """One entry of the library. ``make`` takes the parameters and returns the loss's description."""
+
+    name: str
+    summary: str
+    source: str
+    parameters: dict[str, float]
+    make: Callable[..., LossSpec]
+
+    def spec(self, **given: float) -> LossSpec:
+        """Description with the given parameters. Raises LossError for one that the loss does not have."""
+        unknown = sorted(set(given) - set(self.parameters))
+        if unknown:
+            known = ", ".join(self.parameters) or "none"
+            raise LossError(f"loss '{self.name}' has no parameter '{unknown[0]}' (it has: {known})")
+        return self.make(**{**self.parameters, **given})
+
+
+CROSS_ENTROPY = "-y_true * log(y_pred)"
+
+
+def _n(value: float) -> str:
+    text = format_number(float(value))
+    return f"({text})" if value < 0 else text
+
+
+def _smoothed(e: float) -> LossSpec:
+    if not 0 <= e < 1:
+        raise LossError(f"loss 'label_smoothing': e must be in [0, 1), not {e!r}")
+    return LossSpec(CROSS_ENTROPY, label_smoothing=e)
+
+
+def _generalized(q: float) -> LossSpec:
+    if not 0 < q <= 1:
+        raise LossError(f"loss 'generalized_ce': q must be in (0, 1], not {q!r}")
+    return LossSpec(f"y_true * (1 - exp({_n(q)} * log(y_pred))) / {_n(q)}")
+
+
+def _focal(gamma: float) -> LossSpec:
+    if gamma < 0:
+        raise LossError(f"loss 'focal': gamma must be 0 or more, not {gamma!r}")
+    return LossSpec(f"-y_true * (1 - y_pred)**{_n(gamma)} * log(y_pred)" if gamma else CROSS_ENTROPY)
+
+
+_ENTRIES = (
+    NamedLoss("cross_entropy", "the baseline of every comparison", "textbook", {}, lambda: LossSpec(CROSS_ENTROPY)),
+    NamedLoss(
+        "label_smoothing",
+        "cross-entropy against (1 - e) y_true + e / C; the fair control for NGL",
+        "Szegedy et al. 2016, arXiv 1512.00567",
+        {"e": 0.1},
+        _smoothed,
+    ),
+    NamedLoss(
+        "focal", "cross-entropy with easy samples turned down", "Lin et al. 2017, arXiv 1708.02002", {"gamma": 2.0}, _focal
+    ),
+    NamedLoss("brier", "squared error of the probabilities", "Brier 1950", {}, lambda: LossSpec("(y_true - y_pred)**2")),
+    NamedLoss(
+        "mean_absolute_error",
+        "absolute error of the probabilities; robust to wrong labels, slow to learn",
+        "Ghosh et al. 2017, arXiv 1712.09482",
+        {},
+        lambda: LossSpec("abs(y_true - y_pred)"),
+    ),
+    NamedLoss(
+        "generalized_ce",
+        "(1 - p_t**q) / q: between cross-entropy (q to 0) and absolute error (q = 1)",
+        "Zhang and Sabuncu 2018, arXiv 1805.07836",
+        {"q": 0.7},
+        _generalized,
+    ),
+    NamedLoss(
+        "poly1",
+        "cross-entropy plus e (1 - p_t)",
+        "Leng et al. 2022, arXiv 2204.12511",
+        {"e": 1.0},
+        lambda e: LossSpec(f"y_true * ({_n(e)} * (1 - y_pred) - log(y_pred))"),
+    ),
+    NamedLoss(
+        "ngl",
+        "Next Generation Loss, found by genetic programming; mean over samples and classes",
+        "Akhmedova and Körber 2024, arXiv 2404.12948 (the authors' torch file)",
+        {},
+        lambda: LossSpec("exp(2.4092 - y_pred - y_pred * y_true) - cos(cos(sin(y_pred)))", class_mean=True),
+    ),
+    NamedLoss(
+        "exp_error",
+        "a negative control: it passes cheap screens and trains worse than cross-entropy",
+        "lossforge",
+        {},
+        lambda: LossSpec("exp(y_true - y_pred)"),
+    ),
+)
+
+LIBRARY: dict[str, NamedLoss] = {entry.name: entry for entry in _ENTRIES}
+"""Every named loss."""
+
+
+def loss_spec(name_or_formula: str, **parameters: float) -> LossSpec:
+    """Description of a named loss, or of a formula. Raises LossError or FormulaError."""
+    entry = LIBRARY.get(name_or_formula)
+    if entry is not None:
+        return entry.spec(**parameters)
+    if name_or_formula.isidentifier() and name_or_formula not in ("y_pred", "y_true"):
+        known = ", ".join(LIBRARY)
+        raise LossError(f"there is no loss named '{name_or_formula}' (known: {known}); a formula works too")
+    if parameters:
+        raise LossError(f"the formula {name_or_formula!r} takes no parameters, but got {', '.join(parameters)}")
+    from lossforge.expression.formula import parse_formula
+
+    return LossSpec(str(parse_formula(name_or_formula)))
+
+
+_MODULE_ARGUMENTS = ("weight", "ignore_index", "reduction", "label_smoothing")
+
+
+def loss(name_or_formula: str, **arguments: object) -> ExpressionLoss:
+    """Build a loss by name or formula: ``loss("focal", gamma=2)``, ``loss("-y_true * log(y_pred)")``.
+
+    The result is called like ``nn.CrossEntropyLoss`` and takes its arguments ``weight``,
+    ``ignore_index``, ``reduction`` and ``label_smoothing``; all others are the loss's own parameters.
+    Raises LossError or FormulaError.
+
+    >>> import torch
+    >>> criterion = loss("cross_entropy")
+    >>> round(float(criterion(torch.zeros(4, 10), torch.arange(4))), 4)
+    2.3026
+    """
+    module = {name: value for name, value in arguments.items() if name in _MODULE_ARGUMENTS}
+    parameters = {name: value for name, value in arguments.items() if name not in _MODULE_ARGUMENTS}
+    return loss_spec(name_or_formula, **parameters).build(**module)  # type: ignore[arg-type]

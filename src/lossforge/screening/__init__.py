@@ -1,0 +1,1 @@
+"""The funnel that rejects candidates before they cost a training."""

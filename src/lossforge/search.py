@@ -1,0 +1,200 @@
+"""The loop of a search: sweep, then generation after generation, each ended by a checkpoint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lossforge.errors import LossforgeError
+from lossforge.evaluation.executor import Executor, Stop, make_executor
+from lossforge.evaluation.requests import cohorts, loss_key
+from lossforge.evolution.genetic import make_strategy
+from lossforge.generation import Asked, Generation, judged_from_rows
+from lossforge.hall_of_fame import hall_of_fame, write_hall_of_fame
+from lossforge.losses.compiled import LossSpec
+from lossforge.losses.library import CROSS_ENTROPY
+from lossforge.progress import Progress
+from lossforge.scores import Scores
+from lossforge.screening.funnel import ScreenSettings
+from lossforge.screening.screener import Screener
+from lossforge.spaces.schema import SearchSpace, TaskSection
+from lossforge.store.checkpoint import load_checkpoint, save_checkpoint
+from lossforge.store.ledger import Ledger
+from lossforge.store.run_folder import RunFolder
+from lossforge.store.sweep_cache import cache_file, keep_sweep, restore_sweep
+from lossforge.trainer import Trainer
+from lossforge.tuning import Sweep, sweep_together
+
+if TYPE_CHECKING:
+    from lossforge.evaluation.records import TrainingRequest
+
+SWEEP_ROOT = 0
+"""Seeds of the sweep derive from this and not from the run's seed: the best rate belongs to the recipe."""
+
+
+def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progress) -> None:
+    """Run or resume the search in ``folder`` until its budget is used up.
+
+    Raises InterruptedSearchError once ``stop()`` is true; a later call goes on where this one stopped.
+    """
+    ledger = Ledger(folder.ledger_file)
+    try:
+        state = load_checkpoint(folder.checkpoint_file)
+        done = -1 if state is None else int(state["generation"])
+        if done + 1 >= space.budget.generations:
+            # Finished: the file may be missing if the process died between checkpoint and table.
+            _write_results(folder, space, *_known(ledger, space, done))
+            return
+        progress.phase("starting workers")
+        executor = make_executor(space.execution)
+        try:
+            _Search(folder, space, ledger, executor, stop, progress).run(state, done)
+        finally:
+            executor.close()
+    finally:
+        ledger.close()
+
+
+@dataclass(slots=True)
+class _Search:
+    folder: RunFolder
+    space: SearchSpace
+    ledger: Ledger
+    executor: Executor
+    stop: Stop
+    progress: Progress
+
+    def run(self, state: dict[str, object] | None, done: int) -> None:
+        trainer = Trainer(self.ledger, self.executor, self.stop, self.progress.trained)
+        rates = sweep_learning_rates(self.space, trainer, self.folder, self.progress)
+        scores, key = _known(self.ledger, self.space, done)
+        self._train_control(trainer, scores, key, rates)
+        strategy = make_strategy(self.space)
+        if state is not None:
+            strategy.load(state["strategy"])  # type: ignore[arg-type]
+        generation = Generation(
+            self.space, strategy, Screener(screen_settings(self.space)), scores, trainer, rates, self._asked
+        )
+        self.progress.start_search(self.space.budget.generations, self.ledger.tally())
+        for number in range(done + 1, self.space.budget.generations):
+            self.progress.start_generation(number)
+            rows = generation.run(number)
+            self.ledger.add_candidates(rows)
+            save_checkpoint(
+                self.folder.checkpoint_file,
+                {"generation": number, "strategy": strategy.save(), "learning_rates": rates},
+            )
+            _write_results(self.folder, self.space, scores, key)
+            best = hall_of_fame(scores, self.space, key)[:1]
+            self.folder.log(
+                f"generation {number}: {len(rows)} generated, best {best[0].formula if best else 'none'} "
+                f"gain {best[0].gain if best else 0:+.2f}"
+            )
+            self.progress.end_generation(number, best, [told.fitness for told in strategy.members()])
+
+    def _asked(self, asked: Asked) -> None:
+        self.progress.asked(asked.tally(), len(asked.rows))
+
+    def _train_control(self, trainer: Trainer, scores: Scores, key: str, rates: dict[str, float]) -> None:
+        """Train cross-entropy on every replicate that a candidate can be given."""
+        self.progress.phase("training cross-entropy, the control")
+        loss = LossSpec(CROSS_ENTROPY)
+        requests: list[TrainingRequest] = []
+        for task in self.space.task:
+            replicates = range(self.space.fitness.finalist_seeds)
+            requests += cohorts(self.space, task, loss, key, rates[task.title], replicates, stage="search")
+        for rows in trainer.run(requests, "control"):
+            scores.add_control(rows)
+            failed = next((row for row in rows if row.accuracy is None), None)
+            if failed is not None:
+                raise LossforgeError(
+                    f"cross-entropy itself failed on task '{failed.task}' ({failed.outcome}: {failed.reason}); a search "
+                    "needs a task that it can train on: change the recipe"
+                )
+
+
+def _known(ledger: Ledger, space: SearchSpace, done: int) -> tuple[Scores, str]:
+    """Scores as they stood at the end of generation ``done``, and cross-entropy's key.
+
+    Later trainings in the ledger belong to a generation that was cut short; its replay looks them up.
+    """
+    key = loss_key(LossSpec(CROSS_ENTROPY), keep_scale=not space.recipe.match_gradient)
+    scores = Scores()
+    control = ledger.trainings("control")
+    scores.add_control(control)
+    if done >= 0:
+        trainings = ledger.trainings("search", up_to_generation=done)
+        scores.judged = judged_from_rows(ledger.candidates(up_to_generation=done), trainings)
+        # As a candidate, cross-entropy was never trained: its trainings are the control's.
+        scores.add(row for row in control if row.key == key)
+    return scores, key
+
+
+def _write_results(folder: RunFolder, space: SearchSpace, scores: Scores, key: str) -> None:
+    write_hall_of_fame(folder.hall_of_fame_file, hall_of_fame(scores, space, key))
+
+
+def screen_settings(space: SearchSpace) -> ScreenSettings:
+    """The funnel's thresholds for a space and the classes of its tasks."""
+    from lossforge.data.datasets import load_task
+
+    classes = sorted({load_task(task, "cpu").classes for task in space.task})
+    return ScreenSettings(
+        max_gradient=space.screening.max_gradient,
+        descent_steps=space.screening.descent_steps,
+        descent_accuracy=space.screening.descent_accuracy,
+        repair_sign=space.screening.repair_sign,
+        keep_scale=not space.recipe.match_gradient,
+        classes=tuple(classes),
+    )
+
+
+def sweep_learning_rates(
+    space: SearchSpace, trainer: Trainer, folder: RunFolder, progress: Progress
+) -> dict[str, float]:
+    """Cross-entropy's best learning rate of each task, by a sweep that is recorded in the run."""
+    if space.recipe.learning_rate != "sweep":
+        return {task.title: float(space.recipe.learning_rate) for task in space.task}
+    progress.phase("sweeping cross-entropy's learning rate")
+    rates = {}
+    for task in space.task:
+        sweep = _sweep(space, task, trainer)
+        rates[task.title] = sweep.best
+        told = ", ".join(f"{rate:g}: {accuracy:.2%}" for rate, accuracy in sorted(sweep.accuracies.items()))
+        folder.log(f"learning rate of {task.title}: {sweep.best:g} (cross-entropy's accuracy by rate: {told})")
+        if sweep.at_edge:
+            folder.log(f"the best learning rate of {task.title} is at an end of the sweep: widen recipe.learning_rates")
+        progress.swept(task.title, sweep)
+    return rates
+
+
+def _sweep(space: SearchSpace, task: TaskSection, trainer: Trainer) -> Sweep:
+    loss = LossSpec(CROSS_ENTROPY)
+    key = loss_key(loss, keep_scale=not space.recipe.match_gradient)
+
+    def at(rate: float) -> list[TrainingRequest]:
+        replicates = range(space.recipe.sweep_seeds)
+        return cohorts(space, task, loss, key, rate, replicates, stage="sweep", root=SWEEP_ROOT)
+
+    first = at(space.recipe.learning_rates[0])[0].fingerprint()
+    cohort = hashlib.sha256(
+        json.dumps([first, space.recipe.learning_rates, space.recipe.sweep_seeds]).encode()
+    ).hexdigest()
+    file = cache_file(cohort, machine_name())
+    restore_sweep(file, trainer.ledger)
+    stage = f"sweep {task.title}"
+    sweep = sweep_together(trainer, {"cross_entropy": at}, space.recipe.learning_rates, stage)["cross_entropy"]
+    keep_sweep(file, trainer.ledger.trainings(stage))
+    return sweep
+
+
+def machine_name() -> str:
+    """What can change a training's result besides its request: versions, processor, device."""
+    import torch
+
+    from lossforge.store.run_folder import hardware, package_versions
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return json.dumps([package_versions(), hardware(), device], sort_keys=True)

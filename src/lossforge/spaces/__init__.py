@@ -1,0 +1,1 @@
+"""Search spaces: their schema, and reading, overriding, freezing and comparing them."""

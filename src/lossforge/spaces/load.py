@@ -1,0 +1,123 @@
+"""Reading, overriding, freezing and comparing search spaces."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from lossforge.errors import SpaceError
+from lossforge.spaces.schema import SearchSpace
+
+RESUMABLE = ("budget.", "execution.")
+"""Keys that may change on resume: they decide how much is done and where, never what a training gives."""
+
+
+def load_space(path: Path, overrides: list[str] | None = None) -> SearchSpace:
+    """Read a space from TOML, with ``KEY=VALUE`` overrides. Raises SpaceError that names file and key."""
+    data = read_toml(path)
+    apply_overrides(data, overrides or [])
+    return validate_space(data, str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The file's tables. Raises SpaceError where there is none, or it is not TOML."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SpaceError(f"{path}: there is no such file; 'lossforge list spaces' shows those that exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpaceError(f"{path}: cannot be read ({error}); give the path of a TOML file") from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpaceError(f"{path}: is not valid TOML: {error}") from None
+    except RecursionError:
+        raise SpaceError(f"{path}: is nested too deeply to be a search space") from None
+
+
+def validate_space(data: dict[str, Any], origin: str) -> SearchSpace:
+    """Check a space's tables. Raises SpaceError that names ``origin``, the key and what was expected."""
+    try:
+        return SearchSpace.model_validate(data)
+    except ValidationError as error:
+        raise SpaceError(_explain(error, origin)) from None
+
+
+def _explain(error: ValidationError, origin: str) -> str:
+    first = error.errors()[0]
+    # Numbers and choices of a union are places in the schema, not keys of the file.
+    path = [str(part) for part in first["loc"] if not str(part).startswith(("literal[", "constrained-", "float", "int"))]
+    key = ".".join(path)
+    message = str(first["msg"]).removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    if first["type"] == "extra_forbidden":
+        message = "unknown key; see search_spaces/digits.toml for every key that exists"
+    elif first["type"] == "missing":
+        message = "this key is required"
+    elif first["type"] != "value_error":
+        message = f"{message}, not {_shown(first['input'])}"
+    more = len(error.errors()) - 1
+    rest = f" (and {more} more)" if more else ""
+    return f"{origin}: {key + ': ' if key else ''}{message}{rest}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def apply_overrides(data: dict[str, Any], overrides: list[str]) -> None:
+    """Set ``a.b=VALUE`` in place; VALUE is read as TOML, and as text where it is not TOML."""
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        key = key.strip()
+        if not separator or not key:
+            raise SpaceError(f"--set {override}: expected KEY=VALUE, such as evolution.population=60")
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except (tomllib.TOMLDecodeError, RecursionError):
+            value = text.strip()
+        *tables, last = key.split(".")
+        targets: list[Any] = [data]
+        for table in tables:
+            targets = [_step(target, table, override) for target in targets]
+            targets = [item for target in targets for item in (target if isinstance(target, list) else [target])]
+        for target in targets:
+            if not isinstance(target, dict):
+                raise SpaceError(f"--set {override}: there is no key '{key}'")
+            target[last] = value
+
+
+def _step(target: Any, table: str, override: str) -> Any:
+    if not isinstance(target, dict):
+        raise SpaceError(f"--set {override}: '{table}' is not inside a table")
+    return target.setdefault(table, {})
+
+
+def dump_space(space: SearchSpace) -> str:
+    """The whole space as TOML, every default written out."""
+    import tomli_w
+
+    return tomli_w.dumps(space.model_dump(mode="json", exclude_none=True))
+
+
+def changed_keys(old: SearchSpace, new: SearchSpace) -> list[str]:
+    """Dotted names of the keys whose values differ, sorted."""
+    before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    return sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
+
+
+def forbidden_changes(old: SearchSpace, new: SearchSpace) -> list[str]:
+    """The changed keys that may not change on resume."""
+    return [key for key in changed_keys(old, new) if not key.startswith(RESUMABLE)]
+
+
+def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(data, dict):
+        return {name: leaf for key, value in data.items() for name, leaf in _flat(value, f"{prefix}{key}.").items()}
+    if isinstance(data, list) and any(isinstance(item, dict) for item in data):
+        return _flat(dict(enumerate(data)), prefix)
+    return {prefix.rstrip("."): data}

@@ -1,0 +1,235 @@
+"""The schema of a search space: every key that decides a result, with its range and its default."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from lossforge.errors import FormulaError
+from lossforge.expression.formula import parse_formula
+from lossforge.expression.primitives import LEAVES, PRIMITIVES
+
+
+def _primitive(name: str) -> str:
+    if name not in PRIMITIVES:
+        raise ValueError(f"'{name}' is not a primitive (known: {', '.join(PRIMITIVES)})")
+    return name
+
+
+def _formula(text: str) -> str:
+    try:
+        return str(parse_formula(text))
+    except FormulaError as error:
+        raise ValueError(str(error)) from None
+
+
+Formula = Annotated[str, AfterValidator(_formula)]
+PrimitiveName = Annotated[str, AfterValidator(_primitive)]
+Rate = Annotated[float, Field(gt=0, le=10)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ExpressionSection(_Section):
+    """Which expressions may be built."""
+
+    primitives: list[PrimitiveName] = Field(default=list(PRIMITIVES), min_length=1)
+    constant_range: tuple[float, float] = (-3.0, 3.0)
+    seeds: list[Formula] = ["-y_true * log(y_pred)"]
+    initial_height: tuple[Annotated[int, Field(ge=1, le=10)], Annotated[int, Field(ge=1, le=10)]] = (2, 4)
+    max_height: int = Field(8, ge=1, le=20)
+    max_size: int = Field(30, ge=3, le=200)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ExpressionSection:
+        if not self.constant_range[0] < self.constant_range[1]:
+            raise ValueError("constant_range: the first number must be below the second")
+        if self.initial_height[0] > self.initial_height[1]:
+            raise ValueError("initial_height: the first number must not be above the second")
+        if self.initial_height[1] > self.max_height:
+            raise ValueError(f"initial_height: the second number must not be above max_height = {self.max_height}")
+        for seed in self.seeds:
+            tree = parse_formula(seed)
+            if tree.size > self.max_size or tree.height > self.max_height:
+                raise ValueError(f"seeds: {seed!r} is larger than max_size or max_height allow")
+            unknown = {node.op for node in tree.walk()} - {*self.primitives, *LEAVES, "constant"}
+            if unknown:
+                raise ValueError(f"seeds: {seed!r} uses '{sorted(unknown)[0]}', which primitives does not list")
+        return self
+
+
+class ScreeningSection(_Section):
+    """What rejects a candidate before training; see `lossforge.screening.ScreenSettings`."""
+
+    max_gradient: float = Field(1e4, gt=1)
+    descent_steps: int = Field(40, ge=1, le=1000)
+    descent_accuracy: Probability = 0.9
+    repair_sign: bool = True
+
+
+class TaskSection(_Section):
+    """What candidates are judged on: data, parts, noise and network."""
+
+    name: str = Field("", pattern=r"^[\w.-]*$")
+    data: str = Field(min_length=1)
+    train: int | None = Field(None, ge=10)
+    validation: int | None = Field(None, ge=10)
+    test: int | None = Field(None, ge=10)
+    split_seed: int = Field(0, ge=0)
+    label_noise: float = Field(0.0, ge=0, lt=1)
+    model: str = "small_cnn"
+    width: int = Field(16, ge=1, le=1024)
+
+    @property
+    def title(self) -> str:
+        """The task's name: as given, or its data set's."""
+        return self.name or self.data
+
+
+class RecipeSection(_Section):
+    """How one training goes."""
+
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
+    epochs: int = Field(10, ge=1, le=10_000)
+    batch_size: int = Field(64, ge=2, le=100_000)
+    weight_decay: float = Field(0.0, ge=0)
+    learning_rate: Rate | Literal["sweep"] = "sweep"
+    learning_rates: list[Rate] = Field([0.0003, 0.001, 0.003, 0.01, 0.03], min_length=2)
+    sweep_seeds: int = Field(4, ge=1, le=100)
+    match_gradient: bool = True
+    cohort: int = Field(2, ge=1, le=64)
+
+    @model_validator(mode="after")
+    def _rising(self) -> RecipeSection:
+        if self.learning_rates != sorted(set(self.learning_rates)):
+            raise ValueError("learning_rates: must rise, without repetition")
+        return self
+
+
+class FitnessSection(_Section):
+    """How many seeds a candidate, and a finalist, is judged on."""
+
+    seeds: int = Field(2, ge=1, le=100)
+    finalists: int = Field(4, ge=0, le=1000)
+    finalist_seeds: int = Field(8, ge=1, le=1000)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> FitnessSection:
+        if self.finalist_seeds < self.seeds:
+            raise ValueError("finalist_seeds: must not be below seeds")
+        return self
+
+
+class EvolutionSection(_Section):
+    """How candidates evolve. Weights of the mutations are relative."""
+
+    population: int = Field(40, ge=4, le=100_000)
+    elites: int = Field(4, ge=0)
+    tournament: int = Field(4, ge=2)
+    parsimony: float = Field(1.2, ge=1, le=2)
+    crossover: Probability = 0.6
+    mutation: Probability = 0.35
+    subtree_mutation: float = Field(1.0, ge=0)
+    point_mutation: float = Field(1.0, ge=0)
+    insert_mutation: float = Field(1.0, ge=0)
+    shrink_mutation: float = Field(1.0, ge=0)
+    constant_mutation: float = Field(1.0, ge=0)
+    strategy: Literal["genetic", "random"] = "genetic"
+    attempts: int = Field(200, ge=1)
+
+    @model_validator(mode="after")
+    def _sane(self) -> EvolutionSection:
+        if self.crossover + self.mutation > 1:
+            raise ValueError("crossover + mutation: must not be above 1; what is left is new random trees")
+        if self.elites >= self.population:
+            raise ValueError("elites: must be below population")
+        if not any(self.mutation_weights().values()):
+            raise ValueError("subtree_mutation: at least one of the mutation weights must be above 0")
+        return self
+
+    def mutation_weights(self) -> dict[str, float]:
+        """Relative weight of each mutation by name."""
+        return {
+            name: getattr(self, f"{name}_mutation") for name in ("subtree", "point", "insert", "shrink", "constant")
+        }
+
+
+class BudgetSection(_Section):
+    """Where a search stops; may change on resume."""
+
+    generations: int = Field(12, ge=1)
+    training_seconds: float = Field(60.0, gt=0)
+
+
+class ValidationSection(_Section):
+    """How the best losses are trained again, beside rivals tuned in the same way."""
+
+    after_search: bool = True
+    top: int = Field(5, ge=1)
+    seeds: int = Field(8, ge=2, le=1000)
+    epochs: int | None = Field(None, ge=1)
+    tuning_seeds: int = Field(2, ge=1, le=100)
+    learning_rates: list[Rate] = Field([0.001, 0.003, 0.01], min_length=1)
+    rivals: list[str] = ["cross_entropy", "label_smoothing", "ngl"]
+
+    @model_validator(mode="after")
+    def _known(self) -> ValidationSection:
+        if "cross_entropy" not in self.rivals:
+            raise ValueError("rivals: cross_entropy must be among them")
+        if self.learning_rates != sorted(set(self.learning_rates)):
+            raise ValueError("learning_rates: must rise, without repetition")
+        return self
+
+
+class ExecutionSection(_Section):
+    """Where trainings run; changes no result, and may change on resume. 0 workers: one a core."""
+
+    executor: Literal["local"] = "local"
+    workers: int = Field(0, ge=0, le=10_000)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class SearchSpace(_Section):
+    """One search space. ``seed`` is the run's; all else says what is searched and how."""
+
+    name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
+    description: str = ""
+    seed: int = Field(0, ge=0, lt=2**63)
+    expression: ExpressionSection = ExpressionSection()
+    screening: ScreeningSection = ScreeningSection()
+    task: list[TaskSection] = Field(min_length=1)
+    recipe: RecipeSection = RecipeSection()
+    fitness: FitnessSection = FitnessSection()
+    evolution: EvolutionSection = EvolutionSection()
+    budget: BudgetSection = BudgetSection()
+    validation: ValidationSection = ValidationSection()
+    execution: ExecutionSection = ExecutionSection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_task(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("task"), dict):
+            data = {**data, "task": [data["task"]]}
+        return data
+
+    @model_validator(mode="after")
+    def _consistent(self) -> SearchSpace:
+        names = [task.title for task in self.task]
+        if len(set(names)) < len(names):
+            raise ValueError("task: two tasks have the same name; give each one of its own")
+        cohort = self.recipe.cohort
+        for place, seeds in (
+            ("recipe.sweep_seeds", self.recipe.sweep_seeds),
+            ("fitness.seeds", self.fitness.seeds),
+            ("fitness.finalist_seeds", self.fitness.finalist_seeds),
+            ("validation.seeds", self.validation.seeds),
+            ("validation.tuning_seeds", self.validation.tuning_seeds),
+        ):
+            if seeds % cohort:
+                raise ValueError(f"{place}: must be a multiple of recipe.cohort = {cohort}, not {seeds}")
+        return self

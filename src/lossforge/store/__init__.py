@@ -1,0 +1,1 @@
+"""The run folder: ledger, checkpoint, hall of fame."""

@@ -1,0 +1,47 @@
+"""Writing files so that a reader, or a kill at any moment, finds the old one or the new one, whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lossforge.errors import StoreError
+
+
+@contextmanager
+def told_as_store_error(path: Path) -> Iterator[None]:
+    """Turn an operating system's error into one sentence with the remedy."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise StoreError(
+            f"{path}: cannot be written ({reason}); free or repair the disk, then resume: nothing finished is lost"
+        ) from error
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write UTF-8 text by temporary file, fsync and rename. Raises StoreError, and leaves the old file, on failure."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with told_as_store_error(path):
+        try:
+            with temporary.open("w", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in the folder durable, where the system can."""
+    if hasattr(os, "O_DIRECTORY"):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,206 @@
+"""The ledger: one row a candidate and one a training, in SQLite. It is only ever added to."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from lossforge.errors import StoreError
+
+_FORMAT = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS candidates (
+    generation INTEGER NOT NULL, position INTEGER NOT NULL, origin TEXT NOT NULL, formula TEXT NOT NULL,
+    size INTEGER NOT NULL, signature TEXT, outcome TEXT NOT NULL, rejected_by TEXT, reason TEXT NOT NULL,
+    PRIMARY KEY (generation, position)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS candidates_signature ON candidates (signature);
+CREATE TABLE IF NOT EXISTS trainings (
+    id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL, seed TEXT NOT NULL, replicate INTEGER NOT NULL,
+    stage TEXT NOT NULL, generation INTEGER NOT NULL, key TEXT NOT NULL, formula TEXT NOT NULL,
+    task TEXT NOT NULL, part TEXT NOT NULL, learning_rate REAL NOT NULL, epochs INTEGER NOT NULL,
+    outcome TEXT NOT NULL, accuracy REAL, reason TEXT NOT NULL, seconds REAL NOT NULL,
+    UNIQUE (fingerprint, seed)
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateRow:
+    """One generated candidate: where it came from and why it stands where it stands."""
+
+    generation: int
+    position: int
+    origin: str
+    formula: str
+    size: int
+    signature: str | None
+    outcome: str
+    rejected_by: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRow:
+    """One training of one replicate. ``accuracy`` in [0, 1], or None where it failed; ``seconds`` of its cohort."""
+
+    fingerprint: str
+    seed: int
+    replicate: int
+    stage: str
+    generation: int
+    key: str
+    formula: str
+    task: str
+    part: str
+    learning_rate: float
+    epochs: int
+    outcome: str
+    accuracy: float | None
+    reason: str
+    seconds: float
+
+
+class Ledger:
+    """An open ledger. Every call is one transaction; raises StoreError where the file or the disk is at fault."""
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        if read_only and not path.exists():
+            raise StoreError(f"{path}: there is no ledger yet; the run has not got that far")
+        with self._told():
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
+        try:
+            with self._told():
+                self._open(read_only)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def _open(self, read_only: bool) -> None:
+        version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
+        if version > _FORMAT:
+            raise StoreError(f"{self.path}: was written by a newer lossforge (ledger {version}); update lossforge")
+        if read_only:
+            self._db.execute("PRAGMA query_only = ON")
+            return
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        answer = self._db.execute("PRAGMA quick_check").fetchone()[0]
+        if answer != "ok":
+            raise sqlite3.DatabaseError(answer)
+        if version < _FORMAT:
+            self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_FORMAT}; COMMIT;")
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if any(word in str(error) for word in ("malformed", "no such table", "no such column")):
+                raise self._damaged(error) from None
+            raise StoreError(
+                f"{self.path}: cannot be read or written ({error}); free or repair the disk, then resume: nothing "
+                "finished is lost"
+            ) from None
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from None
+
+    def _damaged(self, error: sqlite3.Error) -> StoreError:
+        return StoreError(
+            f"{self.path}: is damaged ({str(error).splitlines()[0]}); restore it from a copy of the run, or recover "
+            "what can be read with 'sqlite3 ledger.sqlite .recover'; it was left as it is"
+        )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._told():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def add_candidates(self, rows: Iterable[CandidateRow]) -> None:
+        """Record candidates; a replay of a generation writes the same rows again."""
+        values = [tuple(getattr(row, name) for name in CandidateRow.__slots__) for row in rows]
+        with self._transaction() as db:
+            db.executemany("INSERT OR REPLACE INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+    def add_trainings(self, rows: Sequence[TrainingRow]) -> None:
+        """Record the trainings of one cohort, all or none. Raises StoreError for one that is there already."""
+        names = TrainingRow.__slots__
+        values = [
+            tuple(str(row.seed) if name == "seed" else getattr(row, name) for name in names) for row in rows
+        ]
+        marks = ", ".join("?" * len(names))
+        try:
+            with self._transaction() as db:
+                db.executemany(f"INSERT INTO trainings ({', '.join(names)}) VALUES ({marks})", values)
+        except StoreError as error:
+            if "UNIQUE" in str(error):
+                raise StoreError(f"{self.path}: a training was finished twice; this is a defect of lossforge") from None
+            raise
+
+    def find(self, fingerprint: str, seeds: Sequence[int]) -> list[TrainingRow] | None:
+        """The recorded trainings of a cohort in the order of ``seeds``, or None where one is missing."""
+        with self._told():
+            found = {}
+            for seed in seeds:
+                rows = self._select("WHERE fingerprint = ? AND seed = ?", (fingerprint, str(seed)))
+                if not rows:
+                    return None
+                found[seed] = rows[0]
+        return [found[seed] for seed in seeds]
+
+    def trainings(self, stage: str | None = None, up_to_generation: int | None = None) -> list[TrainingRow]:
+        """Trainings in the order recorded, of one stage, asked for in a generation up to the one given."""
+        clauses, values = [], []
+        if stage is not None:
+            clauses.append("stage = ?")
+            values.append(stage)
+        if up_to_generation is not None:
+            clauses.append("generation <= ?")
+            values.append(str(up_to_generation))
+        where = f"WHERE {' AND '.join(clauses)}" if clauses else ""
+        with self._told():
+            return self._select(f"{where} ORDER BY id", values)
+
+    def _select(self, clause: str, values: Sequence[str]) -> list[TrainingRow]:
+        rows = self._db.execute(f"SELECT {', '.join(TrainingRow.__slots__)} FROM trainings {clause}", values)
+        return [TrainingRow(row[0], int(row[1]), *row[2:]) for row in rows]
+
+    def candidates(self, outcome: str | None = None, up_to_generation: int | None = None) -> list[CandidateRow]:
+        """Candidates in the order generated."""
+        clauses, values = ["generation <= ?"], [2**62 if up_to_generation is None else up_to_generation]
+        if outcome is not None:
+            clauses.append("outcome = ?")
+            values.append(outcome)  # type: ignore[arg-type]
+        with self._told():
+            rows = self._db.execute(
+                f"SELECT {', '.join(CandidateRow.__slots__)} FROM candidates WHERE {' AND '.join(clauses)} "
+                "ORDER BY generation, position",
+                values,
+            )
+            return [CandidateRow(*row) for row in rows]
+
+    def tally(self) -> dict[str, int]:
+        """Number of candidates by outcome; rejected ones by screen as ``rejected:SCREEN``."""
+        with self._told():
+            rows = self._db.execute("SELECT outcome, rejected_by, count(*) FROM candidates GROUP BY 1, 2")
+            return {f"{outcome}:{screen}" if screen else outcome: count for outcome, screen, count in rows}
+
+    def training_count(self) -> int:
+        """Number of trainings recorded."""
+        with self._told():
+            return int(self._db.execute("SELECT count(*) FROM trainings").fetchone()[0])
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()

@@ -1,0 +1,202 @@
+"""The run folder: creating it whole or not at all, opening it, locking it, and what lies where."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from lossforge.errors import SpaceError, StoreError
+from lossforge.spaces.load import dump_space, forbidden_changes, load_space, validate_space
+from lossforge.spaces.schema import SearchSpace
+from lossforge.store.files import told_as_store_error, write_atomically
+
+FORMAT = 1
+"""Version of the folder's layout; a folder of a newer one is refused."""
+
+_PACKAGES = ("lossforge", "torch", "numpy", "deap", "sympy", "pebble", "scikit-learn", "pydantic")
+
+
+class RunFolder:
+    """Paths of one run, and its manifest. Use `create` or `open`."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.space_file = path / "space.toml"
+        self.manifest_file = path / "manifest.json"
+        self.ledger_file = path / "ledger.sqlite"
+        self.checkpoint_file = path / "checkpoint.json"
+        self.hall_of_fame_file = path / "hall_of_fame.csv"
+        self.log_file = path / "log.txt"
+        self.validation_folder = path / "validation"
+        self.export_folder = path / "export"
+
+    @classmethod
+    def create(cls, path: Path, space: SearchSpace) -> RunFolder:
+        """Make a new run folder. Raises StoreError where there is one already, or it cannot be written."""
+        if path.exists():
+            if (path / "manifest.json").exists():
+                raise StoreError(f"{path}: already holds a run; continue it with 'lossforge resume {path}'")
+            if not path.is_dir() or any(path.iterdir()):
+                raise StoreError(f"{path}: exists and is not a run; choose another folder with --run")
+        manifest = _manifest(space)
+        draft = path.with_name(f".{path.name}.{os.getpid()}.new")
+        with told_as_store_error(path):
+            draft.mkdir(parents=True)
+            try:
+                (draft / "space.toml").write_text(dump_space(space), encoding="utf-8")
+                (draft / "manifest.json").write_text(_manifest_text(manifest), encoding="utf-8")
+                if path.exists():
+                    path.rmdir()
+                draft.rename(path)
+            except BaseException:
+                shutil.rmtree(draft, ignore_errors=True)
+                raise
+        return cls(path, manifest)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Open a run. Raises StoreError where there is none, it is damaged, or of a newer version."""
+        file = path / "manifest.json"
+        if not file.is_file():
+            raise StoreError(f"{path}: is not a run folder (it has no manifest.json); start one with 'lossforge search'")
+        manifest = read_json(file, "restore it from a copy of the run")
+        if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
+            raise StoreError(f"{file}: is not a run's manifest; restore it from a copy of the run")
+        if manifest["format"] > FORMAT:
+            raise StoreError(
+                f"{path}: was written by a newer lossforge (run format {manifest['format']}, this one reads up to "
+                f"{FORMAT}); update lossforge"
+            )
+        return cls(path, manifest)
+
+    def space(self) -> SearchSpace:
+        """The run's space: as frozen, with the budget and execution keys of its space.toml.
+
+        Raises SpaceError, naming the keys, where anything else was changed since the run began.
+        """
+        frozen = validate_space(dict(self.manifest.get("space", {})), f"{self.manifest_file} (space)")
+        space = load_space(self.space_file)
+        refuse_changes(frozen, space, str(self.space_file))
+        return space
+
+    def update_space(self, space: SearchSpace) -> None:
+        """Freeze changed budget and execution keys; the manifest keeps the space as it began."""
+        write_atomically(self.space_file, dump_space(space))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the run for this process. Raises StoreError while another process holds it."""
+        from filelock import FileLock, Timeout
+
+        with told_as_store_error(self.path):
+            lock = FileLock(self.path / ".lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                raise StoreError(
+                    f"{self.path}: another lossforge process is working on this run; wait for it or stop it"
+                ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def log(self, message: str) -> None:
+        """Append a line with the time to log.txt."""
+        with told_as_store_error(self.log_file), self.log_file.open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {message}\n")
+
+
+def refuse_changes(old: SearchSpace, new: SearchSpace, origin: str) -> None:
+    """Raise SpaceError that names every changed key which may not change on resume."""
+    changed = forbidden_changes(old, new)
+    if changed:
+        raise SpaceError(
+            f"{origin}: {', '.join(changed)} changed since the run began; undo that, or start a new run with the "
+            "changed space (a run goes on with other budget and execution keys only)"
+        )
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """Read a JSON file. Raises StoreError with the remedy where it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise StoreError(f"{path}: is damaged ({error}); {remedy}") from None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
+
+
+def _manifest_text(manifest: dict[str, Any]) -> str:
+    return json.dumps(manifest, indent=2) + "\n"
+
+
+def _manifest(space: SearchSpace) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": space.seed,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "packages": package_versions(),
+        "hardware": hardware(),
+        "command": sys.argv,
+        "space": space.model_dump(mode="json", exclude_none=True),
+    }
+
+
+def package_versions() -> dict[str, str | None]:
+    """Versions of lossforge and of the packages that its results depend on."""
+    return {name: _version(name) for name in _PACKAGES}
+
+
+def hardware() -> dict[str, str | int | None]:
+    """Processor, cores and system."""
+    return {
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.release()}",
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _commit() -> str | None:
+    """The commit of the source tree that this lossforge runs from, if it is one."""
+    folder = Path(__file__).resolve().parent
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None if answer.returncode == 0 else None

@@ -1,0 +1,1 @@
+"""Cohort training: many replicas of one network in one training."""

@@ -1,0 +1,220 @@
+"""Cohort training: K replicas of one network, each with its own loss and seed, in one training.
+
+Parameters and buffers are stacked with `torch.func`, so any network works unchanged; the optimiser is
+elementwise, so a replica that diverges changes nothing in its neighbours.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lossforge.data.splits import Part, noisy_labels
+from lossforge.losses.compiled import ExpressionLoss, LossSpec
+from lossforge.losses.library import CROSS_ENTROPY
+from lossforge.seeding import derive_seed
+from lossforge.training.optimizers import make_optimizer, make_schedule
+
+if TYPE_CHECKING:
+    from lossforge.spaces.schema import RecipeSection
+
+_MATCH_SAMPLES = 512
+"""Training samples on which the gradient's size at the start is matched to cross-entropy's."""
+
+
+class TrainingTimeout(Exception):
+    """The training passed its deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One network of a cohort: its loss, and the seed of its weights, batches and label noise."""
+
+    loss: LossSpec
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaScore:
+    """``accuracy`` in [0, 1], or None where the replica diverged, with the reason."""
+
+    accuracy: float | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything of a training but its replicas."""
+
+    train: Part
+    score: Part
+    classes: int
+    recipe: RecipeSection
+    epochs: int
+    learning_rate: float
+    label_noise: float
+    build: Callable[[int], nn.Module]
+    deadline: float = float("inf")
+    on_epoch: Callable[[], None] | None = None
+
+
+class _Cohort:
+    """Stacked networks, their training data and their losses."""
+
+    def __init__(self, plan: Plan, replicas: Sequence[Replica]) -> None:
+        device = plan.train.x.device
+        models = [plan.build(derive_seed(replica.seed, "weights")).to(device) for replica in replicas]
+        self.params, self.buffers = torch.func.stack_module_state(models)  # type: ignore[no-untyped-call]
+        self.model = models[0].to("meta")
+        self.plan = plan
+        self.losses = [replica.loss.build() for replica in replicas]
+        self.order = [torch.Generator().manual_seed(derive_seed(replica.seed, "order")) for replica in replicas]
+        labels = [
+            noisy_labels(plan.train.y.cpu(), plan.label_noise, plan.classes, derive_seed(replica.seed, "noise"))
+            for replica in replicas
+        ]
+        self.targets = functional.one_hot(torch.stack(labels), plan.classes).float().to(device)
+        self.scale = torch.ones(len(replicas), device=device)
+
+    def logits(self, x: Tensor, *, training: bool) -> Tensor:
+        """Logits ``(K, B, classes)`` of ``x``, shape ``(K, B, C, H, W)``."""
+        self.model.train(training)
+
+        def one(params: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
+            output: Tensor = torch.func.functional_call(self.model, (params, buffers), (x,))
+            return output
+
+        stacked: Tensor = torch.func.vmap(one, randomness="different")(self.params, self.buffers, x)
+        return stacked
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Samples ``(K, B, C, H, W)`` and targets ``(K, B, classes)`` at ``indices``, shape ``(K, B)``."""
+        replica = torch.arange(len(indices), device=self.targets.device)[:, None]
+        return self.plan.train.x[indices], self.targets[replica, indices]
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Mean loss of each replica's batch, shape ``(K,)``, times its scale."""
+        if all(loss is self.losses[0] or _same(loss, self.losses[0]) for loss in self.losses):
+            return _mean_loss(self.losses[0], logits, targets) * self.scale
+        values = [_mean_loss(loss, logits[k], targets[k]) for k, loss in enumerate(self.losses)]
+        return torch.stack(values) * self.scale
+
+    def match_gradients(self) -> list[str]:
+        """Set the scales so that each gradient on the logits starts with cross-entropy's norm.
+
+        Returns a reason for each replica whose gradient is zero or not finite, else ``""``.
+        """
+        count = min(_MATCH_SAMPLES, len(self.plan.train))
+        indices = torch.arange(count, device=self.targets.device).expand(len(self.losses), count)
+        x, targets = self.batch(indices)
+        kept = {name: buffer.clone() for name, buffer in self.buffers.items()}
+        with torch.no_grad():
+            start = self.logits(x, training=True)
+        self.buffers = kept
+        wanted = _gradient_norms(lambda z: _mean_loss(ExpressionLoss(CROSS_ENTROPY), z, targets), start)
+        found = _gradient_norms(lambda z: self.loss(z, targets), start)
+        usable = found.isfinite() & (found > 0)
+        self.scale = torch.where(usable, wanted / torch.where(usable, found, torch.ones_like(found)), self.scale)
+        return ["" if good else "the gradient at the start is zero or not finite" for good in usable.tolist()]
+
+    def epoch_order(self) -> Tensor:
+        """Indices ``(K, N)``: every replica's own order of the training samples."""
+        orders = [torch.randperm(len(self.plan.train), generator=generator) for generator in self.order]
+        return torch.stack(orders).to(self.targets.device)
+
+
+def _same(a: ExpressionLoss, b: ExpressionLoss) -> bool:
+    return (a.formula, a.label_smoothing, a.class_mean) == (b.formula, b.label_smoothing, b.class_mean)
+
+
+def _mean_loss(loss: ExpressionLoss, logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean over samples of the loss of logits ``(..., B, classes)`` against targets of the same shape."""
+    classes = logits.shape[-1]
+    flat = loss_of_samples(loss, logits.reshape(-1, classes), targets.reshape(-1, classes))
+    return flat.view(logits.shape[:-1]).mean(-1)
+
+
+def loss_of_samples(loss: ExpressionLoss, logits: Tensor, targets: Tensor) -> Tensor:
+    """Loss ``(N,)`` of each sample, by the module that a user would call."""
+    reduction, loss.reduction = loss.reduction, "none"
+    try:
+        value: Tensor = loss(logits, targets)
+    finally:
+        loss.reduction = reduction
+    return value
+
+
+def _gradient_norms(loss: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
+    """Norm ``(K,)`` of each replica's gradient on its logits."""
+    z = logits.detach().requires_grad_()
+    value = loss(z)
+    if not value.requires_grad:
+        return torch.zeros(len(logits), device=logits.device)
+    (gradient,) = torch.autograd.grad(value.sum(), z, allow_unused=True)
+    if gradient is None:
+        return torch.zeros(len(logits), device=logits.device)
+    return gradient.flatten(1).norm(dim=1)
+
+
+def train_cohort(plan: Plan, replicas: Sequence[Replica]) -> list[ReplicaScore]:
+    """Train the replicas together and score each on ``plan.score``.
+
+    A result depends on its replica's loss and seed, and on K (the kernels chosen for K networks round
+    differently). Raises TrainingTimeout past the deadline.
+    """
+    torch.manual_seed(derive_seed(replicas[0].seed, "layers"))
+    cohort = _Cohort(plan, replicas)
+    reasons = cohort.match_gradients() if plan.recipe.match_gradient else [""] * len(replicas)
+    if all(reasons):
+        return [ReplicaScore(None, reason) for reason in reasons]
+    params = list(cohort.params.values())
+    batches = max(1, len(plan.train) // plan.recipe.batch_size)
+    optimizer = make_optimizer(plan.recipe, params, plan.learning_rate)
+    schedule = make_schedule(plan.recipe, optimizer, plan.learning_rate, batches * plan.epochs)
+    finite = torch.ones(len(replicas), dtype=torch.bool, device=plan.train.x.device)
+    for _ in range(plan.epochs):
+        if plan.on_epoch is not None:
+            plan.on_epoch()
+        order = cohort.epoch_order()
+        for batch in range(batches):
+            if time.monotonic() > plan.deadline:
+                raise TrainingTimeout
+            start = batch * plan.recipe.batch_size
+            x, targets = cohort.batch(order[:, start : start + plan.recipe.batch_size])
+            loss = cohort.loss(cohort.logits(x, training=True), targets)
+            optimizer.zero_grad(set_to_none=True)
+            loss.sum().backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            finite &= loss.detach().isfinite()
+        if not finite.any():
+            break
+    return _scores(cohort, plan, finite, reasons)
+
+
+def _scores(cohort: _Cohort, plan: Plan, finite: Tensor, reasons: list[str]) -> list[ReplicaScore]:
+    correct = torch.zeros(len(reasons), dtype=torch.int64, device=plan.score.x.device)
+    with torch.no_grad():
+        for x, y in zip(plan.score.x.split(1024), plan.score.y.split(1024), strict=True):
+            logits = cohort.logits(x.expand(len(reasons), *x.shape), training=False)
+            finite = finite & logits.isfinite().flatten(1).all(1)
+            correct += (logits.argmax(-1) == y).sum(1)
+    scores = []
+    for good, count, reason in zip(finite.tolist(), correct.tolist(), reasons, strict=True):
+        if not good or reason:
+            scores.append(ReplicaScore(None, reason or "the loss or the logits stopped being finite"))
+        else:
+            scores.append(ReplicaScore(count / len(plan.score)))
+    return scores
+
+
+def parameter_count(model: nn.Module) -> int:
+    """Number of weights that are trained."""
+    return sum(parameter.numel() for parameter in model.parameters())
+

@@ -1,0 +1,31 @@
+"""Optimisers and schedules of a recipe, over stacked parameters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor, optim
+
+if TYPE_CHECKING:
+    from lossforge.spaces.schema import RecipeSection
+
+
+def make_optimizer(recipe: RecipeSection, params: list[Tensor], learning_rate: float) -> optim.Optimizer:
+    """The recipe's optimiser. All are elementwise, so stacked replicas do not touch one another."""
+    if recipe.optimizer == "sgd":
+        return optim.SGD(
+            params, lr=learning_rate, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay, foreach=True
+        )
+    kind = optim.AdamW if recipe.optimizer == "adamw" else optim.Adam
+    return kind(params, lr=learning_rate, weight_decay=recipe.weight_decay, foreach=True)
+
+
+def make_schedule(
+    recipe: RecipeSection, optimizer: optim.Optimizer, learning_rate: float, steps: int
+) -> optim.lr_scheduler.LRScheduler:
+    """The recipe's schedule over ``steps`` steps, with ``learning_rate`` at its peak."""
+    if recipe.schedule == "one_cycle":
+        return optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps + 1)
+    if recipe.schedule == "cosine":
+        return optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
+    return optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)

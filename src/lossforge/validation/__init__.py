@@ -1,0 +1,1 @@
+"""Re-validation of discoveries beside rivals tuned in the same way, with statistics."""

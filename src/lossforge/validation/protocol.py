@@ -1,0 +1,226 @@
+"""Re-validation: the best losses of a run, trained again beside rivals that were tuned in the same way.
+
+1. Every loss, discovered or rival, gets its learning rate from one grid, by validation accuracy.
+2. Each is trained at its own best rate on training and validation data together, with seeds that the
+   search never used and a longer recipe, and scored on the test part, which nothing has touched before.
+3. Differences are paired by seed; the interval is Student's t, and p-values are adjusted for the number
+   of losses tried. The order is the search's: nothing is picked by its test score.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+from lossforge.errors import LossforgeError, SpaceError
+from lossforge.evaluation.executor import Stop, make_executor
+from lossforge.evaluation.records import TrainingRequest
+from lossforge.evaluation.requests import cohorts, loss_key
+from lossforge.hall_of_fame import read_hall_of_fame
+from lossforge.losses.compiled import LossSpec
+from lossforge.losses.library import loss_spec
+from lossforge.progress import Progress
+from lossforge.spaces.schema import SearchSpace
+from lossforge.store.files import told_as_store_error, write_atomically
+from lossforge.store.ledger import Ledger
+from lossforge.store.run_folder import RunFolder
+from lossforge.trainer import Trainer
+from lossforge.tuning import Sweep, sweep_together
+from lossforge.validation.statistics import holm, paired_difference
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One loss under re-validation; ``rival`` is its name in the library where it is one of the rivals."""
+
+    loss: LossSpec
+    key: str
+    size: int = 0
+    search_gain: float = 0.0
+    rival: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One discovered loss against one rival on the test part.
+
+    ``gain``, ``low`` and ``high`` (95 % interval) are accuracy differences in percentage points, paired by
+    seed; ``p_adjusted`` is Holm's over the losses compared with this rival. Accuracies are in [0, 1].
+    """
+
+    rank: int
+    formula: str
+    size: int
+    rival: str
+    search_gain: float
+    gain: float
+    low: float
+    high: float
+    p: float
+    p_adjusted: float
+    seeds: int
+    task: str
+    accuracy: float
+    rival_accuracy: float
+    learning_rate: float
+    rival_learning_rate: float
+
+
+def validate(
+    folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progress, top: int, seeds: int
+) -> list[Comparison]:
+    """Re-validate the ``top`` losses of a run on ``seeds`` fresh seeds. Finished trainings are never repeated.
+
+    Raises InterruptedSearchError once ``stop()`` is true, StoreError where the run has no hall of fame yet.
+    """
+    if seeds % space.recipe.cohort or seeds < 2:
+        raise SpaceError(f"--seeds: must be 2 or more and a multiple of recipe.cohort = {space.recipe.cohort}, not {seeds}")
+    contenders = _contenders(folder, space, top)
+    ledger = Ledger(folder.ledger_file)
+    try:
+        progress.phase("re-validating the best losses")
+        executor = make_executor(space.execution)
+        try:
+            trainer = Trainer(ledger, executor, stop, progress.trained)
+            comparisons = _Validation(space, trainer, contenders, seeds, progress).run()
+        finally:
+            executor.close()
+    finally:
+        ledger.close()
+    _write(folder, comparisons)
+    for row in comparisons:
+        folder.log(f"validation: {row.formula} against {row.rival}: {row.gain:+.2f} [{row.low:+.2f}, {row.high:+.2f}]")
+    return comparisons
+
+
+def _contenders(folder: RunFolder, space: SearchSpace, top: int) -> list[Contender]:
+    best = read_hall_of_fame(folder.hall_of_fame_file)[:top]
+    if not best:
+        raise LossforgeError(
+            f"{folder.path}: the search found no loss that trains, so there is nothing to validate; "
+            "give it more generations with 'lossforge resume --set budget.generations=N'"
+        )
+    found = [Contender(LossSpec(entry.formula), entry.signature, entry.size, entry.gain) for entry in best]
+    rivals = []
+    for name in space.validation.rivals:
+        loss = loss_spec(name)
+        rivals.append(Contender(loss, loss_key(loss, keep_scale=not space.recipe.match_gradient), rival=name))
+    return found + rivals
+
+
+class _Validation:
+    def __init__(
+        self, space: SearchSpace, trainer: Trainer, contenders: list[Contender], seeds: int, progress: Progress
+    ) -> None:
+        self.space = space
+        self.trainer = trainer
+        self.contenders = contenders
+        self.seeds = seeds
+        self.progress = progress
+        self.epochs = space.validation.epochs or 2 * space.recipe.epochs
+
+    def run(self) -> list[Comparison]:
+        comparisons = []
+        for index in range(len(self.space.task)):
+            self.progress.phase("tuning the best losses and their rivals alike")
+            sweeps = self._tune(index)
+            self.progress.phase("training the best losses and their rivals for the test")
+            accuracies = self._test(index, sweeps)
+            comparisons += self._compare(index, sweeps, accuracies)
+        return comparisons
+
+    def _tune(self, index: int) -> list[Sweep]:
+        def at(contender: Contender) -> Callable[[float], list[TrainingRequest]]:
+            return lambda rate: self._requests(
+                index, contender, rate, self.space.validation.tuning_seeds, "tuning", "validation"
+            )
+
+        named = {f"{place} {one.loss.formula}": at(one) for place, one in enumerate(self.contenders)}
+        sweeps = sweep_together(self.trainer, named, self.space.validation.learning_rates, "tuning")
+        return list(sweeps.values())
+
+    def _test(self, index: int, sweeps: list[Sweep]) -> list[list[float]]:
+        """Test accuracy of every contender by seed; a failed training counts as 0."""
+        jobs = [
+            self._requests(index, one, sweep.best, self.seeds, "validation", "test")
+            for one, sweep in zip(self.contenders, sweeps, strict=True)
+        ]
+        answers = iter(self.trainer.run([request for requests in jobs for request in requests], "validation"))
+        return [[row.accuracy or 0.0 for _ in requests for row in next(answers)] for requests in jobs]
+
+    def _requests(
+        self, index: int, contender: Contender, rate: float, seeds: int, stage: str, part: str
+    ) -> list[TrainingRequest]:
+        return cohorts(
+            self.space,
+            self.space.task[index],
+            contender.loss,
+            contender.key,
+            rate,
+            range(seeds),
+            stage=stage,
+            part=part,
+            epochs=self.epochs,
+        )
+
+    def _compare(self, index: int, sweeps: list[Sweep], accuracies: list[list[float]]) -> list[Comparison]:
+        found = [place for place, one in enumerate(self.contenders) if not one.rival]
+        rows: list[Comparison] = []
+        for other, rival in enumerate(self.contenders):
+            if not rival.rival:
+                continue
+            differences = [
+                paired_difference([100 * (a - b) for a, b in zip(accuracies[place], accuracies[other], strict=True)])
+                for place in found
+            ]
+            adjusted = holm([difference.p for difference in differences])
+            for place, difference, p_adjusted in zip(found, differences, adjusted, strict=True):
+                rows.append(
+                    Comparison(
+                        rank=place + 1,
+                        formula=self.contenders[place].loss.formula,
+                        size=self.contenders[place].size,
+                        rival=rival.rival,
+                        search_gain=self.contenders[place].search_gain,
+                        gain=difference.mean,
+                        low=difference.low,
+                        high=difference.high,
+                        p=difference.p,
+                        p_adjusted=p_adjusted,
+                        seeds=difference.count,
+                        task=self.space.task[index].title,
+                        accuracy=fmean(accuracies[place]),
+                        rival_accuracy=fmean(accuracies[other]),
+                        learning_rate=sweeps[place].best,
+                        rival_learning_rate=sweeps[other].best,
+                    )
+                )
+        return rows
+
+
+def _write(folder: RunFolder, comparisons: list[Comparison]) -> None:
+    with told_as_store_error(folder.validation_folder):
+        folder.validation_folder.mkdir(exist_ok=True)
+    rows = [asdict(row) for row in comparisons]
+    write_atomically(folder.validation_folder / "results.json", json.dumps(rows, indent=1) + "\n")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(Comparison.__slots__), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(folder.validation_folder / "results.csv", text.getvalue())
+
+
+def read_results(folder: RunFolder) -> list[dict[str, Any]]:
+    """What the last re-validation wrote; empty where there was none."""
+    from lossforge.store.run_folder import read_json
+
+    path = folder.validation_folder / "results.json"
+    if not path.exists():
+        return []
+    rows = read_json(path, "delete it and validate again: nothing is trained twice")
+    return list(rows) if isinstance(rows, list) else []
