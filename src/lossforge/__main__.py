@@ -1,0 +1,5 @@
+"""``python -m lossforge``."""
+
+from lossforge.cli import main
+
+main()
