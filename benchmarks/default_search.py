@@ -28,7 +28,18 @@ def run_seed(space: Path, seed: int, folder: Path) -> tuple[list[dict], float]:
     """Search with one seed; rows of the re-validation against cross-entropy, and seconds."""
     run = folder / f"seed-{seed}"
     started = time.monotonic()
-    command = [sys.executable, "-m", "lossforge", "search", str(space), "--run", str(run), "--seed", str(seed), "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "lossforge",
+        "search",
+        str(space),
+        "--run",
+        str(run),
+        "--seed",
+        str(seed),
+        "--json",
+    ]
     # No sweep is taken from an earlier run: every seed pays for its own.
     answer = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "LOSSFORGE_CACHE": "off"}

@@ -69,9 +69,7 @@ def resume(
     from lossforge.console import print_run, progress
 
     with progress(json) as shown:
-        result = api.resume(
-            run, overrides=overrides, progress=shown, executor=executor, workers=workers, device=device
-        )
+        result = api.resume(run, overrides=overrides, progress=shown, executor=executor, workers=workers, device=device)
     print_run(result, json)
 
 

@@ -131,11 +131,13 @@ def print_validation(rows: list[Comparison], json: bool) -> None:
     console.print(table)
     if rows:
         rates = ", ".join(
-            f"{row.rival} {row.rival_learning_rate:g}" for row in by_place.values() if row.rank == 1 and row.task == tasks[0]
+            f"{row.rival} {row.rival_learning_rate:g}"
+            for row in by_place.values()
+            if row.rank == 1 and row.task == tasks[0]
         )
         console.print(
-            f"[dim]against ...: percentage points of test accuracy with 95 % interval, {rows[0].seeds} paired fresh seeds, "
-            f"every loss at its own best learning rate ({rates}); * adjusted p < 0.05 (Holm)"
+            f"[dim]against ...: percentage points of test accuracy with 95 % interval, {rows[0].seeds} paired fresh "
+            f"seeds, every loss at its own best learning rate ({rates}); * adjusted p < 0.05 (Holm)"
         )
 
 

@@ -21,7 +21,7 @@ def examine() -> list[dict[str, str]]:
     """Every check as ``{"check", "state": "good" | "bad" | "note", "told"}``."""
     checks: list[tuple[str, Callable[[], tuple[str, str]]]] = [
         ("Python", _python),
-        *((name, lambda name=name: _package(name)) for name in _PACKAGES),  # type: ignore[misc]
+        *((name, lambda name=name: _package(name)) for name in _PACKAGES),
         ("cores", _cores),
         ("memory", _memory),
         ("runs folder", lambda: _disk(Path("runs") if Path("runs").is_dir() else Path.cwd())),

@@ -65,7 +65,11 @@ class Generation:
         order = [*present, *(key for key in trees if key not in present)]
         members = {told.key: told.expression for told in self.strategy.members()}
         self.strategy.tell(
-            [Told(key, {**trees, **members}[key], self.scores.fitness(key)) for key in order if key in self.scores.judged]
+            [
+                Told(key, {**trees, **members}[key], self.scores.fitness(key))
+                for key in order
+                if key in self.scores.judged
+            ]
         )
         return [self._final(row) for row in asked.rows]
 
@@ -123,7 +127,9 @@ class Generation:
             self.scores.judged,
             key=lambda key: (-self.scores.fitness(key), self.scores.judged[key].size, key),
         )[: settings.finalists]
-        short = [key for key in leaders if self.scores.replicates(key) < settings.finalist_seeds and self.scores.gains(key)]
+        short = [
+            key for key in leaders if self.scores.replicates(key) < settings.finalist_seeds and self.scores.gains(key)
+        ]
         self._train(short, range(settings.seeds, settings.finalist_seeds), number)
 
     def _train(self, keys: list[str], replicates: range, number: int) -> None:

@@ -121,9 +121,11 @@ class LineProgress(Progress):
         self._write = write
 
     def line(self, text: str) -> None:
+        """Write the line."""
         self._write(text)
 
     def phase(self, text: str) -> None:
+        """Write the phase."""
         super().phase(text)
         self._write(text)
 
@@ -146,6 +148,7 @@ class LiveProgress(Progress):
         self._live.__exit__(None, None, None)
 
     def line(self, text: str) -> None:
+        """Print the line above the panel; generations are in the panel."""
         if not text.startswith("generation "):
             self.console.print(text, highlight=False, markup=False)
 

@@ -110,8 +110,8 @@ class _Search:
             failed = next((row for row in rows if row.accuracy is None), None)
             if failed is not None:
                 raise LossforgeError(
-                    f"cross-entropy itself failed on task '{failed.task}' ({failed.outcome}: {failed.reason}); a search "
-                    "needs a task that it can train on: change the recipe"
+                    f"cross-entropy itself failed on task '{failed.task}' ({failed.outcome}: {failed.reason}); a "
+                    "search needs a task that it can train on: change the recipe"
                 )
 
 

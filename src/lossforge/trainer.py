@@ -16,7 +16,9 @@ OnTrained = Callable[[int], None]
 class Trainer:
     """Turns requests into ledger rows, in the order asked. A training in the ledger is never repeated."""
 
-    def __init__(self, ledger: Ledger, executor: Executor, stop: Stop, on_trained: OnTrained = lambda count: None) -> None:
+    def __init__(
+        self, ledger: Ledger, executor: Executor, stop: Stop, on_trained: OnTrained = lambda count: None
+    ) -> None:
         self.ledger = ledger
         self.executor = executor
         self.stop = stop
@@ -83,4 +85,3 @@ def _rows(
             request.seeds, request.replicates, result.outcomes, result.accuracies, strict=True
         )
     ]
-

@@ -28,9 +28,7 @@ RequestsAt = Callable[[float], list[TrainingRequest]]
 """Requests of one loss at a learning rate."""
 
 
-def sweep_together(
-    trainer: Trainer, losses: dict[str, RequestsAt], rates: list[float], stage: str
-) -> dict[str, Sweep]:
+def sweep_together(trainer: Trainer, losses: dict[str, RequestsAt], rates: list[float], stage: str) -> dict[str, Sweep]:
     """Tune several losses on one grid, in the same way. Failed trainings count as accuracy 0.
 
     While a loss is best at an end of the grid, a further rate is tried beyond that end, up to

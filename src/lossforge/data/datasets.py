@@ -60,7 +60,8 @@ def load_task(task: TaskSection, device: str) -> TaskData:
     def part(chosen: NDArray[numpy.int64]) -> Part:
         return Part(torch.from_numpy(x[chosen]).to(device), torch.from_numpy(y[chosen]).to(device))
 
-    return TaskData(*(part(chosen) for chosen in indices), classes=classes)
+    train, validation, test = (part(chosen) for chosen in indices)
+    return TaskData(train, validation, test, classes)
 
 
 def part_sizes(task: TaskSection, total: int) -> tuple[int, int, int]:

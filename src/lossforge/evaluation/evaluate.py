@@ -8,7 +8,7 @@ from collections.abc import Callable
 from lossforge.data.datasets import load_task
 from lossforge.evaluation.records import Outcome, TrainingRequest, TrainingResult
 from lossforge.models.registry import build_model
-from lossforge.training.cohort import Plan, Replica, ReplicaScore, TrainingTimeout, train_cohort
+from lossforge.training.cohort import Plan, Replica, ReplicaScore, TrainingTimeoutError, train_cohort
 
 
 def evaluate(request: TrainingRequest, device: str, *, on_step: Callable[[], None] | None = None) -> TrainingResult:
@@ -34,7 +34,7 @@ def evaluate(request: TrainingRequest, device: str, *, on_step: Callable[[], Non
     )
     try:
         scores = train_cohort(plan, [Replica(request.loss, seed) for seed in request.seeds])
-    except TrainingTimeout:
+    except TrainingTimeoutError:
         reason = f"passed its limit of {request.seconds:g} s"
         return TrainingResult.failed(len(request.seeds), Outcome.TIMED_OUT, reason, time.monotonic() - started)
     except (MemoryError, RuntimeError) as error:

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
@@ -37,6 +37,7 @@ class InProcessExecutor:
         _one_thread()
 
     def run(self, requests: Sequence[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
+        """See `Executor.run`."""
         from lossforge.evaluation.evaluate import evaluate
 
         for index, request in enumerate(requests):
@@ -61,6 +62,7 @@ class PoolExecutor:
         )
 
     def run(self, requests: Sequence[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
+        """See `Executor.run`."""
         waiting = list(range(len(requests)))[::-1]
         crashes = [0] * len(requests)
         running: dict[Future[Any], int] = {}
@@ -89,7 +91,8 @@ class PoolExecutor:
         return future
 
     def close(self) -> None:
-        self._pool.stop()
+        """End the workers."""
+        self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
 
 
@@ -105,7 +108,9 @@ def _outcome(future: Future[Any], request: TrainingRequest) -> TrainingResult | 
     except LossforgeError:
         raise
     except Exception as error:
-        raise ExecutionError(f"a worker failed: {type(error).__name__}: {error}; run with --workers 1 to see where") from error
+        raise ExecutionError(
+            f"a worker failed: {type(error).__name__}: {error}; run with --workers 1 to see where"
+        ) from error
     return TrainingResult(tuple(map(Outcome, outcomes)), tuple(accuracies), reason, seconds)
 
 
@@ -139,4 +144,3 @@ def _evaluate_text(text: str, device: str) -> tuple[list[str], list[float | None
     _leave_with_parent()
     result = evaluate(request_from_text(text), device, on_step=_leave_with_parent)
     return [str(outcome) for outcome in result.outcomes], list(result.accuracies), result.reason, result.seconds
-

@@ -70,13 +70,14 @@ class Vocabulary:
 
     def constant(self, value: float) -> Any:
         """An ephemeral with this value."""
-        term = self.ephemeral()
+        term: Any = self.ephemeral()
         term.value = value
         return term
 
     def to_expression(self, tree: gp.PrimitiveTree) -> Expression:
         """The tree in our form."""
         stack: list[Expression] = []
+        node: Any
         for node in reversed(tree):
             if node.arity:
                 args = tuple(stack.pop() for _ in range(node.arity))

@@ -63,4 +63,3 @@ def _loss_source(loss: Export) -> str:
 
 def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, 110, break_long_words=False) or [""]
-

@@ -8,12 +8,13 @@ microseconds, and its text is the same in every process. Algebra beyond that is 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from functools import reduce
 
-from lossforge.expression.primitives import LEAVES, PRIMITIVES, clip
+from lossforge.expression.primitives import EPS, LEAVES, PRIMITIVES, clip
 from lossforge.expression.tree import CONSTANT, Expression, call, constant, leaf
 
-_EVEN = frozenset({"square", "cos", "abs", "sqrt", "log"})
+_EVEN = frozenset({"cos", "abs", "sqrt", "log"})
 """Primitives with f(-x) = f(x); sqrt and log are, since they are protected by |x|."""
 _ODD = frozenset({"sin", "tanh", "sign", "erf"})
 
@@ -100,35 +101,44 @@ def _product(args: list[Form]) -> Form:
 
 
 def _build(op: str, args: list[Form]) -> Form:
-    if op == "add":
-        return _sum(args)
-    if op == "sub":
-        return _sum([args[0], _negate(args[1])])
-    if op == "mul":
-        return _product(args)
-    if op == "neg":
-        return _negate(args[0])
+    rule = _RULES.get(op)
+    if rule is not None:
+        return rule(*args)
     if all(arg[0] == CONSTANT for arg in args):
         return _number(PRIMITIVES[op].value(*(arg[2] for arg in args)))
-    if op == "square":
-        _, body = _signed(args[0])
-        return _product([body, body])
     if op in _EVEN:
         return op, (_signed(args[0])[1],), 0.0
     if op in _ODD:
         minus, body = _signed(args[0])
         return _negate((op, (body,), 0.0)) if minus else (op, (body,), 0.0)
-    if op == "div" and args[1][0] == CONSTANT and abs(args[1][2]) >= 1e-6:
-        return _product([args[0], _number(1 / args[1][2])])
     if op in ("div", "aq"):
-        minus, top = _signed(args[0])
-        quotient: Form = (op, (top, args[1]), 0.0)
-        return _negate(quotient) if minus else quotient
-    if op in ("max", "min"):
-        if args[0] == args[1]:
-            return args[0]
-        return op, tuple(sorted(args, key=_text)), 0.0
+        return _quotient(op, args[0], args[1])
+    if PRIMITIVES[op].commutative:
+        return args[0] if args[0] == args[1] else (op, tuple(sorted(args, key=_text)), 0.0)
     return op, tuple(args), 0.0
+
+
+def _square(arg: Form) -> Form:
+    body = _signed(arg)[1]
+    return _product([body, body])
+
+
+def _quotient(op: str, top: Form, bottom: Form) -> Form:
+    if op == "div" and bottom[0] == CONSTANT and abs(bottom[2]) >= EPS:
+        return _product([top, _number(1 / bottom[2])])
+    minus, top = _signed(top)
+    quotient: Form = (op, (top, bottom), 0.0)
+    return _negate(quotient) if minus else quotient
+
+
+_RULES: dict[str, Callable[..., Form]] = {
+    "add": lambda a, b: _sum([a, b]),
+    "sub": lambda a, b: _sum([a, _negate(b)]),
+    "mul": lambda a, b: _product([a, b]),
+    "neg": _negate,
+    "square": _square,
+}
+"""Primitives that become sums, products and signs; max and min of equal arguments are that argument."""
 
 
 def _canonical(node: Expression, memo: dict[Expression, Form]) -> Form:

@@ -55,9 +55,7 @@ def same_value_and_gradient(first: Expression, second: Expression, tolerance: fl
     import torch
 
     logits, y_true = probe_grid()
-    for a, b in zip(
-        value_and_gradient(first, logits, y_true), value_and_gradient(second, logits, y_true), strict=True
-    ):
+    for a, b in zip(value_and_gradient(first, logits, y_true), value_and_gradient(second, logits, y_true), strict=True):
         if not (a.isfinite().all() and b.isfinite().all()):
             return False
         if not torch.allclose(a, b, rtol=tolerance, atol=tolerance):

@@ -184,7 +184,9 @@ _TABLE = (
         lambda a: _floor_bounds(math.log, a),
         lambda x, a: f"torch.log({_floor(x, a)})",
     ),
-    Primitive("exp", 1, f"e**x, with x held at {EXP_LIMIT:g} or less", _limited_exp, _monotone(_limited_exp), _write_exp),
+    Primitive(
+        "exp", 1, f"e**x, with x held at {EXP_LIMIT:g} or less", _limited_exp, _monotone(_limited_exp), _write_exp
+    ),
     Primitive("sin", 1, "sine of x", math.sin, _unit, _call("sin")),
     Primitive("cos", 1, "cosine of x", math.cos, _unit, _call("cos")),
     Primitive("tanh", 1, "hyperbolic tangent of x", math.tanh, _monotone(math.tanh), _call("tanh")),
@@ -207,8 +209,6 @@ _TABLE = (
         _write_quotient,
     ),
 )
-
-
 
 
 PRIMITIVES: dict[str, Primitive] = {primitive.name: primitive for primitive in _TABLE}

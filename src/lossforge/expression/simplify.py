@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import TimeoutError
+from contextlib import suppress
 from functools import reduce
 from typing import Any
 
@@ -34,7 +34,10 @@ def simplified(expressions: Sequence[Expression], time_limit: float = TIME_LIMIT
     answers = _ask_sympy([format_formula(expression) for expression in expressions], time_limit)
     return [
         min(
-            [expression, *(form for form in _candidates(expression, answer) if same_value_and_gradient(expression, form))],
+            [
+                expression,
+                *(form for form in _candidates(expression, answer) if same_value_and_gradient(expression, form)),
+            ],
             key=lambda form: form.size,
         )
         for expression, answer in zip(expressions, answers, strict=True)
@@ -44,10 +47,8 @@ def simplified(expressions: Sequence[Expression], time_limit: float = TIME_LIMIT
 def _candidates(expression: Expression, answer: str | None) -> list[Expression]:
     forms = [canonical_form(expression)]
     if answer is not None:
-        try:
+        with suppress(FormulaError):
             forms.append(parse_formula(answer))
-        except FormulaError:
-            pass
     return [form for form in forms if form.size < expression.size]
 
 

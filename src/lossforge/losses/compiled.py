@@ -46,6 +46,7 @@ class ExpressionLoss(DropInLoss):
         self._function: ElementwiseFunction | None = None
 
     def elementwise_function(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        """The compiled formula."""
         if self._function is None:
             self._function = compile_expression(parse_formula(self.formula))
         return self._function
@@ -55,4 +56,5 @@ class ExpressionLoss(DropInLoss):
         return {**self.__dict__, "_function": None}
 
     def extra_repr(self) -> str:
+        """The formula, for printing."""
         return repr(self.formula)

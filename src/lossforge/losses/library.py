@@ -65,9 +65,15 @@ _ENTRIES = (
         _smoothed,
     ),
     NamedLoss(
-        "focal", "cross-entropy with easy samples turned down", "Lin et al. 2017, arXiv 1708.02002", {"gamma": 2.0}, _focal
+        "focal",
+        "cross-entropy with easy samples turned down",
+        "Lin et al. 2017, arXiv 1708.02002",
+        {"gamma": 2.0},
+        _focal,
     ),
-    NamedLoss("brier", "squared error of the probabilities", "Brier 1950", {}, lambda: LossSpec("(y_true - y_pred)**2")),
+    NamedLoss(
+        "brier", "squared error of the probabilities", "Brier 1950", {}, lambda: LossSpec("(y_true - y_pred)**2")
+    ),
     NamedLoss(
         "mean_absolute_error",
         "absolute error of the probabilities; robust to wrong labels, slow to learn",

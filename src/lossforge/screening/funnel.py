@@ -61,6 +61,7 @@ class Verdict:
 
     @property
     def passed(self) -> bool:
+        """Whether no screen rejected."""
         return self.rejected_by is None
 
 

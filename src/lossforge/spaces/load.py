@@ -49,7 +49,9 @@ def validate_space(data: dict[str, Any], origin: str) -> SearchSpace:
 def _explain(error: ValidationError, origin: str) -> str:
     first = error.errors()[0]
     # Numbers and choices of a union are places in the schema, not keys of the file.
-    path = [str(part) for part in first["loc"] if not str(part).startswith(("literal[", "constrained-", "float", "int"))]
+    path = [
+        str(part) for part in first["loc"] if not str(part).startswith(("literal[", "constrained-", "float", "int"))
+    ]
     key = ".".join(path)
     message = str(first["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]

@@ -41,8 +41,8 @@ class ExpressionSection(_Section):
     constant_range: tuple[float, float] = (-3.0, 3.0)
     seeds: list[Formula] = ["-y_true * log(y_pred)"]
     initial_height: tuple[Annotated[int, Field(ge=1, le=10)], Annotated[int, Field(ge=1, le=10)]] = (2, 4)
-    max_height: int = Field(8, ge=1, le=20)
-    max_size: int = Field(30, ge=3, le=200)
+    max_height: int = Field(default=8, ge=1, le=20)
+    max_size: int = Field(default=30, ge=3, le=200)
 
     @model_validator(mode="after")
     def _ordered(self) -> ExpressionSection:
@@ -65,8 +65,8 @@ class ExpressionSection(_Section):
 class ScreeningSection(_Section):
     """What rejects a candidate before training; see `lossforge.screening.ScreenSettings`."""
 
-    max_gradient: float = Field(1e4, gt=1)
-    descent_steps: int = Field(40, ge=1, le=1000)
+    max_gradient: float = Field(default=1e4, gt=1)
+    descent_steps: int = Field(default=40, ge=1, le=1000)
     descent_accuracy: Probability = 0.9
     repair_sign: bool = True
 
@@ -74,15 +74,15 @@ class ScreeningSection(_Section):
 class TaskSection(_Section):
     """What candidates are judged on: data, parts, noise and network."""
 
-    name: str = Field("", pattern=r"^[\w.-]*$")
+    name: str = Field(default="", pattern=r"^[\w.-]*$")
     data: str = Field(min_length=1)
-    train: int | None = Field(None, ge=10)
-    validation: int | None = Field(None, ge=10)
-    test: int | None = Field(None, ge=10)
-    split_seed: int = Field(0, ge=0)
-    label_noise: float = Field(0.0, ge=0, lt=1)
+    train: int | None = Field(default=None, ge=10)
+    validation: int | None = Field(default=None, ge=10)
+    test: int | None = Field(default=None, ge=10)
+    split_seed: int = Field(default=0, ge=0)
+    label_noise: float = Field(default=0.0, ge=0, lt=1)
     model: str = "small_cnn"
-    width: int = Field(16, ge=1, le=1024)
+    width: int = Field(default=16, ge=1, le=1024)
 
     @property
     def title(self) -> str:
@@ -95,14 +95,14 @@ class RecipeSection(_Section):
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
-    epochs: int = Field(10, ge=1, le=10_000)
-    batch_size: int = Field(64, ge=2, le=100_000)
-    weight_decay: float = Field(0.0, ge=0)
+    epochs: int = Field(default=10, ge=1, le=10_000)
+    batch_size: int = Field(default=64, ge=2, le=100_000)
+    weight_decay: float = Field(default=0.0, ge=0)
     learning_rate: Rate | Literal["sweep"] = "sweep"
-    learning_rates: list[Rate] = Field([0.0003, 0.001, 0.003, 0.01, 0.03], min_length=2)
-    sweep_seeds: int = Field(4, ge=1, le=100)
+    learning_rates: list[Rate] = Field(default=[0.0003, 0.001, 0.003, 0.01, 0.03], min_length=2)
+    sweep_seeds: int = Field(default=4, ge=1, le=100)
     match_gradient: bool = True
-    cohort: int = Field(2, ge=1, le=64)
+    cohort: int = Field(default=2, ge=1, le=64)
 
     @model_validator(mode="after")
     def _rising(self) -> RecipeSection:
@@ -114,9 +114,9 @@ class RecipeSection(_Section):
 class FitnessSection(_Section):
     """How many seeds a candidate, and a finalist, is judged on."""
 
-    seeds: int = Field(2, ge=1, le=100)
-    finalists: int = Field(4, ge=0, le=1000)
-    finalist_seeds: int = Field(8, ge=1, le=1000)
+    seeds: int = Field(default=2, ge=1, le=100)
+    finalists: int = Field(default=4, ge=0, le=1000)
+    finalist_seeds: int = Field(default=8, ge=1, le=1000)
 
     @model_validator(mode="after")
     def _ordered(self) -> FitnessSection:
@@ -128,19 +128,19 @@ class FitnessSection(_Section):
 class EvolutionSection(_Section):
     """How candidates evolve. Weights of the mutations are relative."""
 
-    population: int = Field(40, ge=4, le=100_000)
-    elites: int = Field(4, ge=0)
-    tournament: int = Field(4, ge=2)
-    parsimony: float = Field(1.2, ge=1, le=2)
+    population: int = Field(default=40, ge=4, le=100_000)
+    elites: int = Field(default=4, ge=0)
+    tournament: int = Field(default=4, ge=2)
+    parsimony: float = Field(default=1.2, ge=1, le=2)
     crossover: Probability = 0.6
     mutation: Probability = 0.35
-    subtree_mutation: float = Field(1.0, ge=0)
-    point_mutation: float = Field(1.0, ge=0)
-    insert_mutation: float = Field(1.0, ge=0)
-    shrink_mutation: float = Field(1.0, ge=0)
-    constant_mutation: float = Field(1.0, ge=0)
+    subtree_mutation: float = Field(default=1.0, ge=0)
+    point_mutation: float = Field(default=1.0, ge=0)
+    insert_mutation: float = Field(default=1.0, ge=0)
+    shrink_mutation: float = Field(default=1.0, ge=0)
+    constant_mutation: float = Field(default=1.0, ge=0)
     strategy: Literal["genetic", "random"] = "genetic"
-    attempts: int = Field(200, ge=1)
+    attempts: int = Field(default=200, ge=1)
 
     @model_validator(mode="after")
     def _sane(self) -> EvolutionSection:
@@ -162,19 +162,19 @@ class EvolutionSection(_Section):
 class BudgetSection(_Section):
     """Where a search stops; may change on resume."""
 
-    generations: int = Field(12, ge=1)
-    training_seconds: float = Field(60.0, gt=0)
+    generations: int = Field(default=12, ge=1)
+    training_seconds: float = Field(default=60.0, gt=0)
 
 
 class ValidationSection(_Section):
     """How the best losses are trained again, beside rivals tuned in the same way."""
 
     after_search: bool = True
-    top: int = Field(5, ge=1)
-    seeds: int = Field(8, ge=2, le=1000)
-    epochs: int | None = Field(None, ge=1)
-    tuning_seeds: int = Field(2, ge=1, le=100)
-    learning_rates: list[Rate] = Field([0.001, 0.003, 0.01], min_length=1)
+    top: int = Field(default=5, ge=1)
+    seeds: int = Field(default=8, ge=2, le=1000)
+    epochs: int | None = Field(default=None, ge=1)
+    tuning_seeds: int = Field(default=2, ge=1, le=100)
+    learning_rates: list[Rate] = Field(default=[0.001, 0.003, 0.01], min_length=1)
     rivals: list[str] = ["cross_entropy", "label_smoothing", "ngl"]
 
     @model_validator(mode="after")
@@ -190,7 +190,7 @@ class ExecutionSection(_Section):
     """Where trainings run; changes no result, and may change on resume. 0 workers: one a core."""
 
     executor: Literal["local"] = "local"
-    workers: int = Field(0, ge=0, le=10_000)
+    workers: int = Field(default=0, ge=0, le=10_000)
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
@@ -199,7 +199,7 @@ class SearchSpace(_Section):
 
     name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
     description: str = ""
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     expression: ExpressionSection = ExpressionSection()
     screening: ScreeningSection = ScreeningSection()
     task: list[TaskSection] = Field(min_length=1)

@@ -50,6 +50,8 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
         if not isinstance(state, dict) or not isinstance(state.get("format"), int) or "generation" not in state:
             raise StoreError(f"{file}: is not a checkpoint; {remedy}")
         if state["format"] > _FORMAT:
-            raise StoreError(f"{file}: was written by a newer lossforge (checkpoint {state['format']}); update lossforge")
+            raise StoreError(
+                f"{file}: was written by a newer lossforge (checkpoint {state['format']}); update lossforge"
+            )
         return state
     return None

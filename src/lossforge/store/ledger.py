@@ -136,9 +136,7 @@ class Ledger:
     def add_trainings(self, rows: Sequence[TrainingRow]) -> None:
         """Record the trainings of one cohort, all or none. Raises StoreError for one that is there already."""
         names = TrainingRow.__slots__
-        values = [
-            tuple(str(row.seed) if name == "seed" else getattr(row, name) for name in names) for row in rows
-        ]
+        values = [tuple(str(row.seed) if name == "seed" else getattr(row, name) for name in names) for row in rows]
         marks = ", ".join("?" * len(names))
         try:
             with self._transaction() as db:

@@ -69,7 +69,9 @@ class RunFolder:
         """Open a run. Raises StoreError where there is none, it is damaged, or of a newer version."""
         file = path / "manifest.json"
         if not file.is_file():
-            raise StoreError(f"{path}: is not a run folder (it has no manifest.json); start one with 'lossforge search'")
+            raise StoreError(
+                f"{path}: is not a run folder (it has no manifest.json); start one with 'lossforge search'"
+            )
         manifest = read_json(file, "restore it from a copy of the run")
         if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
             raise StoreError(f"{file}: is not a run's manifest; restore it from a copy of the run")

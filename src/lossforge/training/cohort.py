@@ -28,7 +28,7 @@ _MATCH_SAMPLES = 512
 """Training samples on which the gradient's size at the start is matched to cross-entropy's."""
 
 
-class TrainingTimeout(Exception):
+class TrainingTimeoutError(Exception):
     """The training passed its deadline."""
 
 
@@ -70,7 +70,7 @@ class _Cohort:
     def __init__(self, plan: Plan, replicas: Sequence[Replica]) -> None:
         device = plan.train.x.device
         models = [plan.build(derive_seed(replica.seed, "weights")).to(device) for replica in replicas]
-        self.params, self.buffers = torch.func.stack_module_state(models)  # type: ignore[no-untyped-call]
+        self.params, self.buffers = torch.func.stack_module_state(models)
         self.model = models[0].to("meta")
         self.plan = plan
         self.losses = [replica.loss.build() for replica in replicas]
@@ -137,7 +137,8 @@ def _mean_loss(loss: ExpressionLoss, logits: Tensor, targets: Tensor) -> Tensor:
     """Mean over samples of the loss of logits ``(..., B, classes)`` against targets of the same shape."""
     classes = logits.shape[-1]
     flat = loss_of_samples(loss, logits.reshape(-1, classes), targets.reshape(-1, classes))
-    return flat.view(logits.shape[:-1]).mean(-1)
+    mean: Tensor = flat.view(logits.shape[:-1]).mean(-1)
+    return mean
 
 
 def loss_of_samples(loss: ExpressionLoss, logits: Tensor, targets: Tensor) -> Tensor:
@@ -159,14 +160,14 @@ def _gradient_norms(loss: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
     (gradient,) = torch.autograd.grad(value.sum(), z, allow_unused=True)
     if gradient is None:
         return torch.zeros(len(logits), device=logits.device)
-    return gradient.flatten(1).norm(dim=1)
+    return torch.linalg.vector_norm(gradient.flatten(1), dim=1)
 
 
 def train_cohort(plan: Plan, replicas: Sequence[Replica]) -> list[ReplicaScore]:
     """Train the replicas together and score each on ``plan.score``.
 
     A result depends on its replica's loss and seed, and on K (the kernels chosen for K networks round
-    differently). Raises TrainingTimeout past the deadline.
+    differently). Raises TrainingTimeoutError past the deadline.
     """
     torch.manual_seed(derive_seed(replicas[0].seed, "layers"))
     cohort = _Cohort(plan, replicas)
@@ -184,7 +185,7 @@ def train_cohort(plan: Plan, replicas: Sequence[Replica]) -> list[ReplicaScore]:
         order = cohort.epoch_order()
         for batch in range(batches):
             if time.monotonic() > plan.deadline:
-                raise TrainingTimeout
+                raise TrainingTimeoutError
             start = batch * plan.recipe.batch_size
             x, targets = cohort.batch(order[:, start : start + plan.recipe.batch_size])
             loss = cohort.loss(cohort.logits(x, training=True), targets)
@@ -201,7 +202,7 @@ def train_cohort(plan: Plan, replicas: Sequence[Replica]) -> list[ReplicaScore]:
 def _scores(cohort: _Cohort, plan: Plan, finite: Tensor, reasons: list[str]) -> list[ReplicaScore]:
     correct = torch.zeros(len(reasons), dtype=torch.int64, device=plan.score.x.device)
     with torch.no_grad():
-        for x, y in zip(plan.score.x.split(1024), plan.score.y.split(1024), strict=True):
+        for x, y in zip(torch.split(plan.score.x, 1024), torch.split(plan.score.y, 1024), strict=True):
             logits = cohort.logits(x.expand(len(reasons), *x.shape), training=False)
             finite = finite & logits.isfinite().flatten(1).all(1)
             correct += (logits.argmax(-1) == y).sum(1)
@@ -217,4 +218,3 @@ def _scores(cohort: _Cohort, plan: Plan, finite: Tensor, reasons: list[str]) -> 
 def parameter_count(model: nn.Module) -> int:
     """Number of weights that are trained."""
     return sum(parameter.numel() for parameter in model.parameters())
-

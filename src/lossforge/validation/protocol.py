@@ -79,7 +79,9 @@ def validate(
     Raises InterruptedSearchError once ``stop()`` is true, StoreError where the run has no hall of fame yet.
     """
     if seeds % space.recipe.cohort or seeds < 2:
-        raise SpaceError(f"--seeds: must be 2 or more and a multiple of recipe.cohort = {space.recipe.cohort}, not {seeds}")
+        raise SpaceError(
+            f"--seeds: must be 2 or more and a multiple of recipe.cohort = {space.recipe.cohort}, not {seeds}"
+        )
     contenders = _contenders(folder, space, top)
     ledger = Ledger(folder.ledger_file)
     try:
