@@ -52,7 +52,8 @@ class Vocabulary:
         for name in LEAVES:
             self.pset.addTerminal(name, name=name)
         self.pset.addEphemeralConstant(CONSTANT, partial(draw_constant, *constant_range))
-        (self.ephemeral,) = (term for term in self.pset.terminals[self.pset.ret] if isinstance(term, type))
+        ephemerals: list[Any] = [term for term in self.pset.terminals[self.pset.ret] if isinstance(term, type)]
+        (self.ephemeral,) = ephemerals
 
     def to_individual(self, expression: Expression, key: str = "") -> Individual:
         """The tree in DEAP's form."""
@@ -77,12 +78,11 @@ class Vocabulary:
     def to_expression(self, tree: gp.PrimitiveTree) -> Expression:
         """The tree in our form."""
         stack: list[Expression] = []
-        node: Any
         for node in reversed(tree):
             if node.arity:
                 args = tuple(stack.pop() for _ in range(node.arity))
                 stack.append(Expression(node.name, args))
-            elif type(node) is self.ephemeral:
+            elif isinstance(node, self.ephemeral):
                 stack.append(constant(node.value))
             else:
                 stack.append(leaf(node.value))

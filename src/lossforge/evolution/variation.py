@@ -24,7 +24,7 @@ class Variation:
         self._weights = space.evolution.mutation_weights()
         self._operators: dict[str, Callable[[Individual], Individual]] = {
             "subtree": lambda tree: gp.mutUniform(tree, self._branch, self.vocabulary.pset)[0],
-            "point": lambda tree: gp.mutNodeReplacement(tree, self.vocabulary.pset)[0],
+            "point": self._mutate_point,
             "insert": lambda tree: gp.mutInsert(tree, self.vocabulary.pset)[0],
             "shrink": lambda tree: gp.mutShrink(tree)[0],
             "constant": self._mutate_constant,
@@ -63,6 +63,13 @@ class Variation:
     def _branch(self, pset: gp.PrimitiveSet, type_: object) -> list[object]:
         branch: list[object] = gp.genGrow(pset, 0, 2, type_)
         return branch
+
+    def _mutate_point(self, tree: Individual) -> Individual:
+        """Replace one node by another of its arity; a neg from sign repair may be the only one of its own."""
+        try:
+            return gp.mutNodeReplacement(tree, self.vocabulary.pset)[0]  # type: ignore[no-any-return]
+        except IndexError:
+            return self._operators["subtree"](tree)
 
     def _mutate_constant(self, tree: Individual) -> Individual:
         """Move one constant by a tenth of its size or so; a tree without one gets one by insertion."""

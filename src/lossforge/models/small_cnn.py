@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 
 class SmallCNN(nn.Sequential):
@@ -34,3 +35,25 @@ class SmallCNN(nn.Sequential):
         with torch.no_grad():
             head.weight.mul_(0.1)
             head.bias.zero_()
+
+    def grouped(self, params: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, training: bool) -> Tensor:
+        """Logits ``(K, B, classes)`` of K networks with stacked parameters on ``x``, shape ``(K, B, C, H, W)``.
+
+        The same computation as K calls of the network, with the replicas as groups of the convolutions:
+        BatchNorm over K·C channels is exactly each replica's own. Running statistics change in place.
+        """
+        replicas, batch = x.shape[:2]
+        h = x.transpose(0, 1).flatten(1, 2)
+        for layer, module in self._modules.items():
+            if isinstance(module, nn.Conv2d):
+                h = functional.conv2d(h, params[f"{layer}.weight"].flatten(0, 1), padding=1, groups=replicas)
+            elif isinstance(module, nn.BatchNorm2d):
+                mean, variance = (buffers[f"{layer}.running_{name}"].view(-1) for name in ("mean", "var"))
+                weight, bias = (params[f"{layer}.{name}"].flatten() for name in ("weight", "bias"))
+                h = functional.batch_norm(h, mean, variance, weight, bias, training, 0.1)
+            elif isinstance(module, nn.Linear):
+                h = h.view(batch, replicas, -1).transpose(0, 1)
+                h = torch.baddbmm(params[f"{layer}.bias"][:, None], h, params[f"{layer}.weight"].transpose(1, 2))
+            elif not isinstance(module, nn.Flatten) and module is not None:
+                h = module(h)
+        return h

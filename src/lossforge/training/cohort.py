@@ -28,6 +28,10 @@ _MATCH_SAMPLES = 512
 """Training samples on which the gradient's size at the start is matched to cross-entropy's."""
 
 
+Grouped = Callable[[dict[str, Tensor], dict[str, Tensor], Tensor, bool], Tensor]
+"""``(stacked parameters, stacked buffers, x (K, B, C, H, W), training) -> logits (K, B, classes)``."""
+
+
 class TrainingTimeoutError(Exception):
     """The training passed its deadline."""
 
@@ -72,6 +76,8 @@ class _Cohort:
         models = [plan.build(derive_seed(replica.seed, "weights")).to(device) for replica in replicas]
         self.params, self.buffers = torch.func.stack_module_state(models)
         self.model = models[0].to("meta")
+        # Some networks can run their replicas as groups of one convolution: the same numbers, sooner.
+        self.grouped: Grouped | None = getattr(self.model, "grouped", None)
         self.plan = plan
         self.losses = [replica.loss.build() for replica in replicas]
         self.order = [torch.Generator().manual_seed(derive_seed(replica.seed, "order")) for replica in replicas]
@@ -84,6 +90,8 @@ class _Cohort:
 
     def logits(self, x: Tensor, *, training: bool) -> Tensor:
         """Logits ``(K, B, classes)`` of ``x``, shape ``(K, B, C, H, W)``."""
+        if self.grouped is not None:
+            return self.grouped(self.params, self.buffers, x, training)
         self.model.train(training)
 
         def one(params: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
@@ -160,7 +168,8 @@ def _gradient_norms(loss: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
     (gradient,) = torch.autograd.grad(value.sum(), z, allow_unused=True)
     if gradient is None:
         return torch.zeros(len(logits), device=logits.device)
-    return torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+    norms: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
+    return norms
 
 
 def train_cohort(plan: Plan, replicas: Sequence[Replica]) -> list[ReplicaScore]:

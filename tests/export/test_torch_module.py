@@ -1,0 +1,269 @@
+"""The exported module: it needs torch alone, and computes bit for bit what was searched."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import copy
+import importlib.util
+import pickle
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lossforge.export.latex import latex
+from lossforge.export.torch_module import Export, module_source
+from lossforge.expression.formula import parse_formula
+from lossforge.losses.compiled import ExpressionLoss
+from lossforge.losses.library import CROSS_ENTROPY, loss
+
+NGL = loss("ngl").formula
+LOSSES = [
+    Export("CrossEntropy", CROSS_ENTROPY, ("Found in generation 0.",)),
+    Export("NextGeneration", NGL, class_mean=True),
+    Export("Brier", "(y_true - y_pred)**2", simplified="(y_pred - y_true)**2"),
+    Export("Guarded", "y_true / (y_pred - 0.5) + log(y_true - y_pred) * sqrt(1 - y_pred) - exp(30 * y_pred) / 1000000"),
+    Export("Steep", "exp(-log(y_pred)) * (1000001 * y_true)**2 - 1 / y_pred"),
+    Export("Mixed", "max(0.3, sin(y_pred)) * aq(y_true, y_pred) + sigmoid(y_true) * erf(min(y_pred, y_true))"),
+    Export("Constant", "exp(1) - 1", class_mean=True),
+    Export("Leaf", "y_true"),
+    Export("LogAlone", "log(y_pred)"),
+]
+ARGUMENTS: list[dict[str, Any]] = [
+    {},
+    {"reduction": "sum"},
+    {"reduction": "none"},
+    {"label_smoothing": 0.1},
+    {"ignore_index": 2},
+    {"weight": torch.tensor([0.5, 2.0, 1.0, 0.25, 3.0])},
+    {"weight": torch.tensor([0.5, 2.0, 1.0, 0.25, 3.0]), "label_smoothing": 0.2, "ignore_index": 0, "reduction": "sum"},
+]
+CLASSES = 5
+
+LOADER = """
+import importlib.util, sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "lossforge":
+            raise ImportError("lossforge is blocked")
+
+sys.meta_path.insert(0, Blocked())
+sys.path[:0] = sys.argv[3:]
+import torch
+
+torch.set_num_threads(1)
+spec = importlib.util.spec_from_file_location("exported", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+sys.modules["exported"] = module
+spec.loader.exec_module(module)
+work = torch.load(sys.argv[2], weights_only=False)
+answers = []
+for name, arguments, logits, target in work:
+    criterion = getattr(module, name)(**arguments)
+    z = logits.clone().requires_grad_()
+    value = criterion(z, target)
+    if value.requires_grad:
+        value.sum().backward()
+    answers.append((value.detach(), z.grad))
+assert not [name for name in sys.modules if name.partition(".")[0] in ("lossforge", "deap")]
+try:
+    import lossforge
+except ImportError:
+    torch.save(answers, sys.argv[2] + ".answers")
+"""
+
+
+def batches() -> list[tuple[str, Tensor, Tensor]]:
+    """Logits around 0, at ±50 and ±1000 (probabilities 0 and 1), with indices and soft targets, in all shapes."""
+    generator = torch.Generator().manual_seed(2)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    def indices(*shape: int) -> Tensor:
+        return torch.randint(CLASSES, shape, generator=generator)
+
+    moderate, far = normal(16, CLASSES), normal(16, CLASSES).sign() * 50
+    certain = torch.eye(CLASSES) * 2000 - 1000
+    image = normal(2, CLASSES, 3, 2) * 10
+    return [
+        ("moderate", moderate, indices(16)),
+        ("float64", moderate.double() * 5, indices(16)),
+        ("fifty", far, indices(16)),
+        ("certain and right", certain, torch.arange(CLASSES)),
+        ("certain and wrong", certain, (torch.arange(CLASSES) + 1) % CLASSES),
+        ("soft", moderate, torch.softmax(normal(16, CLASSES), 1)),
+        ("soft and certain", certain, torch.softmax(normal(CLASSES, CLASSES), 1)),
+        ("soft fifty", far, torch.softmax(normal(16, CLASSES) * 9, 1)),
+        ("image", image, indices(2, 3, 2)),
+        ("unbatched", normal(CLASSES), torch.tensor(3)),
+        ("half", moderate.half() * 5, indices(16)),
+        ("bfloat", moderate.bfloat16() * 5, indices(16)),
+    ]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call: of which loss, made how, on what; and what the exported class answered in its own process."""
+
+    export: Export
+    arguments: dict[str, Any]
+    logits: Tensor
+    target: Tensor
+    value: Tensor
+    gradient: Tensor | None
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("export") / "losses.py"
+    path.write_text(module_source(LOSSES, "Run x, seed 0."), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def cases(exported: Path) -> dict[tuple[str, str], list[Case]]:
+    """Every loss on every batch with all arguments, computed where lossforge cannot be imported."""
+    keys = [(export, name) for export in LOSSES for name, _, _ in batches()]
+    inputs = {name: (logits, target) for name, logits, target in batches()}
+    work = [(export.name, arguments, *inputs[name]) for export, name in keys for arguments in ARGUMENTS]
+    question = exported.with_suffix(".work")
+    torch.save(work, question)
+    # -I and -S: no user site, no .pth file; so an editable lossforge is not even on the path.
+    site = sorted({str(Path(file).parents[1]) for file in (torch.__file__, sys.modules["numpy"].__file__) if file})
+    subprocess.run(
+        [sys.executable, "-I", "-S", "-c", LOADER, str(exported), str(question), *site], check=True, timeout=120
+    )
+    answers = torch.load(f"{question}.answers", weights_only=False)
+    assert len(answers) == len(work)
+    found: dict[tuple[str, str], list[Case]] = {}
+    for index, (value, gradient) in enumerate(answers):
+        export, name = keys[index // len(ARGUMENTS)]
+        case = Case(export, ARGUMENTS[index % len(ARGUMENTS)], *inputs[name], value, gradient)
+        found.setdefault((export.name, name), []).append(case)
+    return found
+
+
+@pytest.mark.parametrize("batch", [name for name, _, _ in batches()])
+@pytest.mark.parametrize("name", [export.name for export in LOSSES])
+def test_value_and_gradient_are_bit_for_bit_those_of_the_searched_loss(
+    name: str, batch: str, cases: dict[tuple[str, str], list[Case]]
+) -> None:
+    for case in cases[name, batch]:
+        searched = ExpressionLoss(case.export.formula, class_mean=case.export.class_mean, **case.arguments)
+        z = case.logits.clone().requires_grad_()
+        value = searched(z, case.target)
+        if value.requires_grad:
+            value.sum().backward()
+        assert value.isfinite().all()
+        assert value.dtype == case.value.dtype
+        assert torch.equal(value.detach(), case.value), case.arguments
+        assert (z.grad is None) == (case.gradient is None)
+        if z.grad is not None and case.gradient is not None:
+            # A gradient that float16 cannot hold is infinite there, whatever the loss.
+            assert z.grad.isfinite().all() or batch == "half"
+            assert torch.equal(z.grad, case.gradient), case.arguments
+
+
+def loaded(source: str) -> ModuleType:
+    module = ModuleType("exported")
+    exec(compile(source, "exported.py", "exec"), module.__dict__)
+    return module
+
+
+def test_the_module_imports_torch_and_nothing_else_that_has_to_be_installed(exported: Path) -> None:
+    imported = set()
+    for node in ast.walk(ast.parse(exported.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            imported |= {name.name.partition(".")[0] for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add((node.module or "").partition(".")[0])
+    assert imported == {"__future__", "collections", "torch"}
+
+
+def test_the_module_names_its_losses_and_says_where_they_are_from(exported: Path) -> None:
+    module = loaded(exported.read_text(encoding="utf-8"))
+    assert module.__all__ == [export.name for export in LOSSES]
+    assert "Run x, seed 0." in (module.__doc__ or "")
+    for export in LOSSES:
+        docstring = getattr(module, export.name).__doc__
+        tree = parse_formula(export.formula)
+        assert docstring.startswith(str(tree))
+        assert f"LaTeX: {latex(tree)}" in docstring
+        assert all(line in docstring for line in export.provenance)
+    assert "Simplified: (y_pred - y_true)**2" in module.Brier.__doc__
+    assert "Simplified" not in module.CrossEntropy.__doc__
+
+
+def test_an_exported_loss_is_a_module_like_torchs(exported: Path) -> None:
+    module = loaded(exported.read_text(encoding="utf-8"))
+    weight = torch.rand(CLASSES)
+    ours, theirs = module.CrossEntropy(weight=weight), nn.CrossEntropyLoss(weight=weight)
+    logits, target = torch.randn(8, CLASSES) * 20, torch.randint(CLASSES, (8,))
+    torch.testing.assert_close(ours(logits, target), theirs(logits, target), rtol=1e-6, atol=1e-6)
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    with pytest.raises(ValueError, match="class indices must be integers of shape"):
+        ours(logits, target[:3])
+
+
+def test_a_loss_can_be_pickled_out_of_the_exported_file(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = importlib.util.spec_from_file_location("exported_losses", exported)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "exported_losses", module)
+    spec.loader.exec_module(module)
+    criterion = module.Guarded(reduction="sum")
+    logits, target = torch.randn(8, CLASSES), torch.randint(CLASSES, (8,))
+    expected = criterion(logits, target)
+    for again in (pickle.loads(pickle.dumps(criterion)), copy.deepcopy(criterion)):
+        assert torch.equal(again(logits, target), expected)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"""\nimport builtins\nbuiltins.lossforge_ran = True\n"""',
+        '""" + str(setattr(__import__("builtins"), "lossforge_ran", True)) + """',
+        "a folder called C:\\new\\xylophone\\N{nothing}\\u12",
+        "ends with a backslash\\",
+        'ends with a quote"',
+        "Ωmega and ümlaut",
+    ],
+    ids=["statement", "expression", "escapes", "backslash", "quote", "unicode"],
+)
+@pytest.mark.parametrize("place", ["origin", "provenance"])
+def test_where_a_loss_is_from_is_text_and_never_code(text: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builtins, "lossforge_ran", False, raising=False)
+    origin, provenance = (text, ()) if place == "origin" else ("Run x.", (text,))
+    module = loaded(module_source([Export("Found", CROSS_ENTROPY, provenance)], origin))
+    assert builtins.lossforge_ran is False  # type: ignore[attr-defined]
+    logits, target = torch.randn(4, CLASSES), torch.tensor([0, 1, 2, 3])
+    assert torch.equal(module.Found()(logits, target), ExpressionLoss(CROSS_ENTROPY)(logits, target))
+    documented = module.__doc__ if place == "origin" else module.Found.__doc__
+    assert documented is not None
+    assert text.split()[-1].strip('"') in documented
+
+
+def test_many_losses_make_one_module() -> None:
+    losses = [Export(f"Discovered{rank}", f"-y_true * log(y_pred) + {rank} * y_pred**2") for rank in range(1, 31)]
+    module = loaded(module_source(losses, ""))
+    logits, target = torch.randn(4, CLASSES), torch.tensor([0, 1, 2, 3])
+    for export in losses:
+        searched = ExpressionLoss(export.formula)(logits, target)
+        assert torch.equal(getattr(module, export.name)()(logits, target), searched)
+
+
+def test_a_deep_loss_is_exported_too() -> None:
+    formula = "sin(" * 95 + "y_pred * y_true" + ")" * 95
+    module = loaded(module_source([Export("Deep", formula)], ""))
+    logits, target = torch.randn(4, CLASSES), torch.tensor([0, 1, 2, 3])
+    assert torch.equal(module.Deep()(logits, target), ExpressionLoss(formula)(logits, target))

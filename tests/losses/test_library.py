@@ -1,0 +1,175 @@
+"""The library: every named loss is the one its source describes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+import lossforge
+from lossforge.errors import FormulaError, LossError
+from lossforge.expression.formula import parse_formula
+from lossforge.losses.compiled import LossSpec
+from lossforge.losses.library import CROSS_ENTROPY, LIBRARY, loss, loss_spec
+from lossforge.screening.funnel import ScreenSettings, screen
+
+CLASSES = 10
+
+
+def batch() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(9)
+    logits = torch.randn(32, CLASSES, generator=generator, dtype=torch.float64) * 3
+    return logits, torch.randint(CLASSES, (32,), generator=generator)
+
+
+def of_the_target(per_sample: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """A loss of the target's probability alone."""
+
+    def mean(logits: Tensor, target: Tensor) -> Tensor:
+        return per_sample(torch.softmax(logits, 1).gather(1, target[:, None])[:, 0]).mean()
+
+    return mean
+
+
+def of_all_classes(elementwise: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """A loss summed over classes."""
+
+    def mean(logits: Tensor, target: Tensor) -> Tensor:
+        return elementwise(torch.softmax(logits, 1), functional.one_hot(target, CLASSES)).sum(1).mean()
+
+    return mean
+
+
+def ngl(logits: Tensor, target: Tensor) -> Tensor:
+    p = torch.softmax(logits, 1)
+    return (torch.exp(2.4092 - p - p * functional.one_hot(target, CLASSES)) - torch.cos(torch.cos(torch.sin(p)))).mean()
+
+
+MEANINGS: list[tuple[str, dict[str, float], Callable[[Tensor, Tensor], Tensor]]] = [
+    ("cross_entropy", {}, functional.cross_entropy),
+    ("label_smoothing", {}, lambda z, t: functional.cross_entropy(z, t, label_smoothing=0.1)),
+    ("label_smoothing", {"e": 0.3}, lambda z, t: functional.cross_entropy(z, t, label_smoothing=0.3)),
+    ("label_smoothing", {"e": 0}, functional.cross_entropy),
+    ("focal", {}, of_the_target(lambda p: -((1 - p) ** 2) * p.log())),
+    ("focal", {"gamma": 1}, of_the_target(lambda p: -(1 - p) * p.log())),
+    ("focal", {"gamma": 0.5}, of_the_target(lambda p: -((1 - p) ** 0.5) * p.log())),
+    ("focal", {"gamma": 3}, of_the_target(lambda p: -((1 - p) ** 3) * p.log())),
+    ("focal", {"gamma": 0}, functional.cross_entropy),
+    ("brier", {}, of_all_classes(lambda p, y: (y - p) ** 2)),
+    ("mean_absolute_error", {}, of_all_classes(lambda p, y: (y - p).abs())),
+    ("generalized_ce", {}, of_the_target(lambda p: (1 - p**0.7) / 0.7)),
+    ("generalized_ce", {"q": 0.2}, of_the_target(lambda p: (1 - p**0.2) / 0.2)),
+    ("generalized_ce", {"q": 1}, of_the_target(lambda p: 1 - p)),
+    ("poly1", {}, of_the_target(lambda p: -p.log() + 1 - p)),
+    ("poly1", {"e": -0.5}, of_the_target(lambda p: -p.log() - 0.5 * (1 - p))),
+    ("ngl", {}, ngl),
+    ("exp_error", {}, of_all_classes(lambda p, y: torch.exp(y - p))),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "meaning"), MEANINGS, ids=[f"{name}-{given}" for name, given, _ in MEANINGS]
+)
+def test_a_named_loss_is_what_its_source_says(
+    name: str, parameters: dict[str, float], meaning: Callable[[Tensor, Tensor], Tensor]
+) -> None:
+    logits, target = batch()
+    found = []
+    for criterion in (loss(name, **parameters), meaning):
+        z = logits.clone().requires_grad_()
+        value = criterion(z, target)
+        (gradient,) = torch.autograd.grad(value, z)
+        found.append((value.detach(), gradient))
+    # The protected power of focal loss differs from the plain one within 1e-6 of probability 1.
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-5, atol=1e-7)
+
+
+def test_every_entry_has_its_meaning_checked_here() -> None:
+    assert {name for name, _, _ in MEANINGS} == set(LIBRARY)
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_every_entry_passes_the_funnel_as_it_stands(name: str) -> None:
+    tree = parse_formula(loss(name).formula)
+    verdict = screen(tree, ScreenSettings(classes=(CLASSES,)))
+    assert (verdict.passed, verdict.reason) == (True, "")
+    assert verdict.expression == tree
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_every_entry_says_what_it_is_and_where_it_is_from(name: str) -> None:
+    entry = LIBRARY[name]
+    assert entry.name == name
+    assert entry.summary
+    assert entry.source
+    assert entry.spec(**entry.parameters) == entry.spec()
+
+
+@pytest.mark.parametrize("name", [name for name, entry in LIBRARY.items() if entry.parameters])
+def test_every_parameter_changes_the_loss(name: str) -> None:
+    entry = LIBRARY[name]
+    for parameter, default in entry.parameters.items():
+        assert entry.spec(**{parameter: default * 0.5}) != entry.spec(), parameter
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "expected"),
+    [
+        ("focal", {"alpha": 1.0}, r"loss 'focal' has no parameter 'alpha' \(it has: gamma\)"),
+        ("cross_entropy", {"e": 0.1}, r"loss 'cross_entropy' has no parameter 'e' \(it has: none\)"),
+        ("focal", {"gamma": -1.0}, "gamma must be 0 or more, not -1.0"),
+        ("generalized_ce", {"q": 0.0}, r"q must be in \(0, 1\], not 0.0"),
+        ("generalized_ce", {"q": 1.5}, r"q must be in \(0, 1\], not 1.5"),
+        ("generalized_ce", {"q": math.nan}, r"q must be in \(0, 1\], not nan"),
+        ("label_smoothing", {"e": 1.0}, r"e must be in \[0, 1\), not 1.0"),
+        ("label_smoothing", {"e": -0.1}, r"e must be in \[0, 1\), not -0.1"),
+        ("crossentropy", {}, r"no loss named 'crossentropy' \(known: cross_entropy, label_smoothing, focal"),
+        ("-y_true * log(y_pred)", {"gamma": 2.0}, "takes no parameters, but got gamma"),
+    ],
+)
+def test_a_wrong_name_or_parameter_is_refused_by_name(name: str, parameters: dict[str, float], expected: str) -> None:
+    with pytest.raises(LossError, match=expected):
+        loss(name, **parameters)
+
+
+@pytest.mark.parametrize("gamma", [math.nan, math.inf])
+def test_a_parameter_that_is_no_number_is_refused_by_name(gamma: float) -> None:
+    with pytest.raises(LossError, match="gamma"):
+        loss("focal", gamma=gamma)
+
+
+def test_a_formula_that_cannot_be_read_is_refused_as_such() -> None:
+    with pytest.raises(FormulaError, match="unknown name 'foo'"):
+        loss("foo(y_pred)")
+
+
+@pytest.mark.parametrize("name", ["y_pred", "y_true"])
+def test_a_leaf_is_a_formula_and_no_name(name: str) -> None:
+    assert loss_spec(name) == LossSpec(name)
+
+
+def test_a_formula_is_described_in_plain_style() -> None:
+    assert loss_spec("-(y_true)*log( y_pred )") == LossSpec(CROSS_ENTROPY)
+
+
+def test_the_modules_arguments_and_the_losss_own_go_their_ways() -> None:
+    weight = torch.arange(1.0, CLASSES + 1)
+    criterion = loss("focal", gamma=1, weight=weight, reduction="sum", ignore_index=3, label_smoothing=0.1)
+    assert criterion.formula == loss("focal", gamma=1).formula
+    assert criterion.weight is weight
+    assert (criterion.reduction, criterion.ignore_index, criterion.label_smoothing) == ("sum", 3, 0.1)
+
+
+def test_smoothing_given_to_the_module_replaces_that_of_the_loss() -> None:
+    assert loss("label_smoothing").label_smoothing == 0.1
+    assert loss("label_smoothing", label_smoothing=0.0).label_smoothing == 0.0
+
+
+def test_the_package_offers_it() -> None:
+    logits, target = batch()
+    assert torch.equal(lossforge.loss("brier")(logits, target), loss("brier")(logits, target))

@@ -1,0 +1,109 @@
+"""The funnel with a memory: verdicts depend on the canonical form alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from tests.helpers.reference import emitted, points
+from tests.helpers.trees import law, short_constants, trees
+
+from lossforge.expression.canonical import canonical_form, fold_constants
+from lossforge.expression.formula import parse_formula
+from lossforge.expression.tree import Expression
+from lossforge.losses.library import CROSS_ENTROPY
+from lossforge.screening import screener
+from lossforge.screening.funnel import Screen, ScreenSettings, Verdict, screen
+from lossforge.screening.screener import Screened, Screener
+
+SETTINGS = ScreenSettings()
+
+
+@pytest.fixture
+def screened(monkeypatch: pytest.MonkeyPatch) -> list[Expression]:
+    """What has gone through the funnel so far."""
+    seen: list[Expression] = []
+
+    def watched(expression: Expression, settings: ScreenSettings) -> Verdict:
+        seen.append(expression)
+        return screen(expression, settings)
+
+    monkeypatch.setattr(screener, "screen", watched)
+    return seen
+
+
+def ask(ask_screener: Screener, formula: str) -> Screened:
+    return ask_screener(parse_formula(formula))
+
+
+def test_the_same_form_is_screened_once(screened: list[Expression]) -> None:
+    remembers = Screener(SETTINGS)
+    answers = [ask(remembers, form) for form in ("y_true * -log(y_pred)", "-(log(y_pred) * y_true)", CROSS_ENTROPY)]
+    assert len(screened) == 1
+    assert len({answer.signature for answer in answers}) == 1
+    assert answers[0].rejected_by is None
+
+
+def test_what_is_screened_is_the_canonical_form(screened: list[Expression]) -> None:
+    ask(Screener(SETTINGS), "y_true * -log(y_pred) + 0")
+    assert screened == [canonical_form(parse_formula(CROSS_ENTROPY))]
+
+
+def test_what_comes_back_is_the_proposal_itself_with_its_constants_folded() -> None:
+    remembers = Screener(SETTINGS)
+    assert str(ask(remembers, "-log(y_pred) * (y_true * (1 + 1))").expression) == "-log(y_pred) * (y_true * 2)"
+    assert str(ask(remembers, "2 * (y_true * -log(y_pred))").expression) == "2 * (y_true * -log(y_pred))"
+
+
+@pytest.mark.parametrize(
+    ("formula", "repaired"),
+    [
+        ("y_true * log(y_pred)", "-(y_true * log(y_pred))"),
+        ("-(-y_true * log(y_pred))", "-y_true * log(y_pred)"),
+        ("0 - -y_true * log(y_pred)", "-y_true * log(y_pred) - 0"),
+        (CROSS_ENTROPY, CROSS_ENTROPY),
+    ],
+)
+def test_the_sign_is_repaired_from_memory_too(formula: str, repaired: str, screened: list[Expression]) -> None:
+    remembers = Screener(SETTINGS)
+    for _ in range(2):
+        assert str(ask(remembers, formula).expression) == repaired
+    assert len(screened) == 1
+
+
+def test_a_rejection_is_remembered_with_its_reason(screened: list[Expression]) -> None:
+    remembers = Screener(SETTINGS)
+    first, again = ask(remembers, "y_true + y_pred"), ask(remembers, "y_pred + y_true")
+    assert (first.rejected_by, first.reason, first.signature) == (Screen.PROBE, "the gradient is zero", None)
+    assert (again.rejected_by, again.reason, again.signature) == (Screen.PROBE, "the gradient is zero", None)
+    assert str(again.expression) == "y_pred + y_true"
+    assert len(screened) == 1
+
+
+def test_memory_changes_no_verdict_and_is_bounded(screened: list[Expression]) -> None:
+    formulas = [CROSS_ENTROPY, "(y_true - y_pred)**2", "y_pred", "y_true * sin(y_pred)", CROSS_ENTROPY, "y_pred"]
+    small, large = Screener(SETTINGS, limit=2), Screener(SETTINGS)
+    forgetful = [ask(small, formula) for formula in formulas]
+    small_count = len(screened)
+    assert forgetful == [ask(large, formula) for formula in formulas]
+    assert len(screened) - small_count == 4
+    assert 4 < small_count <= 6
+
+
+@given(trees(max_leaves=6, numbers=short_constants()))
+@law(60)
+def test_the_order_of_proposals_changes_no_verdict(tree: Expression) -> None:
+    settings = ScreenSettings(classes=(3,), descent_steps=5)
+    fresh, used = Screener(settings), Screener(settings)
+    ask(used, CROSS_ENTROPY)
+    used(canonical_form(tree))
+    assert used(tree) == fresh(tree)
+    answer = fresh(tree)
+    assert torch.equal(emitted(answer.expression, points()).abs(), emitted(fold_constants(tree), points()).abs())
+
+
+@pytest.mark.parametrize("squares", [8, 12])
+def test_any_tree_that_a_space_allows_can_be_screened(squares: int) -> None:
+    # SearchSpace lets max_height be 20.
+    formula = "(" * squares + "y_pred" + ")**2" * squares + " - y_true * y_pred"
+    assert ask(Screener(SETTINGS), formula).rejected_by is None

@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from lossforge.errors import SpaceError
+from lossforge.expression.formula import parse_formula
+from lossforge.expression.primitives import BOUND, PRIMITIVES
+from lossforge.spaces.load import validate_space
+from lossforge.spaces.schema import SearchSpace
+
+SMALLEST: dict[str, Any] = {"name": "t", "task": [{"data": "digits"}]}
+
+OUT_OF_RANGE: dict[str, list[Any]] = {
+    "name": ["", "a b", "a/b", "a\n"],
+    "seed": [-1, 2**63, 0.5],
+    "expression.primitives": [[], ["pow"], ["add", "__import__"]],
+    "expression.constant_range": [[1, 1], [3, -3], [-math.inf, 1], [0, math.nan], [1], [1, 2, 3]],
+    "expression.seeds": [["y_pred +"], ["os(y_pred)"], [""]],
+    "expression.initial_height": [[0, 2], [2, 11], [4, 2], [2, 9]],
+    "expression.max_height": [0, 21],
+    "expression.max_size": [2, 201],
+    "screening.max_gradient": [1, -5.0, math.nan, math.inf],
+    "screening.descent_steps": [0, 1001],
+    "screening.descent_accuracy": [-0.01, 1.01, math.nan],
+    "task.name": ["a b", "a/b"],
+    "task.data": [""],
+    "task.train": [9, -1],
+    "task.validation": [9],
+    "task.test": [9],
+    "task.split_seed": [-1],
+    "task.label_noise": [-0.01, 1.0, math.nan],
+    "task.width": [0, 1025],
+    "recipe.optimizer": ["lion", ""],
+    "recipe.schedule": ["step"],
+    "recipe.epochs": [0, 10_001],
+    "recipe.batch_size": [1, 100_001],
+    "recipe.weight_decay": [-0.1, math.inf],
+    "recipe.learning_rate": [0, -1.0, 10.1, math.nan, "best"],
+    "recipe.learning_rates": [[], [0.1], [0.2, 0.1], [0.1, 0.1], [0.0, 0.1], [1.0, 11.0]],
+    "recipe.sweep_seeds": [0, 102, 3],
+    "recipe.cohort": [0, 65],
+    "fitness.seeds": [0, 102, 3],
+    "fitness.finalists": [-1, 1001],
+    "fitness.finalist_seeds": [0, 1002, 9],
+    "evolution.population": [3, 100_001],
+    "evolution.elites": [-1, 40, 41],
+    "evolution.tournament": [1],
+    "evolution.parsimony": [0.99, 2.01, math.nan],
+    "evolution.crossover": [-0.1, 1.1, 0.9],
+    "evolution.mutation": [-0.1, 1.1, 0.9],
+    "evolution.subtree_mutation": [-1, math.nan, math.inf],
+    "evolution.point_mutation": [-1],
+    "evolution.insert_mutation": [-1],
+    "evolution.shrink_mutation": [-1],
+    "evolution.constant_mutation": [-1],
+    "evolution.strategy": ["annealing"],
+    "evolution.attempts": [0],
+    "budget.generations": [0],
+    "budget.training_seconds": [0, -1.0, math.inf],
+    "validation.top": [0],
+    "validation.seeds": [0, 1, 1002, 5],
+    "validation.epochs": [0],
+    "validation.tuning_seeds": [0, 102, 3],
+    "validation.learning_rates": [[], [0.2, 0.1], [0.1, 0.1], [0.0]],
+    "validation.rivals": [[], ["ngl"]],
+    "execution.executor": ["slurm"],
+    "execution.workers": [-1, 10_001],
+    "execution.device": ["tpu"],
+}
+WITHOUT_RANGE = {
+    "description",
+    "task.model",
+    "screening.repair_sign",
+    "recipe.match_gradient",
+    "validation.after_search",
+}
+
+
+def sections(annotation: Any) -> Iterator[type[BaseModel]]:
+    for part in (annotation, *get_args(annotation)):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            yield part
+
+
+def keys(model: type[BaseModel] = SearchSpace, prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        below = list(sections(field.annotation))
+        for section in below:
+            yield from keys(section, f"{prefix}{name}.")
+        if not below:
+            yield f"{prefix}{name}"
+
+
+def with_value(key: str, value: Any) -> dict[str, Any]:
+    data = copy.deepcopy(SMALLEST)
+    *tables, last = key.split(".")
+    target: Any = data
+    for table in tables:
+        target = target.setdefault(table, {})
+        target = target[0] if isinstance(target, list) else target
+    target[last] = value
+    return data
+
+
+def refusal(key: str, value: Any) -> str:
+    with pytest.raises(SpaceError) as caught:
+        validate_space(with_value(key, value), "my.toml")
+    return str(caught.value)
+
+
+def test_the_table_of_bad_values_knows_every_key() -> None:
+    assert set(OUT_OF_RANGE) | WITHOUT_RANGE == set(keys())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [pytest.param(key, value, id=f"{key}={value!r}") for key, values in OUT_OF_RANGE.items() for value in values],
+)
+def test_a_value_out_of_range_is_refused_by_its_key_in_one_line(key: str, value: Any) -> None:
+    message = refusal(key, value)
+    assert message.startswith("my.toml: ")
+    assert "\n" not in message
+    for part in key.split("."):
+        assert part in message
+
+
+@pytest.mark.parametrize("key", sorted(keys()))
+def test_a_table_where_a_value_belongs_is_refused_by_its_key(key: str) -> None:
+    message = refusal(key, {"x": 1})
+    assert message.startswith("my.toml: ")
+    assert key.rsplit(".", 1)[-1] in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "key", ["seed", "task.train", "recipe.epochs", "evolution.parsimony", "budget.training_seconds", "fitness.seeds"]
+)
+def test_words_where_a_number_belongs_are_refused(key: str) -> None:
+    message = refusal(key, "many")
+    assert key.rsplit(".", 1)[-1] in message
+    assert "'many'" in message
+
+
+@pytest.mark.parametrize("key", ["name", "description", "task.data", "task.model", "recipe.optimizer"])
+def test_a_number_where_text_belongs_is_refused(key: str) -> None:
+    assert key.rsplit(".", 1)[-1] in refusal(key, 5)
+
+
+@pytest.mark.parametrize("section", ["", *sorted({key.partition(".")[0] + "." for key in keys() if "." in key})])
+def test_an_unknown_key_is_named(section: str) -> None:
+    message = refusal(f"{section}surprise", 1)
+    assert f"{section.rstrip('.')}" in message
+    assert "surprise: unknown key; see search_spaces/digits.toml" in message
+
+
+@pytest.mark.parametrize("key", ["integrity", "recipe.interval", "evolution.float_mutation"])
+def test_an_unknown_key_that_looks_like_a_type_is_named_too(key: str) -> None:
+    assert f"{key}: unknown key" in refusal(key, 1)
+
+
+@pytest.mark.parametrize("key", ["name", "task"])
+def test_a_missing_key_is_named(key: str) -> None:
+    data = {name: value for name, value in SMALLEST.items() if name != key}
+    with pytest.raises(SpaceError, match=rf"^my\.toml: {key}: this key is required$"):
+        validate_space(data, "my.toml")
+
+
+def test_a_task_without_data_is_refused() -> None:
+    with pytest.raises(SpaceError, match=r"data: this key is required"):
+        validate_space({"name": "t", "task": [{}]}, "my.toml")
+
+
+def test_the_number_of_further_errors_is_told() -> None:
+    with pytest.raises(SpaceError, match=r"\(and 1 more\)$"):
+        validate_space({**SMALLEST, "seed": -1, "budget": {"generations": 0}}, "my.toml")
+
+
+def test_a_long_value_is_shortened() -> None:
+    assert len(refusal("seed", "x" * 10_000)) < 300
+
+
+def test_a_single_task_may_be_a_table() -> None:
+    assert validate_space({"name": "t", "task": {"data": "digits"}}, "x") == validate_space(SMALLEST, "x")
+
+
+def test_two_tasks_need_two_names() -> None:
+    same: list[dict[str, Any]] = [{"data": "digits"}, {"data": "digits", "width": 4}]
+    with pytest.raises(SpaceError, match="task: two tasks have the same name"):
+        validate_space({"name": "t", "task": same}, "x")
+    space = validate_space({"name": "t", "task": [{**same[0], "name": "a"}, {**same[1], "name": "b"}]}, "x")
+    assert [task.title for task in space.task] == ["a", "b"]
+
+
+def test_a_task_is_called_after_its_data_where_it_has_no_name() -> None:
+    assert validate_space(SMALLEST, "x").task[0].title == "digits"
+
+
+def test_a_seed_formula_must_keep_the_limits() -> None:
+    data = {**SMALLEST, "expression": {"seeds": ["exp(exp(exp(y_pred)))"], "max_height": 2, "initial_height": [1, 2]}}
+    with pytest.raises(SpaceError, match=r"seeds: .* larger than max_size or max_height"):
+        validate_space(data, "x")
+
+
+def test_a_seed_formula_must_use_listed_primitives() -> None:
+    data = {**SMALLEST, "expression": {"primitives": ["add"], "seeds": ["y_true + exp(y_pred)"]}}
+    with pytest.raises(SpaceError, match=r"seeds: .* uses 'exp', which primitives does not list"):
+        validate_space(data, "x")
+
+
+def test_seed_formulas_are_kept_in_their_printed_form() -> None:
+    space = validate_space({**SMALLEST, "expression": {"seeds": ["-(y_true)*log( y_pred )"]}}, "x")
+    assert space.expression.seeds == ["-y_true * log(y_pred)"]
+
+
+def test_constants_must_be_ones_that_a_formula_can_hold() -> None:
+    assert "constant_range" in refusal("expression.constant_range", [-2 * BOUND, 2 * BOUND])
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["recipe.sweep_seeds", "fitness.seeds", "fitness.finalist_seeds", "validation.seeds", "validation.tuning_seeds"],
+)
+def test_seeds_come_in_whole_cohorts(key: str) -> None:
+    whole = {"recipe": {"cohort": 3, "sweep_seeds": 3}, "fitness": {"seeds": 3, "finalist_seeds": 9}}
+    data = {**SMALLEST, **whole, "validation": {"seeds": 6, "tuning_seeds": 3}}
+    assert validate_space(data, "x").recipe.cohort == 3
+    section, name = key.split(".")
+    broken = {**data, section: {**data[section], name: data[section][name] + 1}}
+    with pytest.raises(SpaceError, match=rf"^x: {key}: must be a multiple of recipe\.cohort = 3, not \d+$"):
+        validate_space(broken, "x")
+
+
+def test_one_mutation_must_have_weight() -> None:
+    weights = {f"{kind}_mutation": 0.0 for kind in ("subtree", "point", "insert", "shrink", "constant")}
+    with pytest.raises(SpaceError, match="at least one of the mutation weights must be above 0"):
+        validate_space({**SMALLEST, "evolution": weights}, "x")
+
+
+def test_a_space_cannot_be_changed_after_loading() -> None:
+    space = validate_space(SMALLEST, "x")
+    with pytest.raises(ValidationError, match="frozen"):
+        space.seed = 3
+    with pytest.raises(ValidationError, match="frozen"):
+        space.task[0].width = 3
+
+
+def test_the_defaults_are_a_valid_space() -> None:
+    space = validate_space(SMALLEST, "x")
+    assert validate_space(space.model_dump(mode="json"), "x") == space
+    assert space.expression.primitives == list(PRIMITIVES)
+    assert parse_formula(space.expression.seeds[0]).uses("log")
+
+
+def test_the_largest_seed_is_accepted() -> None:
+    assert validate_space({**SMALLEST, "seed": 2**63 - 1}, "x").seed == 2**63 - 1

@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "lossforge"
+FILES = sorted(SOURCE.rglob("*.py"))
+
+GROUND = {"errors", "seeding"}
+KNOWS: dict[str, set[str]] = {
+    "errors": set(),
+    "seeding": set(),
+    "interrupts": set(),
+    "expression": {"errors"},
+    "losses": {"expression", "errors"},
+    "screening": {"expression", "losses", "errors"},
+    "spaces": {"expression", "errors"},
+    "data": {"spaces", *GROUND},
+    "models": {"spaces", *GROUND},
+    "training": {"data", "models", "losses", "expression", "spaces", *GROUND},
+}
+KNOWS["evaluation"] = {"training", "screening", *KNOWS["training"]}
+KNOWS["evolution"] = {"expression", "spaces", *GROUND}
+KNOWS["store"] = {"spaces", *GROUND}
+FLOORS = {*KNOWS}
+for room, below in (
+    ("trainer", set()),
+    ("tuning", {"trainer"}),
+    ("scores", set()),
+    ("hall_of_fame", {"scores"}),
+    ("progress", {"hall_of_fame", "tuning"}),
+    ("generation", {"trainer", "scores"}),
+    ("search", {"trainer", "tuning", "scores", "hall_of_fame", "progress", "generation"}),
+    ("validation", {"trainer", "tuning", "hall_of_fame", "progress"}),
+    ("export", {"hall_of_fame", "validation"}),
+    ("report", {"hall_of_fame", "validation", "export"}),
+    ("inspection", {"hall_of_fame", "validation"}),
+    ("doctor", set()),
+):
+    KNOWS[room] = FLOORS | below
+KNOWS["api"] = {*KNOWS} - {"inspection", "doctor"}
+KNOWS["console"] = {*KNOWS}
+KNOWS["cli"] = {*KNOWS, "lossforge"}
+KNOWS["__main__"] = {"cli"}
+KNOWS["lossforge"] = {"api", "losses"}
+
+OWNERS = {
+    "deap": "evolution/",
+    "sympy": "expression/simplify.py",
+    "ray": "evaluation/ray_pool.py",
+    "sqlite3": "store/ledger.py",
+    "pydantic": "spaces/",
+    "typer": "cli.py",
+}
+HEAVY = ("torch", "deap", "sympy", "ray")
+UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
+UNSAFE_CALLS = {"eval", "sympify", "parse_expr", "__import__", "from_string", "unsafe_load"}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(SOURCE).as_posix()
+
+
+def room_of(path: Path) -> str:
+    first = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    return "lossforge" if first == "__init__" else first
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Dotted names of every import, wherever it stands, with what is taken from a package."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name_of(path)}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def rooms_known(path: Path) -> set[str]:
+    found = set()
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "lossforge":
+            inside = len(parts) > 1 and ((SOURCE / parts[1]).is_dir() or (SOURCE / f"{parts[1]}.py").is_file())
+            found.add(parts[1] if inside else "lossforge")
+    return found
+
+
+def names(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            yield node.id
+
+
+def test_there_is_something_to_walk() -> None:
+    assert len(FILES) > 40
+    assert {"search", "evolution", "lossforge"} <= {room_of(path) for path in FILES}
+
+
+def test_every_room_has_its_place() -> None:
+    assert {room_of(path) for path in FILES} <= {*KNOWS}
+
+
+def test_the_places_make_no_circle() -> None:
+    left = {room: set(below) for room, below in KNOWS.items()}
+    while left:
+        lowest = {room for room, below in left.items() if not below & set(left) - {room}}
+        assert lowest, f"these know each other: {sorted(left)}"
+        left = {room: below for room, below in left.items() if room not in lowest}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_imports_go_downward_only(path: Path) -> None:
+    room = room_of(path)
+    assert rooms_known(path) - KNOWS[room] - {room} == set()
+
+
+@pytest.mark.parametrize(("package", "owner"), OWNERS.items())
+def test_a_library_is_imported_in_its_own_room_only(package: str, owner: str) -> None:
+    users = {name_of(path) for path in FILES if package in {name.split(".")[0] for name in imports(path)}}
+    assert [user for user in users if not user.startswith(owner)] == []
+    assert users or not (SOURCE / owner).exists()
+
+
+def test_the_store_knows_neither_trees_nor_tensors() -> None:
+    for path in FILES:
+        if room_of(path) == "store":
+            assert not {name.split(".")[0] for name in imports(path)} & {*HEAVY, "numpy", "pebble"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_nothing_that_is_read_can_run(path: Path) -> None:
+    tree = tree_of(path)
+    modules = {name.split(".")[0] for name in imports(path)}
+    attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    taken = {name.rsplit(".", 1)[-1] for name in imports(path)}
+    assert modules & UNSAFE_MODULES == set()
+    assert {*names(tree), *taken} & UNSAFE_CALLS == set()
+    # A module's eval() is torch's switch; sympy.sympify and torch.load are not.
+    assert attributes & (UNSAFE_CALLS - {"eval"}) == set()
+    loads = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr == "load"]
+    assert not any(isinstance(node.value, ast.Name) and node.value.id in ("torch", "numpy") for node in loads)
+
+
+def test_code_is_run_in_one_place_and_it_is_our_own() -> None:
+    runners = {name_of(path) for path in FILES if {"exec", "compile"} & set(names(tree_of(path)))}
+    assert runners == {"expression/codegen.py"}
+
+
+def test_global_random_numbers_are_drawn_by_evolution_only() -> None:
+    users = {room_of(path) for path in FILES if "random" in {name.split(".")[0] for name in imports(path)}}
+    assert users == {"evolution"}
+
+
+def test_no_clock_stands_where_results_are_decided() -> None:
+    for room in ("evolution", "expression", "screening", "spaces", "data", "models"):
+        for path in FILES:
+            if room_of(path) == room:
+                assert not {"time", "datetime", "uuid", "secrets"} & {name.split(".")[0] for name in imports(path)}
+
+
+def loaded_after(code: str) -> set[str]:
+    script = f"import sys\n{code}\nsys.stderr.write(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stderr.split()}
+
+
+HELP = """
+import runpy
+sys.argv = ["lossforge", "--help"]
+try:
+    runpy.run_module("lossforge", run_name="__main__", alter_sys=True)
+except SystemExit as left:
+    assert not left.code
+else:
+    raise AssertionError("it did not leave")
+"""
+
+
+@pytest.mark.parametrize(
+    "code", ["import lossforge", "import lossforge.cli", HELP, HELP.replace('"--help"', '"search", "--help"')]
+)
+def test_heavy_libraries_load_with_the_first_use(code: str) -> None:
+    loaded = loaded_after(code)
+    assert "lossforge" in loaded
+    assert loaded & {*HEAVY, "numpy", "scipy", "sklearn"} == set()
+
+
+def test_what_is_exported_exists() -> None:
+    import lossforge
+
+    for name in lossforge.__all__:
+        assert getattr(lossforge, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'serch'"):
+        _ = lossforge.serch
+
+
+def test_every_error_is_one_of_ours() -> None:
+    from lossforge import errors
+
+    found = [item for item in vars(errors).values() if isinstance(item, type) and issubclass(item, Exception)]
+    assert len(found) > 8
+    assert all(issubclass(item, errors.LossforgeError) for item in found)

@@ -1,0 +1,152 @@
+"""Cohort training: independence of replicas, matching of gradients, failures."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lossforge.data.datasets import load_task
+from lossforge.losses.compiled import LossSpec
+from lossforge.losses.library import CROSS_ENTROPY, loss_spec
+from lossforge.models.registry import build_model
+from lossforge.spaces.schema import RecipeSection, TaskSection
+from lossforge.training.cohort import Plan, Replica, TrainingTimeoutError, _Cohort, train_cohort
+
+TASK = TaskSection(data="digits", train=300, validation=300, width=4, label_noise=0.2)
+
+
+def plan(epochs: int = 2, learning_rate: float = 0.02, deadline: float = float("inf"), **recipe: object) -> Plan:
+    data = load_task(TASK, "cpu")
+    return Plan(
+        train=data.train,
+        score=data.validation,
+        classes=data.classes,
+        recipe=RecipeSection(**recipe),  # type: ignore[arg-type]
+        epochs=epochs,
+        learning_rate=learning_rate,
+        label_noise=TASK.label_noise,
+        build=lambda seed: build_model("small_cnn", data.shape, data.classes, TASK.width, seed),
+        deadline=deadline,
+    )
+
+
+def replicas(*formulas: str, seed: int = 0) -> list[Replica]:
+    return [Replica(LossSpec(formula), seed + index) for index, formula in enumerate(formulas)]
+
+
+def test_training_learns_and_repeats_to_the_last_bit() -> None:
+    first = train_cohort(plan(epochs=4), replicas(CROSS_ENTROPY, CROSS_ENTROPY))
+    assert first == train_cohort(plan(epochs=4), replicas(CROSS_ENTROPY, CROSS_ENTROPY))
+    assert all(score.accuracy is not None and score.accuracy > 0.5 for score in first)
+
+
+def test_replicas_with_other_seeds_end_elsewhere() -> None:
+    one, two = train_cohort(plan(), replicas(CROSS_ENTROPY, CROSS_ENTROPY))
+    assert one.accuracy != two.accuracy
+
+
+def test_a_replica_that_diverges_changes_nothing_in_its_neighbours() -> None:
+    # Both neighbours are other losses than the first, so both cohorts go through one code path.
+    good = train_cohort(plan(), replicas(CROSS_ENTROPY, "(y_true - y_pred)**2"))
+    beside_zero_gradient = train_cohort(plan(), replicas(CROSS_ENTROPY, "sign(y_pred - y_true)"))
+    assert beside_zero_gradient[0] == good[0]
+    assert beside_zero_gradient[1].accuracy is None
+    assert "zero" in beside_zero_gradient[1].reason
+
+
+def test_a_loss_that_becomes_nan_is_reported_and_contained(monkeypatch: pytest.MonkeyPatch) -> None:
+    good = train_cohort(plan(), replicas(CROSS_ENTROPY, "(y_true - y_pred)**2"))
+    loss, calls = _Cohort.loss, 0
+
+    def poisoned(self: _Cohort, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        factor = torch.tensor([1.0, float("nan") if calls > 4 else 1.0])
+        return loss(self, logits, targets) * factor
+
+    monkeypatch.setattr(_Cohort, "loss", poisoned)
+    scores = train_cohort(plan(), replicas(CROSS_ENTROPY, "(y_true - y_pred)**2"))
+    assert scores[0] == good[0]
+    assert scores[1].accuracy is None
+    assert "finite" in scores[1].reason
+
+
+def test_scale_and_offset_of_a_loss_change_nothing() -> None:
+    plain = train_cohort(plan(optimizer="sgd", learning_rate=0.1), replicas(CROSS_ENTROPY, CROSS_ENTROPY))
+    scaled = "-1000 * y_true * log(y_pred) + 5"
+    assert train_cohort(plan(optimizer="sgd", learning_rate=0.1), replicas(scaled, scaled)) == plain
+
+
+@pytest.mark.parametrize("name", ["brier", "ngl", "generalized_ce"])
+def test_every_loss_starts_with_cross_entropys_gradient_norm(name: str) -> None:
+    cohort = _Cohort(plan(), [Replica(loss_spec(name), 3), Replica(loss_spec("cross_entropy"), 3)])
+    x, targets = cohort.batch(torch.arange(300).expand(2, 300))
+    buffers = {key: value.clone() for key, value in cohort.buffers.items()}
+    assert cohort.match_gradients() == ["", ""]
+    assert all(torch.equal(cohort.buffers[key], value) for key, value in buffers.items())
+    logits = cohort.logits(x, training=True).detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(cohort.loss(logits, targets).sum(), logits)
+    mine, cross_entropys = gradient.flatten(1).norm(dim=1).tolist()
+    assert mine == pytest.approx(cross_entropys, rel=1e-4)
+
+
+def test_without_matching_the_scale_stays_one() -> None:
+    spaced = plan(match_gradient=False, optimizer="sgd", learning_rate=1e-6)
+    cohort = _Cohort(spaced, replicas(CROSS_ENTROPY))
+    assert cohort.scale.tolist() == [1.0]
+
+
+def test_a_cohort_trains_as_each_network_would_alone() -> None:
+    together = train_cohort(plan(), replicas(CROSS_ENTROPY, CROSS_ENTROPY, CROSS_ENTROPY))
+    alone = [train_cohort(plan(), [replica])[0] for replica in replicas(CROSS_ENTROPY, CROSS_ENTROPY, CROSS_ENTROPY)]
+    for one, other in zip(together, alone, strict=True):
+        assert one.accuracy is not None
+        assert other.accuracy is not None
+        # Kernels for K networks round differently; over two epochs that moves a few of 300 images.
+        assert abs(one.accuracy - other.accuracy) <= 0.03
+
+
+def test_the_deadline_stops_a_training() -> None:
+    with pytest.raises(TrainingTimeoutError):
+        train_cohort(plan(deadline=0.0), replicas(CROSS_ENTROPY))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "constant"])
+def test_every_optimizer_and_schedule_trains(optimizer: str, schedule: str) -> None:
+    rate = 0.1 if optimizer == "sgd" else 0.01
+    (score,) = train_cohort(plan(optimizer=optimizer, schedule=schedule, learning_rate=rate), replicas(CROSS_ENTROPY))
+    assert score.accuracy is not None
+    assert score.accuracy > 0.2
+
+
+def test_validation_labels_are_clean() -> None:
+    data = load_task(TASK, "cpu")
+    cohort = _Cohort(plan(), replicas(CROSS_ENTROPY))
+    noisy = cohort.targets[0].argmax(1)
+    wrong = (noisy != data.train.y).float().mean().item()
+    assert 0.12 < wrong < 0.2  # a fifth is redrawn, and a tenth of those keeps its class
+    clean = load_task(TASK.model_copy(update={"label_noise": 0.0}), "cpu")
+    assert torch.equal(data.validation.y, clean.validation.y)
+    assert torch.equal(data.test.y, clean.test.y)
+
+
+def test_the_grouped_network_is_the_vmapped_one() -> None:
+    grouped = _Cohort(plan(), replicas(CROSS_ENTROPY, CROSS_ENTROPY, CROSS_ENTROPY))
+    vmapped = _Cohort(plan(), replicas(CROSS_ENTROPY, CROSS_ENTROPY, CROSS_ENTROPY))
+    assert grouped.grouped is not None
+    vmapped.grouped = None
+    x, targets = grouped.batch(grouped.epoch_order()[:, :32])
+    for training in (True, False):
+        gradients = []
+        outputs = []
+        for cohort in (grouped, vmapped):
+            logits = cohort.logits(x, training=training)
+            outputs.append(logits.detach())
+            gradients.append(torch.autograd.grad(cohort.loss(logits, targets).sum(), list(cohort.params.values())))
+        torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-4, atol=1e-5)
+        for one, other in zip(*gradients, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+    for name, buffer in grouped.buffers.items():
+        if "running" in name:
+            torch.testing.assert_close(buffer, vmapped.buffers[name], rtol=1e-4, atol=1e-6)
