@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from lossforge.validation.protocol import Comparison
 
 
+_WIDE = 110
+"""Columns below which only the first rival is shown."""
+
+
 def _console() -> Console:
     # A pipe has no width of its own; formulas should not be folded at 80 there.
     return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
@@ -113,7 +117,10 @@ def print_validation(rows: list[Comparison], json: bool) -> None:
     if json:
         print_json([asdict(row) for row in rows])
         return
+    console = _console()
     rivals = list(dict.fromkeys(row.rival for row in rows))
+    hidden = rivals[1:] if console.width < _WIDE else []
+    rivals = [rival for rival in rivals if rival not in hidden]
     tasks = list(dict.fromkeys(row.task for row in rows))
     several = ["task"] if len(tasks) > 1 else []
     headings = [f"against {rival.replace('_', ' ')}" for rival in rivals]
@@ -127,8 +134,9 @@ def print_validation(rows: list[Comparison], json: bool) -> None:
             table.add_row(
                 str(rank), escape(first.formula), str(first.size), *place, f"{first.search_gain:+.2f}", *cells
             )
-    console = _console()
     console.print(table)
+    if hidden:
+        console.print(f"[dim]a wider window, or --json, shows the rivals {', '.join(hidden)} too")
     if rows:
         rates = ", ".join(
             f"{row.rival} {row.rival_learning_rate:g}"

@@ -62,7 +62,7 @@ def _memory() -> tuple[str, str]:
     if not hasattr(os, "sysconf") or "SC_AVPHYS_PAGES" not in os.sysconf_names:
         return "note", "cannot be read on this system"
     gib = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    return ("good" if gib > 1 else "bad"), f"{gib:.1f} GiB free (a worker takes about 0.5)"
+    return ("good" if gib > 1 else "bad"), f"{gib:.1f} GiB free (a worker takes about 0.8)"
 
 
 def _disk(folder: Path) -> tuple[str, str]:

@@ -24,6 +24,7 @@ class Progress:
         self.text = ""
         self.generations = 0
         self.generation = 0
+        self.done = 0
         self.first_generation = 0
         self.totals: Counter[str] = Counter()
         self.current: Counter[str] = Counter()
@@ -69,7 +70,7 @@ class Progress:
         """A generation begins."""
         if self.first_generation < 0:
             self.first_generation = number
-        self.generation = number
+        self.generation = self.done = number
         self.current = Counter()
         self.text = f"generation {number + 1} of {self.generations}"
         self.changed()
@@ -81,6 +82,7 @@ class Progress:
 
     def end_generation(self, number: int, best: list[Entry], fitness: list[float]) -> None:
         """A generation is told and written."""
+        self.done = number + 1
         self.generated += sum(self.current.values())
         self.totals.update(self.current)
         self.current = Counter()
@@ -160,7 +162,7 @@ class LiveProgress(Progress):
         table = Table.grid(padding=(0, 2))
         table.add_row("[bold]lossforge", self.text)
         if self.generations:
-            table.add_row("", ProgressBar(total=self.generations, completed=self.generation, width=40))
+            table.add_row("", ProgressBar(total=self.generations, completed=self.done, width=40))
             best = f"{self.best.gain:+.2f} points: {escape(self.best.formula)}" if self.best else "nothing yet"
             table.add_row("best", best)
             table.add_row("median", f"{100 * self.median_fitness:+.2f} points against cross-entropy")

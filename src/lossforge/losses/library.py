@@ -55,6 +55,33 @@ def _focal(gamma: float) -> LossSpec:
     return LossSpec(f"-y_true * (1 - y_pred)**{_n(gamma)} * log(y_pred)" if gamma else CROSS_ENTROPY)
 
 
+def _taylor(**theta: float) -> LossSpec:
+    t = [_n(theta[f"t{index}"]) for index in range(8)]
+    u, v = f"(y_pred - {t[1]})", f"(y_true - {t[0]})"
+    terms = (
+        f"{t[2]} * {u}",
+        f"{t[3]} * {u}**2",
+        f"{t[4]} * {u}**3",
+        f"{t[5]} * {v} * {u}",
+        f"{t[6]} * {v} * {u}**2",
+        f"{t[7]} * {v}**2 * {u}",
+    )
+    return LossSpec(f"-({' + '.join(terms)})")
+
+
+def _search_softmax(a: float) -> LossSpec:
+    if not 0 <= a < 1:
+        raise LossError(f"loss 'search_softmax': a must be in [0, 1), not {a!r}")
+    return LossSpec(f"-y_true * (log(y_pred) - log({_n(a)} * y_pred + {_n(1 - a)}))")
+
+
+def _smooth_l1(beta: float) -> LossSpec:
+    if beta <= 0:
+        raise LossError(f"loss 'smooth_l1': beta must be above 0, not {beta!r}")
+    error, near = "abs(y_true - y_pred)", f"min(abs(y_true - y_pred), {_n(beta)})"
+    return LossSpec(f"{near} * ({error} - 0.5 * {near}) / {_n(beta)}")
+
+
 _ENTRIES = (
     NamedLoss("cross_entropy", "the baseline of every comparison", "textbook", {}, lambda: LossSpec(CROSS_ENTROPY)),
     NamedLoss(
@@ -94,6 +121,47 @@ _ENTRIES = (
         "Leng et al. 2022, arXiv 2204.12511",
         {"e": 1.0},
         lambda e: LossSpec(f"y_true * ({_n(e)} * (1 - y_pred) - log(y_pred))"),
+    ),
+    NamedLoss(
+        "symmetric_ce",
+        "a CE(y, p) + b CE(p, y), with log(0) clipped to -4",
+        "Wang et al. 2019, arXiv 1908.06112",
+        {"a": 0.1, "b": 1.0},
+        lambda a, b: LossSpec(f"-{_n(a)} * y_true * log(y_pred) - {_n(b)} * y_pred * max(log(y_true), -4)"),
+    ),
+    NamedLoss(
+        "smooth_l1",
+        "Huber's loss of y_true - y_pred: squared below beta, absolute above",
+        "Girshick 2015, arXiv 1504.08083",
+        {"beta": 1.0},
+        _smooth_l1,
+    ),
+    NamedLoss(
+        "search_softmax",
+        "cross-entropy with the true class's share reshaped: -log(p_t / (a p_t + 1 - a))",
+        "Wang et al. 2020, Loss Function Search for Face Recognition, ICML (the authors use margins too)",
+        {"a": 0.5},
+        _search_softmax,
+    ),
+    NamedLoss(
+        "baikal",
+        "log p minus y / p, negated, mean over classes; y / p bounded by p held at 1e-6 or more",
+        "Gonzalez and Miikkulainen 2020, arXiv 1905.11528 (some code sums over classes)",
+        {},
+        lambda: LossSpec("-(log(y_pred) - y_true / y_pred)", class_mean=True),
+    ),
+    NamedLoss(
+        "taylorglo",
+        "third-order Taylor polynomial in y_true and y_pred; the defaults are those found for MNIST",
+        "Gonzalez and Miikkulainen 2021, arXiv 2002.00059",
+        dict(
+            zip(
+                (f"t{index}" for index in range(8)),
+                (-10.9408, 7.5216, 8.2896, 0.2415, 7.8726, 8.9666, 2.0184, 7.0513),
+                strict=True,
+            )
+        ),
+        _taylor,
     ),
     NamedLoss(
         "ngl",

@@ -1,0 +1,251 @@
+"""The whole loop: equal results for any number of workers, after any kill, with nothing trained twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.conftest import SMOKE, TINY
+
+import lossforge
+from lossforge.errors import InterruptedSearchError, LossforgeError, SpaceError, StoreError
+from lossforge.hall_of_fame import read_hall_of_fame
+from lossforge.progress import Progress
+from lossforge.store.ledger import Ledger
+
+TABLE = "hall_of_fame.csv"
+
+
+def search(run: Path, *overrides: str, seed: int = 1, workers: int = 1, progress: Progress | None = None) -> Path:
+    chosen = [*TINY, *overrides]
+    return lossforge.search(SMOKE, run=run, seed=seed, workers=workers, overrides=chosen, progress=progress).path
+
+
+def trainings(run: Path) -> list[tuple[str, str]]:
+    with sqlite3.connect(run / "ledger.sqlite") as db:
+        rows = db.execute("SELECT fingerprint, seed FROM trainings").fetchall()
+    db.close()
+    return rows
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return search(tmp_path_factory.mktemp("reference") / "run")
+
+
+def test_a_search_leaves_a_whole_run_folder(reference: Path) -> None:
+    names = {path.name for path in reference.iterdir()}
+    assert names >= {"space.toml", "manifest.json", "ledger.sqlite", "checkpoint.json", TABLE, "log.txt"}
+    assert not [name for name in names if name.endswith((".tmp", ".new"))]
+    manifest = json.loads((reference / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["seed"] == 1
+    assert manifest["packages"]["torch"]
+    entries = read_hall_of_fame(reference / TABLE)
+    assert [entry.rank for entry in entries] == list(range(1, len(entries) + 1))
+    assert len({entry.signature for entry in entries}) == len(entries)
+    ranked = [(entry.seeds < 4, -entry.fitness) for entry in entries]
+    assert ranked == sorted(ranked)
+
+
+def test_gains_in_the_table_are_differences_of_the_ledgers_accuracies(reference: Path) -> None:
+    ledger = Ledger(reference / "ledger.sqlite", read_only=True)
+    control = {row.replicate: row.accuracy for row in ledger.trainings("control")}
+    best = read_hall_of_fame(reference / TABLE)[0]
+    mine = {row.replicate: row.accuracy for row in ledger.trainings("search") if row.key == best.signature}
+    ledger.close()
+    assert len(mine) == best.seeds
+    gains = [(mine[replicate] or 0) - (control[replicate] or 0) for replicate in mine]
+    assert best.gain == pytest.approx(100 * sum(gains) / len(gains), abs=1e-6)
+
+
+def test_two_workers_give_the_same_bytes_as_one(reference: Path, tmp_path: Path) -> None:
+    assert (search(tmp_path / "run", workers=2) / TABLE).read_bytes() == (reference / TABLE).read_bytes()
+
+
+def test_another_seed_gives_another_search(reference: Path, tmp_path: Path) -> None:
+    assert (search(tmp_path / "run", seed=2) / TABLE).read_bytes() != (reference / TABLE).read_bytes()
+
+
+def _command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "lossforge", *words]
+
+
+def _start(run: Path, workers: int) -> list[str]:
+    options = [word for override in TINY for word in ("--set", override)]
+    return _command("search", str(SMOKE), "--run", str(run), "--seed", "1", "--workers", str(workers), *options)
+
+
+def _killed_after(command: list[str], seconds: float) -> int | None:
+    """Exit status, or None where the process was killed."""
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        _, errors = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+        return None
+    assert process.returncode == 0, errors
+    return process.returncode
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_again_and_again_a_search_ends_with_the_same_bytes(
+    reference: Path, tmp_path: Path, workers: int
+) -> None:
+    run = tmp_path / "run"
+    draw = random.Random(workers)
+    command = _start(run, workers)
+    kills = 0
+    for _ in range(30):
+        # After ten kills it may finish, so that a slow machine does not make the test endless.
+        status = _killed_after(command, draw.uniform(2.0, 7.0) if kills < 5 else 240)
+        if status == 0:
+            break
+        kills += 1
+        if (run / "manifest.json").exists():
+            command = _command("resume", str(run))
+        if kills == 3:
+            (run / "checkpoint.json").unlink(missing_ok=True)
+    assert kills >= 1
+    assert (run / TABLE).read_bytes() == (reference / TABLE).read_bytes()
+    found = trainings(run)
+    assert len(found) == len(set(found)) == len(trainings(reference))
+
+
+class _StopsAfter(Progress):
+    """Sends this process SIGINT once enough was trained."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def trained(self, count: int) -> None:
+        super().trained(count)
+        if self.trainings >= self.count:
+            self.count = 10**9
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("delete", [(), ("checkpoint.json",), ("checkpoint.json", "checkpoint.previous.json")])
+def test_stopped_and_resumed_a_search_ends_with_the_same_bytes(
+    reference: Path, tmp_path: Path, delete: tuple[str, ...]
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(InterruptedSearchError, match="lossforge resume"):
+        search(run, progress=_StopsAfter(30))
+    before = trainings(run)
+    for name in delete:
+        (run / name).unlink(missing_ok=True)
+    lossforge.resume(run)
+    assert (run / TABLE).read_bytes() == (reference / TABLE).read_bytes()
+    after = trainings(run)
+    assert after[: len(before)] == before
+    assert len(after) == len(set(after)) == len(trainings(reference))
+
+
+def test_resuming_a_finished_search_changes_nothing(reference: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(reference, tmp_path / "run")
+    (run / TABLE).unlink()
+    lossforge.resume(run)
+    assert (run / TABLE).read_bytes() == (reference / TABLE).read_bytes()
+    assert trainings(run) == trainings(reference)
+
+
+def test_more_generations_go_on_where_the_search_ended(reference: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(reference, tmp_path / "run")
+    lossforge.resume(run, overrides=["budget.generations=4"])
+    whole = search(tmp_path / "whole", "budget.generations=4")
+    assert (run / TABLE).read_bytes() == (whole / TABLE).read_bytes()
+    assert "generations = 4" in (run / "space.toml").read_text(encoding="utf-8")
+
+
+def test_a_changed_space_is_refused_with_the_keys_names(reference: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(reference, tmp_path / "run")
+    with pytest.raises(SpaceError, match=r"recipe\.epochs, task\.0\.label_noise"):
+        lossforge.resume(run, overrides=["task.label_noise=0.1", "recipe.epochs=9"])
+    text = (run / "space.toml").read_text(encoding="utf-8")
+    (run / "space.toml").write_text(text.replace("elites = 2", "elites = 3"), encoding="utf-8")
+    with pytest.raises(SpaceError, match=r"evolution\.elites"):
+        lossforge.resume(run)
+
+
+def test_a_run_is_never_overwritten(reference: Path) -> None:
+    before = (reference / TABLE).read_bytes()
+    with pytest.raises(StoreError, match="lossforge resume"):
+        search(reference)
+    assert (reference / TABLE).read_bytes() == before
+
+
+def test_unknown_data_and_networks_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    for override in ("task.data=nonsense", "task.model=nonsense"):
+        with pytest.raises(SpaceError, match="nonsense"):
+            search(tmp_path / "run", override)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_test_part_is_not_read_by_a_search(reference: Path) -> None:
+    ledger = Ledger(reference / "ledger.sqlite", read_only=True)
+    assert {row.part for row in ledger.trainings()} == {"validation"}
+    ledger.close()
+
+
+def test_every_candidate_has_a_row_that_says_why(reference: Path) -> None:
+    ledger = Ledger(reference / "ledger.sqlite", read_only=True)
+    rows = ledger.candidates()
+    ledger.close()
+    assert {row.outcome for row in rows} >= {"rejected", "trained"}
+    assert all(row.reason and row.rejected_by for row in rows if row.outcome == "rejected")
+    assert all(row.signature for row in rows if row.outcome != "rejected")
+
+
+def test_a_task_that_cross_entropy_fails_on_ends_with_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(LossforgeError, match="cross-entropy itself failed"):
+        search(tmp_path / "run", "budget.training_seconds=1e-9")
+
+
+def test_the_sweep_is_recorded_and_kept_for_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOSSFORGE_CACHE", str(tmp_path / "cache"))
+    swept = ["recipe.learning_rate=sweep", "recipe.learning_rates=[0.01, 0.03]", "budget.generations=1"]
+    counts = []
+    for name in ("first", "second"):
+        progress = Progress()
+        run = search(tmp_path / name, *swept, progress=progress)
+        counts.append(progress.trainings)
+        rows = [
+            row for row in Ledger(run / "ledger.sqlite", read_only=True).trainings() if row.stage.startswith("sweep")
+        ]
+        assert {row.learning_rate for row in rows} >= {0.01, 0.03}
+        assert "learning rate of digits" in (run / "log.txt").read_text(encoding="utf-8")
+    assert counts[1] < counts[0]
+    assert (tmp_path / "first" / TABLE).read_bytes() == (tmp_path / "second" / TABLE).read_bytes()
+
+
+def test_a_random_search_runs_through_the_same_way(tmp_path: Path) -> None:
+    run = search(tmp_path / "run", "evolution.strategy=random", "budget.generations=2")
+    ledger = Ledger(run / "ledger.sqlite", read_only=True)
+    assert {row.origin for row in ledger.candidates()} == {"seed", "random"}
+    ledger.close()
+
+
+def test_an_interrupt_is_noticed_within_a_training(tmp_path: Path) -> None:
+    process = subprocess.Popen(_start(tmp_path / "run", 2), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "run" / "ledger.sqlite").exists():
+        time.sleep(0.05)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "lossforge resume" in errors
+    assert "Traceback" not in errors
+    assert output == ""

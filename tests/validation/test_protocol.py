@@ -1,0 +1,115 @@
+"""Re-validation: tuned alike, fresh seeds, the test part, paired differences, resumable."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import lossforge
+from lossforge.errors import InterruptedSearchError, SpaceError, StoreError
+from lossforge.progress import Progress
+from lossforge.store.ledger import Ledger, TrainingRow
+from lossforge.store.run_folder import RunFolder
+from lossforge.validation.protocol import read_results
+from lossforge.validation.statistics import paired_difference
+
+
+def rows_of(run: Path, stage: str) -> list[TrainingRow]:
+    ledger = Ledger(run / "ledger.sqlite", read_only=True)
+    rows = ledger.trainings(stage)
+    ledger.close()
+    return rows
+
+
+def test_every_loss_meets_every_rival(finished_run: Path) -> None:
+    results = read_results(RunFolder.open(finished_run))
+    assert {row["rival"] for row in results} == {"cross_entropy", "label_smoothing", "ngl"}
+    assert len(results) == 2 * 3
+    assert all(row["low"] <= row["gain"] <= row["high"] for row in results)
+    assert all(row["p"] <= row["p_adjusted"] <= 1 for row in results)
+    assert {row["seeds"] for row in results} == {4}
+
+
+def test_gain_and_interval_come_from_paired_test_accuracies(finished_run: Path) -> None:
+    first = read_results(RunFolder.open(finished_run))[0]
+    rows = rows_of(finished_run, "validation")
+    assert {row.part for row in rows} == {"test"}
+    mine = {row.seed: row.accuracy for row in rows if row.formula == first["formula"]}
+    rivals = {
+        row.seed: row.accuracy
+        for row in rows
+        if row.formula == "-y_true * log(y_pred)" and row.learning_rate == first["rival_learning_rate"]
+    }
+    assert set(mine) <= set(rivals)
+    control = {row.seed: row.accuracy for row in rows if row.accuracy is not None and row.seed in mine}
+    assert len(control) == 4
+    if first["formula"] != "-y_true * log(y_pred)" and len(rivals) == 4:
+        expected = paired_difference([100 * ((mine[seed] or 0) - (rivals[seed] or 0)) for seed in sorted(mine)])
+        assert first["gain"] == pytest.approx(expected.mean)
+
+
+def test_every_contender_is_tuned_on_the_same_rates_and_never_on_test_data(finished_run: Path) -> None:
+    rows = rows_of(finished_run, "tuning")
+    assert {row.part for row in rows} == {"validation"}
+    grid = {0.01, 0.03}
+    for key in {(row.key, row.fingerprint[:0]) for row in rows}:
+        assert {row.learning_rate for row in rows if row.key == key[0]} >= grid
+
+
+def test_seeds_of_the_validation_were_never_used_by_the_search(finished_run: Path) -> None:
+    used = {row.seed for stage in ("search", "control", "tuning") for row in rows_of(finished_run, stage)}
+    assert not used & {row.seed for row in rows_of(finished_run, "validation")}
+
+
+def test_validating_again_trains_nothing_and_says_the_same(finished_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    before = read_results(RunFolder.open(run))
+    progress = Progress()
+    lossforge.validate(run, workers=1, progress=progress)
+    assert progress.trainings == 0
+    assert read_results(RunFolder.open(run)) == before
+
+
+def test_more_seeds_only_add_trainings(finished_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    progress = Progress()
+    rows = lossforge.validate(run, seeds=6, workers=1, progress=progress)
+    assert {row.seeds for row in rows} == {6}
+    assert progress.trainings == 2 * (2 + 3)
+
+
+class _Stopper(Progress):
+    def __init__(self) -> None:
+        super().__init__()
+        self.armed = True
+
+    def trained(self, count: int) -> None:
+        super().trained(count)
+        if self.armed:
+            import os
+            import signal
+
+            self.armed = False
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_stopped_validation_goes_on_where_it_stopped(finished_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    with pytest.raises(InterruptedSearchError, match="lossforge validate"):
+        lossforge.validate(run, seeds=8, workers=1, progress=_Stopper())
+    progress = Progress()
+    stopped = lossforge.validate(run, seeds=8, workers=1, progress=progress)
+    assert progress.trainings == 4 * (2 + 3) - 2
+    whole = lossforge.validate(shutil.copytree(finished_run, tmp_path / "whole"), seeds=8, workers=1)
+    assert stopped == whole
+
+
+def test_impossible_seeds_and_a_run_without_losses_are_refused(finished_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match="multiple of"):
+        lossforge.validate(finished_run, seeds=3)
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    (run / "hall_of_fame.csv").unlink()
+    with pytest.raises(StoreError, match="not there yet"):
+        lossforge.validate(run)
