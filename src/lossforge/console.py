@@ -82,13 +82,32 @@ def print_losses(losses: list[dict[str, Any]], json: bool) -> None:
     if json:
         print_json(losses)
         return
-    table = Table("loss", "formula", "size", "signature", "screens", box=None, pad_edge=False)
+    console = _console()
     for loss in losses:
-        screen = loss["screen"]
+        screen, relative = loss["screen"], loss["nearest"]
         verdict = "passes" if screen["passed"] else f"rejected by {screen['rejected_by']}: {screen['reason']}"
-        cells = (loss["loss"], loss["formula"], loss["size"], loss["signature"] or "none", verdict)
-        table.add_row(*(escape(str(cell)) for cell in cells))
-    _console().print(table)
+        if screen["sign_repaired"]:
+            verdict += " (with its sign repaired: -f descends)"
+        table = Table.grid(padding=(0, 2))
+        for name, value in (
+            ("loss", loss["loss"]),
+            ("formula", loss["formula"]),
+            ("LaTeX", loss["latex"]),
+            ("size", loss["size"]),
+            ("signature", loss["signature"] or "none: the gradient is zero"),
+            ("screens", verdict),
+            ("least at", _by_classes(loss["minimiser"], "p_t = {:.3g}")),
+            ("gradient", _by_classes(loss["gradient_ratio"], "{:.3g} x cross-entropy's")),
+            ("nearest", f"{relative['name']} (cosine of the gradients {relative['similarity']:.3f})"),
+        ):
+            table.add_row(f"[bold]{name}", escape(str(value)))
+        console.print(table)
+        if loss is not losses[-1]:
+            console.print()
+
+
+def _by_classes(values: Mapping[str, float], form: str) -> str:
+    return ", ".join(f"{form.format(value)} for {classes} classes" for classes, value in values.items())
 
 
 def print_hall_of_fame(entries: list[Entry], json: bool) -> None:

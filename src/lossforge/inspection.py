@@ -59,18 +59,25 @@ def run_top(path: Path, number: int) -> list[Entry]:
 
 
 def explain(name_or_formula: str) -> dict[str, Any]:
-    """Formula, size, signature and verdict of a loss. Raises LossError or FormulaError."""
+    """Formula, LaTeX, size, signature, verdict, minimiser, gradient and nearest relative of a loss.
+
+    Raises LossError or FormulaError.
+    """
+    from lossforge.export.latex import latex
     from lossforge.expression.formula import parse_formula
     from lossforge.expression.signature import signature
+    from lossforge.losses.analysis import CLASSES, gradient_ratio, minimiser, nearest
     from lossforge.losses.library import loss_spec
     from lossforge.screening.funnel import ScreenSettings, screen
 
     spec = loss_spec(name_or_formula)
     expression = parse_formula(spec.formula)
     verdict = screen(expression, ScreenSettings())
+    relative, similarity = nearest(spec)
     return {
         "loss": name_or_formula,
         "formula": spec.formula,
+        "latex": latex(expression),
         "size": expression.size,
         "signature": signature(expression),
         "screen": {
@@ -79,6 +86,9 @@ def explain(name_or_formula: str) -> dict[str, Any]:
             "reason": verdict.reason,
             "sign_repaired": verdict.expression is not expression,
         },
+        "minimiser": {str(classes): minimiser(spec, classes) for classes in CLASSES},
+        "gradient_ratio": {str(classes): gradient_ratio(spec, classes) for classes in CLASSES},
+        "nearest": {"name": relative, "similarity": similarity},
     }
 
 
