@@ -98,6 +98,7 @@ def test_equal_leaders_give_equal_bytes(path: Path) -> None:
         contents.add(path.read_bytes())
         path.unlink()
     assert len(contents) == 1
+    assert b"\r" not in max(contents)
     assert contents.pop().startswith(b"rank,formula,fitness,gain,size,seeds,accuracy,control,generation,origin,")
 
 

@@ -7,10 +7,11 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lossforge.errors import LossforgeError
+from lossforge.errors import FormulaError, LossforgeError, StoreError
 from lossforge.evaluation.executor import Executor, Stop, make_executor
 from lossforge.evaluation.requests import cohorts, loss_key
 from lossforge.evolution.genetic import make_strategy
+from lossforge.evolution.strategy import Strategy
 from lossforge.generation import Asked, Generation, judged_from_rows
 from lossforge.hall_of_fame import hall_of_fame, write_hall_of_fame
 from lossforge.losses.compiled import LossSpec
@@ -39,9 +40,14 @@ def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progr
 
     Raises InterruptedSearchError once ``stop()`` is true; a later call goes on where this one stopped.
     """
+    state = load_checkpoint(folder.checkpoint_file)
+    if state is not None and not folder.ledger_file.exists():
+        raise StoreError(
+            f"{folder.ledger_file}: is missing, but the checkpoint knows of a search; copy the ledger back from where "
+            "the run was copied from, or begin a new run"
+        )
     ledger = Ledger(folder.ledger_file)
     try:
-        state = load_checkpoint(folder.checkpoint_file)
         done = -1 if state is None else int(state["generation"])
         if done + 1 >= space.budget.generations:
             # Finished: the file may be missing if the process died between checkpoint and table.
@@ -73,7 +79,7 @@ class _Search:
         self._train_control(trainer, scores, key, rates)
         strategy = make_strategy(self.space)
         if state is not None:
-            strategy.load(state["strategy"])  # type: ignore[arg-type]
+            self._load(strategy, state)
         generation = Generation(
             self.space, strategy, Screener(screen_settings(self.space)), scores, trainer, rates, self._asked
         )
@@ -93,6 +99,15 @@ class _Search:
                 f"gain {best[0].gain if best else 0:+.2f}"
             )
             self.progress.end_generation(number, best, [told.fitness for told in strategy.members()])
+
+    def _load(self, strategy: Strategy, state: dict[str, object]) -> None:
+        try:
+            strategy.load(state["strategy"])  # type: ignore[arg-type]
+        except (AttributeError, KeyError, TypeError, ValueError, FormulaError) as error:
+            raise StoreError(
+                f"{self.folder.checkpoint_file}: is damaged ({type(error).__name__}: {error}); delete it and resume: "
+                "the search goes on from the checkpoint before and the ledger"
+            ) from None
 
     def _asked(self, asked: Asked) -> None:
         self.progress.asked(asked.tally(), len(asked.rows))

@@ -38,7 +38,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise SpaceError(f"{path}: is nested too deeply to be a search space") from None
 
 
-def validate_space(data: dict[str, Any], origin: str) -> SearchSpace:
+def validate_space(data: object, origin: str) -> SearchSpace:
     """Check a space's tables. Raises SpaceError that names ``origin``, the key and what was expected."""
     try:
         return SearchSpace.model_validate(data)

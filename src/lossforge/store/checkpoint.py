@@ -47,7 +47,7 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
         if not file.exists():
             continue
         state = read_json(file, remedy)
-        if not isinstance(state, dict) or not isinstance(state.get("format"), int) or "generation" not in state:
+        if not isinstance(state, dict) or not all(isinstance(state.get(key), int) for key in ("format", "generation")):
             raise StoreError(f"{file}: is not a checkpoint; {remedy}")
         if state["format"] > _FORMAT:
             raise StoreError(

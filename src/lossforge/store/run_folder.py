@@ -50,7 +50,8 @@ class RunFolder:
             if not path.is_dir() or any(path.iterdir()):
                 raise StoreError(f"{path}: exists and is not a run; choose another folder with --run")
         manifest = _manifest(space)
-        draft = path.with_name(f".{path.name}.{os.getpid()}.new")
+        place = path.resolve()
+        draft = place.with_name(f".{place.name}.{os.getpid()}.new")
         with told_as_store_error(path):
             draft.mkdir(parents=True)
             try:
@@ -87,7 +88,9 @@ class RunFolder:
 
         Raises SpaceError, naming the keys, where anything else was changed since the run began.
         """
-        frozen = validate_space(dict(self.manifest.get("space", {})), f"{self.manifest_file} (space)")
+        frozen = validate_space(self.manifest.get("space"), f"{self.manifest_file} (space)")
+        if not self.space_file.is_file():
+            raise StoreError(f"{self.space_file}: is missing; copy it back from where the run was copied from")
         space = load_space(self.space_file)
         refuse_changes(frozen, space, str(self.space_file))
         return space
