@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,10 +33,10 @@ def _one_thread() -> None:
 
 
 @pytest.fixture
-def in_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def in_root(monkeypatch: pytest.MonkeyPatch) -> Path:
     """Run the test in the repository's root."""
     monkeypatch.chdir(ROOT)
-    yield ROOT
+    return ROOT
 
 
 @pytest.fixture(scope="session")

@@ -71,10 +71,10 @@ def test_hostile_formulas_get_one_sentence_and_run_nothing(formula: str, told: s
         (("epochs = 2", 'epochs = "two"'), "recipe.epochs"),
         (("epochs = 2", "epochs = -2"), "recipe.epochs"),
         (("epochs = 2", "epoch = 2"), "recipe.epoch"),
-        (("width = 4", "width = 4\nlabel_noise = 2"), "label_noise"),
+        (("label_noise = 0.4", "label_noise = 2"), "label_noise"),
         (('data = "digits"', 'data = "__import__"'), "task.data"),
         (("[task]", "[task"), "not valid TOML"),
-        (("population = 8", "population = 8\nelites = 9"), "TOML"),
+        (("elites = 2", "elites = 9"), "elites"),
     ],
 )
 def test_broken_spaces_get_one_sentence_that_names_file_and_key(

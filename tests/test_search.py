@@ -32,7 +32,7 @@ def search(run: Path, *overrides: str, seed: int = 1, workers: int = 1, progress
 
 def trainings(run: Path) -> list[tuple[str, str]]:
     with sqlite3.connect(run / "ledger.sqlite") as db:
-        rows = db.execute("SELECT fingerprint, seed FROM trainings").fetchall()
+        rows = db.execute("SELECT fingerprint, seed FROM trainings ORDER BY id").fetchall()
     db.close()
     return rows
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lossforge.errors import InterruptedSearchError, SpaceError
+from lossforge.errors import ExecutionError, InterruptedSearchError, SpaceError
 from lossforge.interrupts import stop_on_signal
 from lossforge.spaces.load import apply_overrides, load_space, validate_space
 from lossforge.spaces.schema import SearchSpace
@@ -41,6 +43,11 @@ def search(
     ``run`` is the new run's folder (default: ``runs/NAME-TIME``); ``overrides`` are ``"KEY=VALUE"``
     texts, and ``changes`` may give ``seed``, ``executor``, ``workers`` and ``device``. Raises LossforgeError.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise ExecutionError(
+            "lossforge.search was called while a worker process was importing the script; put the call under "
+            "if __name__ == '__main__':"
+        )
     loaded = load_space(Path(space), _overrides(overrides, changes))
     check_names(loaded)
     path = Path("runs") / f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S')}" if run is None else Path(run)
@@ -71,7 +78,7 @@ def validate(
 
     folder = RunFolder.open(Path(run))
     space = changed_space(folder, _overrides(None, changes))
-    with folder.locked(), stop_on_signal() as stop:
+    with folder.locked(), stop_on_signal(_told_to_stop) as stop:
         try:
             return run_validation(
                 folder,
@@ -100,8 +107,12 @@ def changed_space(folder: RunFolder, overrides: list[str]) -> SearchSpace:
 def check_names(space: SearchSpace) -> None:
     """Refuse data sets, networks and rivals that do not exist before anything is written."""
     from lossforge.data.datasets import DATASETS
+    from lossforge.losses.library import LIBRARY
     from lossforge.models.registry import MODELS
 
+    for rival in space.validation.rivals:
+        if rival not in LIBRARY:
+            raise SpaceError(f"validation.rivals: '{rival}' is not a loss of the library (known: {', '.join(LIBRARY)})")
     for task in space.task:
         for key, name, known in (("data", task.data, list(DATASETS)), ("model", task.model, list(MODELS))):
             if name not in known:
@@ -122,14 +133,28 @@ def _overrides(overrides: list[str] | None, changes: dict[str, Any]) -> list[str
     return [*(overrides or []), *given]
 
 
+def _finished_validation(folder: RunFolder, space: SearchSpace, best: list[Entry]) -> list[Comparison]:
+    """The recorded re-validation where it is of the same losses and of as many seeds as the space asks for, or more."""
+    from lossforge.validation.protocol import read_comparisons
+
+    rows = read_comparisons(folder)
+    wanted = [entry.formula for entry in best[: space.validation.top]]
+    same = list(dict.fromkeys(row.formula for row in rows))[: len(wanted)] == wanted
+    return rows if rows and same and rows[0].seeds >= space.validation.seeds else []
+
+
+def _told_to_stop() -> None:
+    print("\nfinishing what is under way; once more ends at once", file=sys.stderr, flush=True)  # noqa: T201
+
+
 def _go(folder: RunFolder, space: SearchSpace, progress: Progress | None, *, save_space: bool = False) -> Run:
-    with folder.locked(), stop_on_signal() as stop:
+    with folder.locked(), stop_on_signal(_told_to_stop) as stop:
         if save_space:
             folder.update_space(space)
         # torch loads here, after the folder exists: a kill from now on can be resumed.
         from lossforge.hall_of_fame import read_hall_of_fame
         from lossforge.progress import Progress
-        from lossforge.search import search as run_search
+        from lossforge.search_loop import search as run_search
         from lossforge.validation.protocol import validate as run_validation
 
         progress = progress or Progress()
@@ -137,7 +162,10 @@ def _go(folder: RunFolder, space: SearchSpace, progress: Progress | None, *, sav
             run_search(folder, space, stop=stop, progress=progress)
             comparisons: list[Comparison] = []
             best = read_hall_of_fame(folder.hall_of_fame_file)
-            if space.validation.after_search and best:
+            known = _finished_validation(folder, space, best)
+            if space.validation.after_search and known:
+                comparisons = known
+            elif space.validation.after_search and best:
                 comparisons = run_validation(
                     folder,
                     space,

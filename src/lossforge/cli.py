@@ -190,6 +190,8 @@ def main() -> None:
         _leave(str(error), 130)
     except LossforgeError as error:
         _leave(f"error: {error}", 1)
+    except OSError as error:
+        _leave(f"error: {error.filename or 'the system'}: {error.strerror or error}", 1)
     except KeyboardInterrupt:
         _leave("stopped at once; what was recorded is kept", 130)
 

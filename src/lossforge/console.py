@@ -170,6 +170,8 @@ def print_validation(rows: list[Comparison], json: bool) -> None:
 
 def _interval(row: Comparison) -> str:
     star = " *" if row.p_adjusted < 0.05 else ""
+    star += f" ({row.failed} failed)" if row.failed else ""
+    star += f" (rival: {row.rival_failed} failed)" if row.rival_failed else ""
     return f"{row.gain:+.2f} [{row.low:+.2f}, {row.high:+.2f}]{star}".replace("[", r"\[")
 
 

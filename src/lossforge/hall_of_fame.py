@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lossforge.errors import StoreError
+from lossforge.expression.formula import parse_formula
+from lossforge.expression.signature import signature
 from lossforge.scores import Scores
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.files import write_atomically
@@ -76,8 +78,23 @@ def read_hall_of_fame(path: Path) -> list[Entry]:
         return [_entry(row) for row in rows]
     except FileNotFoundError:
         raise StoreError(f"{path}: is not there yet; the search has not finished its first generation") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise StoreError(f"{path}: is damaged ({error}); delete it and resume the run: it is written again") from None
+
+
+def checked_entries(path: Path, *, keep_scale: bool) -> list[Entry]:
+    """The table, with every formula checked against its signature.
+
+    Raises StoreError where one was edited: results are kept by signature, and would be told of another loss.
+    """
+    entries = read_hall_of_fame(path)
+    for entry in entries:
+        if signature(parse_formula(entry.formula), keep_scale=keep_scale) != entry.signature:
+            raise StoreError(
+                f"{path}: the formula of rank {entry.rank} is not the one that was searched; delete the file and "
+                "resume the run: it is written again"
+            )
+    return entries
 
 
 def _entry(row: dict[str, str]) -> Entry:

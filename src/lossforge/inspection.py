@@ -64,15 +64,17 @@ def explain(name_or_formula: str) -> dict[str, Any]:
     Raises LossError or FormulaError.
     """
     from lossforge.export.latex import latex
+    from lossforge.expression.canonical import fold_constants
     from lossforge.expression.formula import parse_formula
     from lossforge.expression.signature import signature
     from lossforge.losses.analysis import CLASSES, gradient_ratio, minimiser, nearest
     from lossforge.losses.library import loss_spec
-    from lossforge.screening.funnel import ScreenSettings, screen
+    from lossforge.screening.funnel import ScreenSettings
+    from lossforge.screening.screener import Screener
 
     spec = loss_spec(name_or_formula)
     expression = parse_formula(spec.formula)
-    verdict = screen(expression, ScreenSettings())
+    verdict = Screener(ScreenSettings())(expression)
     relative, similarity = nearest(spec)
     return {
         "loss": name_or_formula,
@@ -81,10 +83,10 @@ def explain(name_or_formula: str) -> dict[str, Any]:
         "size": expression.size,
         "signature": signature(expression),
         "screen": {
-            "passed": verdict.passed,
+            "passed": verdict.rejected_by is None,
             "rejected_by": None if verdict.rejected_by is None else str(verdict.rejected_by),
             "reason": verdict.reason,
-            "sign_repaired": verdict.expression is not expression,
+            "sign_repaired": verdict.expression != fold_constants(expression),
         },
         "minimiser": {str(classes): minimiser(spec, classes) for classes in CLASSES},
         "gradient_ratio": {str(classes): gradient_ratio(spec, classes) for classes in CLASSES},

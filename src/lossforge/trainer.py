@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from lossforge.errors import InterruptedSearchError
 from lossforge.evaluation.executor import Executor, Stop
-from lossforge.evaluation.records import TrainingRequest, TrainingResult
+from lossforge.evaluation.records import Outcome, TrainingRequest, TrainingResult
 from lossforge.store.ledger import Ledger, TrainingRow
 
 OnTrained = Callable[[int], None]
@@ -31,11 +31,14 @@ class Trainer:
             self.ledger.find(fingerprint, request.seeds)
             for fingerprint, request in zip(fingerprints, requests, strict=True)
         ]
+        retried = {index for index, found in enumerate(rows) if found and _was_cut_short(found, requests[index])}
+        for index in retried:
+            rows[index] = None
         missing = _first_of_each(requests, fingerprints, rows)
         for place, result in self.executor.run([requests[index] for index in missing], self.stop):
             index = missing[place]
             rows[index] = _rows(requests[index], fingerprints[index], result, stage, generation)
-            self.ledger.add_trainings(rows[index] or [])
+            self.ledger.add_trainings(rows[index] or [], replace=index in retried)
             self.on_trained(len(result.outcomes))
         for index, request in enumerate(requests):
             if rows[index] is None and not any(rows[index] is None for index in missing):
@@ -45,6 +48,11 @@ class Trainer:
         if len(finished) < len(requests) or self.stop():
             raise InterruptedSearchError("stopped on request")
         return finished
+
+
+def _was_cut_short(rows: list[TrainingRow], request: TrainingRequest) -> bool:
+    """Whether the time limit ended a training that the request now gives clearly more time."""
+    return any(row.outcome == Outcome.TIMED_OUT and request.seconds > 1.5 * row.seconds for row in rows)
 
 
 def _first_of_each(

@@ -17,11 +17,12 @@ MAX_EXTENSIONS = 3
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Mean accuracy (0 to 1) by learning rate, and the best rate."""
+    """Mean accuracy (0 to 1) by learning rate, and the best rate; ``failed`` where no rate trained at all."""
 
     accuracies: dict[float, float]
     best: float
     at_edge: bool
+    failed: bool = False
 
 
 RequestsAt = Callable[[float], list[TrainingRequest]]
@@ -32,7 +33,7 @@ def sweep_together(trainer: Trainer, losses: dict[str, RequestsAt], rates: list[
     """Tune several losses on one grid, in the same way. Failed trainings count as accuracy 0.
 
     While a loss is best at an end of the grid, a further rate is tried beyond that end, up to
-    ``MAX_EXTENSIONS`` times. Among equals the lower rate wins. Raises LossforgeError where every rate fails.
+    ``MAX_EXTENSIONS`` times. Among equals the lower rate wins.
     """
     found: dict[str, dict[float, float]] = {name: {} for name in losses}
     wanted = {name: list(rates) for name in losses}
@@ -45,7 +46,7 @@ def sweep_together(trainer: Trainer, losses: dict[str, RequestsAt], rates: list[
         wanted = {name: _beyond(found[name]) for name in losses}
         if not any(wanted.values()):
             break
-    return {name: _chosen(name, accuracies) for name, accuracies in found.items()}
+    return {name: _chosen(accuracies) for name, accuracies in found.items()}
 
 
 def _mean_accuracy(rows: list[TrainingRow]) -> float:
@@ -68,9 +69,15 @@ def _beyond(accuracies: dict[float, float]) -> list[float]:
     return [float(f"{best * ratio:.3g}")] if best == rates[-1] else []
 
 
-def _chosen(name: str, accuracies: dict[float, float]) -> Sweep:
-    if not any(accuracies.values()):
-        tried = ", ".join(f"{rate:g}" for rate in sorted(accuracies))
-        raise LossforgeError(f"{name}: every training failed at every learning rate ({tried}); check task and recipe")
+def _chosen(accuracies: dict[float, float]) -> Sweep:
     best = _best(accuracies)
-    return Sweep(accuracies, best, best in (min(accuracies), max(accuracies)))
+    failed = not any(accuracies.values())
+    return Sweep(accuracies, best, best in (min(accuracies), max(accuracies)), failed)
+
+
+def require_trained(sweep: Sweep, name: str) -> Sweep:
+    """The sweep, or LossforgeError where every training failed at every rate."""
+    if sweep.failed:
+        tried = ", ".join(f"{rate:g}" for rate in sorted(sweep.accuracies))
+        raise LossforgeError(f"{name}: every training failed at every learning rate ({tried}); check task and recipe")
+    return sweep

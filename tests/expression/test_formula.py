@@ -158,7 +158,7 @@ HOSTILE = {
     "deep exponents": ("2**" * 3_000 + "2", "nested deeper than 100 levels"),
     "long sum": (" + ".join(["y_pred"] * 2_000), "levels; write it shorter"),
     "long product": ("*".join(["y_pred"] * 2_500), "levels; write it shorter"),
-    "longest sum": ("+".join(["1"] * 100_000), "199999 characters; at most 20000"),
+    "longest sum": ("+".join(["1"] * 100_000), "199999 characters; at most 100000"),
     "doubling by cubes": ("(" * 12 + "y_pred" + ")**3" * 12, "more than 2000 nodes"),
     "exponent is not a number": ("2**y_pred", "an exponent must be a number"),
     "sum as exponent": ("y_pred**(1+1)", "an exponent must be a number"),

@@ -12,7 +12,7 @@ from lossforge.errors import InterruptedSearchError, SpaceError, StoreError
 from lossforge.progress import Progress
 from lossforge.store.ledger import Ledger, TrainingRow
 from lossforge.store.run_folder import RunFolder
-from lossforge.validation.protocol import read_results
+from lossforge.validation.protocol import read_comparisons
 from lossforge.validation.statistics import paired_difference
 
 
@@ -24,30 +24,30 @@ def rows_of(run: Path, stage: str) -> list[TrainingRow]:
 
 
 def test_every_loss_meets_every_rival(finished_run: Path) -> None:
-    results = read_results(RunFolder.open(finished_run))
-    assert {row["rival"] for row in results} == {"cross_entropy", "label_smoothing", "ngl"}
+    results = read_comparisons(RunFolder.open(finished_run))
+    assert {row.rival for row in results} == {"cross_entropy", "label_smoothing", "ngl"}
     assert len(results) == 2 * 3
-    assert all(row["low"] <= row["gain"] <= row["high"] for row in results)
-    assert all(row["p"] <= row["p_adjusted"] <= 1 for row in results)
-    assert {row["seeds"] for row in results} == {4}
+    assert all(row.low <= row.gain <= row.high for row in results)
+    assert all(row.p <= row.p_adjusted <= 1 for row in results)
+    assert {row.seeds for row in results} == {4}
 
 
 def test_gain_and_interval_come_from_paired_test_accuracies(finished_run: Path) -> None:
-    first = read_results(RunFolder.open(finished_run))[0]
+    first = read_comparisons(RunFolder.open(finished_run))[0]
     rows = rows_of(finished_run, "validation")
     assert {row.part for row in rows} == {"test"}
-    mine = {row.seed: row.accuracy for row in rows if row.formula == first["formula"]}
+    mine = {row.seed: row.accuracy for row in rows if row.formula == first.formula}
     rivals = {
         row.seed: row.accuracy
         for row in rows
-        if row.formula == "-y_true * log(y_pred)" and row.learning_rate == first["rival_learning_rate"]
+        if row.formula == "-y_true * log(y_pred)" and row.learning_rate == first.rival_learning_rate
     }
     assert set(mine) <= set(rivals)
     control = {row.seed: row.accuracy for row in rows if row.accuracy is not None and row.seed in mine}
     assert len(control) == 4
-    if first["formula"] != "-y_true * log(y_pred)" and len(rivals) == 4:
+    if first.formula != "-y_true * log(y_pred)" and len(rivals) == 4:
         expected = paired_difference([100 * ((mine[seed] or 0) - (rivals[seed] or 0)) for seed in sorted(mine)])
-        assert first["gain"] == pytest.approx(expected.mean)
+        assert first.gain == pytest.approx(expected.mean)
 
 
 def test_every_contender_is_tuned_on_the_same_rates_and_never_on_test_data(finished_run: Path) -> None:
@@ -65,11 +65,11 @@ def test_seeds_of_the_validation_were_never_used_by_the_search(finished_run: Pat
 
 def test_validating_again_trains_nothing_and_says_the_same(finished_run: Path, tmp_path: Path) -> None:
     run = shutil.copytree(finished_run, tmp_path / "run")
-    before = read_results(RunFolder.open(run))
+    before = read_comparisons(RunFolder.open(run))
     progress = Progress()
     lossforge.validate(run, workers=1, progress=progress)
     assert progress.trainings == 0
-    assert read_results(RunFolder.open(run)) == before
+    assert read_comparisons(RunFolder.open(run)) == before
 
 
 def test_more_seeds_only_add_trainings(finished_run: Path, tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ def evaluate(request: TrainingRequest, device: str, *, on_step: Callable[[], Non
 
     A candidate's own failure is a result, never an exception. ``on_step`` is called once an epoch.
     """
-    started = time.monotonic()
+    # On a CPU the limit counts the process's own time: neither a loaded machine nor a suspended one fails a candidate.
+    clock = time.process_time if device == "cpu" else time.monotonic
+    started = clock()
     task = request.task
     data = load_task(task, device)
     train, score = (data.pooled(), data.test) if request.part == "test" else (data.train, data.validation)
@@ -30,17 +32,18 @@ def evaluate(request: TrainingRequest, device: str, *, on_step: Callable[[], Non
         label_noise=task.label_noise,
         build=lambda seed: build_model(task.model, data.shape, data.classes, task.width, seed),
         deadline=started + request.seconds,
+        clock=clock,
         on_epoch=on_step,
     )
     try:
         scores = train_cohort(plan, [Replica(request.loss, seed) for seed in request.seeds])
     except TrainingTimeoutError:
         reason = f"passed its limit of {request.seconds:g} s"
-        return TrainingResult.failed(len(request.seeds), Outcome.TIMED_OUT, reason, time.monotonic() - started)
+        return TrainingResult.failed(len(request.seeds), Outcome.TIMED_OUT, reason, clock() - started)
     except (MemoryError, RuntimeError) as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return TrainingResult.failed(len(request.seeds), Outcome.CRASHED, first_line, time.monotonic() - started)
-    return _result(scores, time.monotonic() - started)
+        return TrainingResult.failed(len(request.seeds), Outcome.CRASHED, first_line, clock() - started)
+    return _result(scores, clock() - started)
 
 
 def _result(scores: list[ReplicaScore], seconds: float) -> TrainingResult:

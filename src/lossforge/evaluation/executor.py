@@ -55,8 +55,9 @@ def worker_count(section: ExecutionSection) -> int:
 
 def make_executor(section: ExecutionSection) -> Executor:
     """The executor that a section asks for; one worker runs in this process."""
-    from lossforge.evaluation.local import InProcessExecutor, PoolExecutor
+    from lossforge.evaluation.local import InProcessExecutor, PoolExecutor, one_thread
 
+    one_thread()  # the driver screens on one thread, as it trains on one
     device = resolve_device(section.device)
     workers = worker_count(section)
     return InProcessExecutor(device) if workers == 1 else PoolExecutor(workers, device)

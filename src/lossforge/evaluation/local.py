@@ -22,7 +22,8 @@ from lossforge.evaluation.records import (
 )
 
 _GRACE_SECONDS = 15.0
-"""Given to a worker beyond the training's own limit, which it watches itself, before it is killed."""
+_WALL_FACTOR = 4.0
+"""A worker watches the training's limit itself; it is killed after this many times the limit, and the grace."""
 _CRASHES = 2
 """A request whose worker dies this often is recorded as crashed."""
 
@@ -34,7 +35,7 @@ class InProcessExecutor:
 
     def __init__(self, device: str) -> None:
         self.device = device
-        _one_thread()
+        one_thread()
 
     def run(self, requests: Sequence[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
         """See `Executor.run`."""
@@ -55,6 +56,11 @@ class PoolExecutor:
     def __init__(self, workers: int, device: str) -> None:
         self.workers = workers
         self.device = device
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise ExecutionError(
+                "a search was started while a worker process was importing the script; put the call under "
+                "if __name__ == '__main__':"
+            )
         # Spawned, not forked: torch does not survive a fork, and a forked worker would keep the run's lock.
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPool(
@@ -86,7 +92,7 @@ class PoolExecutor:
 
     def _start(self, request: TrainingRequest) -> Future[Any]:
         future: Future[Any] = self._pool.schedule(
-            _evaluate_text, args=(request_to_text(request), self.device), timeout=request.seconds + _GRACE_SECONDS
+            _evaluate_text, args=(request_to_text(request), self.device), timeout=_wall_seconds(request)
         )
         return future
 
@@ -96,12 +102,17 @@ class PoolExecutor:
         self._pool.join()
 
 
+def _wall_seconds(request: TrainingRequest) -> float:
+    """When a worker is killed. It watches its own limit in its own time; this is for one that hangs."""
+    return _WALL_FACTOR * request.seconds + _GRACE_SECONDS
+
+
 def _outcome(future: Future[Any], request: TrainingRequest) -> TrainingResult | None:
     """The future's result; None where the worker died."""
     try:
         outcomes, accuracies, reason, seconds = future.result()
     except TimeoutError:
-        reason = f"its worker was killed {_GRACE_SECONDS:g} s after the limit of {request.seconds:g} s"
+        reason = f"its worker hung and was killed after {_wall_seconds(request):g} s"
         return TrainingResult.failed(len(request.seeds), Outcome.TIMED_OUT, reason, request.seconds)
     except ProcessExpired:
         return None
@@ -114,7 +125,8 @@ def _outcome(future: Future[Any], request: TrainingRequest) -> TrainingResult | 
     return TrainingResult(tuple(map(Outcome, outcomes)), tuple(accuracies), reason, seconds)
 
 
-def _one_thread() -> None:
+def one_thread() -> None:
+    """Let torch use one thread: results must not depend on how many cores are free."""
     import torch
 
     torch.set_num_threads(1)
@@ -126,7 +138,7 @@ def _start_worker(parent: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     global _parent
     _parent = parent
-    _one_thread()
+    one_thread()
 
 
 _parent = 0

@@ -54,6 +54,8 @@ class TrainingRequest:
         parts = {
             "key": self.key,
             "smoothing": self.loss.label_smoothing,
+            # With matched gradients a mean and a sum over classes are one loss.
+            "class_mean": self.loss.class_mean and not self.recipe.match_gradient,
             "task": self.task.model_dump(mode="json"),
             "recipe": recipe,
             "learning_rate": self.learning_rate,

@@ -71,7 +71,8 @@ class Vocabulary:
 
     def constant(self, value: float) -> Any:
         """An ephemeral with this value."""
-        term: Any = self.ephemeral()
+        # Not by calling the class, which would draw a value first.
+        term: Any = object.__new__(self.ephemeral)
         term.value = value
         return term
 

@@ -102,7 +102,7 @@ class GeneticStrategy:
         self.population = []
         for item in saved["population"]:
             individual = self.variation.vocabulary.to_individual(parse_formula(item["formula"]), item["key"])
-            individual.fitness.values = (item["fitness"],)
+            individual.fitness.values = (safe_fitness(item["fitness"]),)
             self.population.append(individual)
         self.random.load(saved["random"])
         self.seeds_asked = saved["seeds_asked"]

@@ -38,4 +38,6 @@ class RandomState:
     def load(self, saved: list[Any]) -> None:
         """Restore what `save` returned."""
         version, internal, gauss = saved
-        self._state = (version, tuple(internal), gauss)
+        state = (version, tuple(internal), gauss)
+        random.Random().setstate(state)  # raises for what is no state, here and not at the first draw
+        self._state = state

@@ -44,6 +44,8 @@ _WORDS = {
     "erf": "the error function of {0}",
     "aq": "the analytic quotient of {0} and {1}",
 }
+_RAISED = frozenset({"square", "exp", "div", "aq"})
+"""What an exponent cannot follow without brackets."""
 _SUM, _PRODUCT, _SIGN, _ATOM = range(1, 5)
 
 
@@ -70,7 +72,7 @@ def _latex(node: Expression) -> tuple[str, int]:
     if node.op == "neg":
         return f"-{_paren(*parts[0], _ATOM)}", _SIGN
     if node.op == "square":
-        return f"{_paren(*parts[0], _ATOM + 1 if node.args[0].op == 'square' else _ATOM)}^{{2}}", _ATOM
+        return f"{_paren(*parts[0], _ATOM + (node.args[0].op in _RAISED))}^{{2}}", _ATOM
     if node.op == "log" and node.args[0].op == "y_pred":
         return rf"\log {_LEAF_LATEX['y_pred']}", _ATOM - 1
     return _FUNCTIONS[node.op].format(*(text for text, _ in parts)), _ATOM

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import textwrap
 from dataclasses import dataclass
 from importlib.resources import files
@@ -26,6 +27,7 @@ def module_source(losses: list[Export], origin: str) -> str:
     """Source of the module: the shell that lossforge itself trains with, then a function and a class a loss."""
     shell = files("lossforge.losses").joinpath("drop_in.py").read_text(encoding="utf-8")
     shell = shell[shell.index("from __future__") :].rstrip()
+    origin = _quotable(origin)
     names = ", ".join(repr(loss.name) for loss in losses)
     head = (
         f'"""Loss functions discovered by lossforge.\n\n{origin}\n\n'
@@ -33,7 +35,9 @@ def module_source(losses: list[Export], origin: str) -> str:
         'alone.\n"""\n\n'
     )
     parts = [head + shell, *(_loss_source(loss) for loss in losses), f"__all__ = [{names}]"]
-    return "\n\n\n".join(parts) + "\n"
+    source = "\n\n\n".join(parts) + "\n"
+    ast.parse(source)  # whatever came from files stands inside docstrings
+    return source
 
 
 def _loss_source(loss: Export) -> str:
@@ -47,7 +51,7 @@ def _loss_source(loss: Export) -> str:
     ]
     if loss.simplified and loss.simplified != loss.formula:
         lines.append(f"Simplified: {loss.simplified}")
-    lines += [line for text in loss.provenance for line in _wrapped(text)]
+    lines += [line for text in loss.provenance for line in _wrapped(_quotable(text))]
     docstring = textwrap.indent("\n".join(lines), "    ").lstrip()
     uses_log = emit(expression).uses_log
     return (
@@ -59,6 +63,12 @@ def _loss_source(loss: Export) -> str:
         "    def elementwise_function(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:\n"
         f"        return {function}"
     )
+
+
+def _quotable(text: str) -> str:
+    """Text from a run's files, made harmless inside a docstring: it can end neither the string nor the line's code."""
+    text = text.replace("\\", "/").replace('"', "'")
+    return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
 
 
 def _wrapped(text: str) -> list[str]:

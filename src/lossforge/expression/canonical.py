@@ -92,6 +92,7 @@ def _product(args: list[Form]) -> Form:
                 factor *= part[2]
             else:
                 rest.append(part)
+    rest = _paired(rest)
     if factor == 0 or not rest:
         return _number(-factor if negative else factor)
     if factor != 1:
@@ -120,7 +121,22 @@ def _build(op: str, args: list[Form]) -> Form:
 
 def _square(arg: Form) -> Form:
     body = _signed(arg)[1]
-    return _product([body, body])
+    if body[0] == CONSTANT:
+        return _number(body[2] * body[2])
+    return "square", (body,), 0.0
+
+
+def _paired(factors: list[Form]) -> list[Form]:
+    """Equal factors as squares: powers stay logarithmic in size, and ``x * x`` is ``square(x)``."""
+    counts: dict[Form, int] = {}
+    for factor in factors:
+        counts[factor] = counts.get(factor, 0) + 1
+    if all(count == 1 for count in counts.values()):
+        return factors
+    paired: list[Form] = []
+    for factor, count in counts.items():
+        paired += [factor] * (count % 2) + [_square(factor)] * (count // 2)
+    return _paired(paired)
 
 
 def _quotient(op: str, top: Form, bottom: Form) -> Form:
@@ -163,8 +179,6 @@ def _tree(form: Form) -> Expression:
     if op == "add":
         return _sum_tree(args)
     if op == "mul":
-        if len(args) == 2 and args[0] == args[1]:
-            return call("square", _tree(args[0]))
         # A number reads best in front.
         ordered = sorted(args, key=lambda arg: arg[0] != CONSTANT)
         return reduce(lambda left, right: call("mul", left, right), map(_tree, ordered))

@@ -14,7 +14,7 @@ from lossforge.errors import FormulaError
 from lossforge.expression.primitives import LEAVES, PRIMITIVES
 from lossforge.expression.tree import CONSTANT, Expression, call, constant, leaf
 
-MAX_CHARACTERS = 20_000
+MAX_CHARACTERS = 100_000
 MAX_NESTING = 100
 MAX_NODES = 2_000
 

@@ -32,10 +32,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise SpaceError(f"{path}: cannot be read ({error}); give the path of a TOML file") from None
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SpaceError(f"{path}: is not valid TOML: {error}") from None
     except RecursionError:
         raise SpaceError(f"{path}: is nested too deeply to be a search space") from None
+    except ValueError as error:  # TOMLDecodeError, or a number of thousands of digits
+        raise SpaceError(f"{path}: is not valid TOML: {error}") from None
 
 
 def validate_space(data: object, origin: str) -> SearchSpace:
@@ -80,7 +80,7 @@ def apply_overrides(data: dict[str, Any], overrides: list[str]) -> None:
             raise SpaceError(f"--set {override}: expected KEY=VALUE, such as evolution.population=60")
         try:
             value = tomllib.loads(f"value = {text}")["value"]
-        except (tomllib.TOMLDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             value = text.strip()
         *tables, last = key.split(".")
         targets: list[Any] = [data]

@@ -24,7 +24,7 @@ def told_as_store_error(path: Path) -> Iterator[None]:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write UTF-8 text by temporary file, fsync and rename. Raises StoreError, and leaves the old file, on failure."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     with told_as_store_error(path):
         try:
             with temporary.open("w", encoding="utf-8", newline="\n") as file:

@@ -133,14 +133,18 @@ class Ledger:
         with self._transaction() as db:
             db.executemany("INSERT OR REPLACE INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
-    def add_trainings(self, rows: Sequence[TrainingRow]) -> None:
-        """Record the trainings of one cohort, all or none. Raises StoreError for one that is there already."""
+    def add_trainings(self, rows: Sequence[TrainingRow], *, replace: bool = False) -> None:
+        """Record the trainings of one cohort, all or none.
+
+        Raises StoreError for one that is there already, unless ``replace``: for those that a limit cut short.
+        """
+        verb = "INSERT OR REPLACE" if replace else "INSERT"
         names = TrainingRow.__slots__
         values = [tuple(str(row.seed) if name == "seed" else getattr(row, name) for name in names) for row in rows]
         marks = ", ".join("?" * len(names))
         try:
             with self._transaction() as db:
-                db.executemany(f"INSERT INTO trainings ({', '.join(names)}) VALUES ({marks})", values)
+                db.executemany(f"{verb} INTO trainings ({', '.join(names)}) VALUES ({marks})", values)
         except StoreError as error:
             if "UNIQUE" in str(error):
                 raise StoreError(f"{self.path}: a training was finished twice; this is a defect of lossforge") from None
@@ -193,6 +197,11 @@ class Ledger:
         with self._told():
             rows = self._db.execute("SELECT outcome, rejected_by, count(*) FROM candidates GROUP BY 1, 2")
             return {f"{outcome}:{screen}" if screen else outcome: count for outcome, screen, count in rows}
+
+    def last_generation(self) -> int:
+        """The last generation whose candidates are recorded, or -1."""
+        with self._told():
+            return int(self._db.execute("SELECT coalesce(max(generation), -1) FROM candidates").fetchone()[0])
 
     def training_count(self) -> int:
         """Number of trainings recorded."""

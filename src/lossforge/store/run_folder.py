@@ -8,6 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -44,19 +45,22 @@ class RunFolder:
     @classmethod
     def create(cls, path: Path, space: SearchSpace) -> RunFolder:
         """Make a new run folder. Raises StoreError where there is one already, or it cannot be written."""
-        if path.exists():
+        with told_as_store_error(path):
+            exists = path.exists()
+        if exists:
             if (path / "manifest.json").exists():
                 raise StoreError(f"{path}: already holds a run; continue it with 'lossforge resume {path}'")
             if not path.is_dir() or any(path.iterdir()):
                 raise StoreError(f"{path}: exists and is not a run; choose another folder with --run")
         manifest = _manifest(space)
         place = path.resolve()
-        draft = place.with_name(f".{place.name}.{os.getpid()}.new")
         with told_as_store_error(path):
-            draft.mkdir(parents=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            draft = Path(tempfile.mkdtemp(prefix=f".{place.name[:100]}.", suffix=".new", dir=place.parent))
             try:
-                (draft / "space.toml").write_text(dump_space(space), encoding="utf-8")
-                (draft / "manifest.json").write_text(_manifest_text(manifest), encoding="utf-8")
+                draft.chmod(0o755)
+                write_atomically(draft / "space.toml", dump_space(space))
+                write_atomically(draft / "manifest.json", _manifest_text(manifest))
                 if path.exists():
                     path.rmdir()
                 draft.rename(path)
@@ -152,7 +156,7 @@ def _manifest(space: SearchSpace) -> dict[str, Any]:
         "format": FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": space.seed,
-        "commit": _commit(),
+        "commit": source_commit(),
         "python": platform.python_version(),
         "packages": package_versions(),
         "hardware": hardware(),
@@ -191,7 +195,7 @@ def _processor() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
-def _commit() -> str | None:
+def source_commit() -> str | None:
     """The commit of the source tree that this lossforge runs from, if it is one."""
     folder = Path(__file__).resolve().parent
     try:

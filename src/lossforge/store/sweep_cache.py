@@ -26,16 +26,21 @@ def cache_file(recipe_key: str, machine: str) -> Path | None:
     folder = os.environ.get("LOSSFORGE_CACHE", "")
     if folder == "off":
         return None
-    base = Path(folder) if folder else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lossforge"
+    try:
+        base = (
+            Path(folder) if folder else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lossforge"
+        )
+    except RuntimeError:  # a user without a home
+        return None
     name = hashlib.sha256(f"{recipe_key} {machine}".encode()).hexdigest()[:32]
     return base / "sweeps" / f"{name}.json"
 
 
 def restore_sweep(file: Path | None, ledger: Ledger) -> int:
     """Put a cached sweep's trainings into the ledger; returns how many. A damaged file is as none."""
-    if file is None or not file.is_file():
-        return 0
     try:
+        if file is None or not file.is_file():
+            return 0
         rows = [TrainingRow(**fields) for fields in json.loads(file.read_text(encoding="utf-8"))]
     except (OSError, ValueError, TypeError):
         return 0
@@ -47,7 +52,8 @@ def restore_sweep(file: Path | None, ledger: Ledger) -> int:
 
 def keep_sweep(file: Path | None, rows: list[TrainingRow]) -> None:
     """Write a sweep's trainings to the cache. A cache that cannot be written costs nothing but the next sweep."""
-    if file is None:
+    if file is None or any(row.accuracy is None and row.outcome != "diverged" for row in rows):
+        # What a loaded machine cut short must not decide another run's rate.
         return
     with suppress(OSError, StoreError):
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -65,6 +65,7 @@ class Plan:
     label_noise: float
     build: Callable[[int], nn.Module]
     deadline: float = float("inf")
+    clock: Callable[[], float] = time.monotonic
     on_epoch: Callable[[], None] | None = None
 
 
@@ -193,7 +194,7 @@ def train_cohort(plan: Plan, replicas: Sequence[Replica]) -> list[ReplicaScore]:
             plan.on_epoch()
         order = cohort.epoch_order()
         for batch in range(batches):
-            if time.monotonic() > plan.deadline:
+            if plan.clock() > plan.deadline:
                 raise TrainingTimeoutError
             start = batch * plan.recipe.batch_size
             x, targets = cohort.batch(order[:, start : start + plan.recipe.batch_size])
@@ -222,8 +223,3 @@ def _scores(cohort: _Cohort, plan: Plan, finite: Tensor, reasons: list[str]) -> 
         else:
             scores.append(ReplicaScore(count / len(plan.score)))
     return scores
-
-
-def parameter_count(model: nn.Module) -> int:
-    """Number of weights that are trained."""
-    return sum(parameter.numel() for parameter in model.parameters())

@@ -15,22 +15,22 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from statistics import fmean
-from typing import Any
 
-from lossforge.errors import LossforgeError, SpaceError
+from lossforge.data.datasets import load_task
+from lossforge.errors import LossforgeError, SpaceError, StoreError
 from lossforge.evaluation.executor import Stop, make_executor
-from lossforge.evaluation.records import TrainingRequest
+from lossforge.evaluation.records import Outcome, TrainingRequest
 from lossforge.evaluation.requests import cohorts, loss_key
-from lossforge.hall_of_fame import read_hall_of_fame
+from lossforge.hall_of_fame import checked_entries
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import loss_spec
 from lossforge.progress import Progress
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.files import told_as_store_error, write_atomically
 from lossforge.store.ledger import Ledger
-from lossforge.store.run_folder import RunFolder
+from lossforge.store.run_folder import RunFolder, read_json
 from lossforge.trainer import Trainer
-from lossforge.tuning import Sweep, sweep_together
+from lossforge.tuning import Sweep, require_trained, sweep_together
 from lossforge.validation.statistics import holm, paired_difference
 
 
@@ -50,7 +50,8 @@ class Comparison:
     """One discovered loss against one rival on the test part.
 
     ``gain``, ``low`` and ``high`` (95 % interval) are accuracy differences in percentage points, paired by
-    seed; ``p_adjusted`` is Holm's over the losses compared with this rival. Accuracies are in [0, 1].
+    seed; ``p_adjusted`` is Holm's over the losses compared with this rival. Accuracies are in [0, 1];
+    ``failed`` and ``rival_failed`` count trainings that diverged, each with accuracy 0.
     """
 
     rank: int
@@ -69,6 +70,8 @@ class Comparison:
     rival_accuracy: float
     learning_rate: float
     rival_learning_rate: float
+    failed: int = 0
+    rival_failed: int = 0
 
 
 def validate(
@@ -101,7 +104,7 @@ def validate(
 
 
 def _contenders(folder: RunFolder, space: SearchSpace, top: int) -> list[Contender]:
-    best = read_hall_of_fame(folder.hall_of_fame_file)[:top]
+    best = checked_entries(folder.hall_of_fame_file, keep_scale=not space.recipe.match_gradient)[:top]
     if not best:
         raise LossforgeError(
             f"{folder.path}: the search found no loss that trains, so there is nothing to validate; "
@@ -144,16 +147,32 @@ class _Validation:
 
         named = {f"{place} {one.loss.formula}": at(one) for place, one in enumerate(self.contenders)}
         sweeps = sweep_together(self.trainer, named, self.space.validation.learning_rates, "tuning")
+        for one, sweep in zip(self.contenders, sweeps.values(), strict=True):
+            if one.rival:
+                require_trained(sweep, one.rival)
         return list(sweeps.values())
 
-    def _test(self, index: int, sweeps: list[Sweep]) -> list[list[float]]:
-        """Test accuracy of every contender by seed; a failed training counts as 0."""
+    def _test(self, index: int, sweeps: list[Sweep]) -> list[list[float | None]]:
+        """Test accuracy of every contender by seed; None where the training diverged.
+
+        Raises LossforgeError where a rival's was cut short: its zero would be every discovery's gain.
+        """
         jobs = [
             self._requests(index, one, sweep.best, self.seeds, "validation", "test")
             for one, sweep in zip(self.contenders, sweeps, strict=True)
         ]
         answers = iter(self.trainer.run([request for requests in jobs for request in requests], "validation"))
-        return [[row.accuracy or 0.0 for _ in requests for row in next(answers)] for requests in jobs]
+        accuracies = []
+        for one, requests in zip(self.contenders, jobs, strict=True):
+            rows = [row for _ in requests for row in next(answers)]
+            cut = next((row for row in rows if row.outcome in (Outcome.TIMED_OUT, Outcome.CRASHED)), None)
+            if one.rival and cut is not None:
+                raise LossforgeError(
+                    f"a training of the rival {one.rival} {cut.outcome.replace('_', ' ')} ({cut.reason}), so nothing "
+                    "can be compared with it; give it more time or memory (budget.training_seconds) and validate again"
+                )
+            accuracies.append([row.accuracy for row in rows])
+        return accuracies
 
     def _requests(
         self, index: int, contender: Contender, rate: float, seeds: int, stage: str, part: str
@@ -170,14 +189,20 @@ class _Validation:
             epochs=self.epochs,
         )
 
-    def _compare(self, index: int, sweeps: list[Sweep], accuracies: list[list[float]]) -> list[Comparison]:
+    def _compare(self, index: int, sweeps: list[Sweep], by_seed: list[list[float | None]]) -> list[Comparison]:
+        accuracies = [[0.0 if value is None else value for value in values] for values in by_seed]
+        failed = [sum(value is None for value in values) for values in by_seed]
+        resolution = 100 / len(load_task(self.space.task[index], "cpu").test)
         found = [place for place, one in enumerate(self.contenders) if not one.rival]
         rows: list[Comparison] = []
         for other, rival in enumerate(self.contenders):
             if not rival.rival:
                 continue
             differences = [
-                paired_difference([100 * (a - b) for a, b in zip(accuracies[place], accuracies[other], strict=True)])
+                paired_difference(
+                    [100 * (a - b) for a, b in zip(accuracies[place], accuracies[other], strict=True)],
+                    resolution=resolution,
+                )
                 for place in found
             ]
             adjusted = holm([difference.p for difference in differences])
@@ -200,9 +225,14 @@ class _Validation:
                         rival_accuracy=fmean(accuracies[other]),
                         learning_rate=sweeps[place].best,
                         rival_learning_rate=sweeps[other].best,
+                        failed=failed[place],
+                        rival_failed=failed[other],
                     )
                 )
         return rows
+
+
+_NUMBERS = ("gain", "low", "high", "seeds", "learning_rate", "rival_learning_rate")
 
 
 def _write(folder: RunFolder, comparisons: list[Comparison]) -> None:
@@ -217,12 +247,16 @@ def _write(folder: RunFolder, comparisons: list[Comparison]) -> None:
     write_atomically(folder.validation_folder / "results.csv", text.getvalue())
 
 
-def read_results(folder: RunFolder) -> list[dict[str, Any]]:
-    """What the last re-validation wrote; empty where there was none."""
-    from lossforge.store.run_folder import read_json
-
+def read_comparisons(folder: RunFolder) -> list[Comparison]:
+    """What the last re-validation wrote; empty where there was none. Raises StoreError where it is damaged."""
     path = folder.validation_folder / "results.json"
     if not path.exists():
         return []
-    rows = read_json(path, "delete it and validate again: nothing is trained twice")
-    return list(rows) if isinstance(rows, list) else []
+    remedy = "delete it and validate again: nothing is trained twice"
+    try:
+        rows = [Comparison(**row) for row in read_json(path, remedy)]
+    except TypeError as error:
+        raise StoreError(f"{path}: is damaged ({error}); {remedy}") from None
+    if not all(isinstance(getattr(row, name), (int, float)) for row in rows for name in _NUMBERS):
+        raise StoreError(f"{path}: is damaged (a number is none); {remedy}")
+    return rows

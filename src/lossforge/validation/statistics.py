@@ -19,15 +19,19 @@ class PairedDifference:
     count: int
 
 
-def paired_difference(differences: Sequence[float], confidence: float = 0.95) -> PairedDifference:
+def paired_difference(
+    differences: Sequence[float], confidence: float = 0.95, resolution: float = 0.0
+) -> PairedDifference:
     """Student's t on paired differences. Raises ValueError for fewer than two.
 
-    Where all differences are equal the interval is a point, and p is 0, or 1 where they are zero.
+    ``resolution`` is the least difference that can be seen (one test image): the spread is taken to be no
+    smaller, since equal differences of few seeds are no proof of certainty. Where it is 0 and all are equal,
+    the interval is a point, and p is 0, or 1 where they are zero.
     """
     count = len(differences)
     if count < 2:
         raise ValueError(f"an interval needs two differences or more, not {count}")
-    mean, spread = fmean(differences), stdev(differences)
+    mean, spread = fmean(differences), max(stdev(differences), resolution)
     if spread == 0:
         return PairedDifference(mean, mean, mean, 1.0 if mean == 0 else 0.0, count)
     from scipy.stats import t

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lossforge.errors import FormulaError, LossforgeError, StoreError
-from lossforge.evaluation.executor import Executor, Stop, make_executor
+from lossforge.evaluation.executor import Executor, Stop, make_executor, resolve_device
 from lossforge.evaluation.requests import cohorts, loss_key
 from lossforge.evolution.genetic import make_strategy
 from lossforge.evolution.strategy import Strategy
@@ -26,7 +26,7 @@ from lossforge.store.ledger import Ledger
 from lossforge.store.run_folder import RunFolder
 from lossforge.store.sweep_cache import cache_file, keep_sweep, restore_sweep
 from lossforge.trainer import Trainer
-from lossforge.tuning import Sweep, sweep_together
+from lossforge.tuning import Sweep, require_trained, sweep_together
 
 if TYPE_CHECKING:
     from lossforge.evaluation.records import TrainingRequest
@@ -49,6 +49,11 @@ def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progr
     ledger = Ledger(folder.ledger_file)
     try:
         done = -1 if state is None else int(state["generation"])
+        if ledger.last_generation() < done:
+            raise StoreError(
+                f"{folder.ledger_file}: ends before the checkpoint does (generation {ledger.last_generation()}, not "
+                f"{done}); copy the ledger back whole, with its -wal file, from where the run was copied from"
+            )
         if done + 1 >= space.budget.generations:
             # Finished: the file may be missing if the process died between checkpoint and table.
             _write_results(folder, space, *_known(ledger, space, done))
@@ -197,19 +202,19 @@ def _sweep(space: SearchSpace, task: TaskSection, trainer: Trainer) -> Sweep:
     cohort = hashlib.sha256(
         json.dumps([first, space.recipe.learning_rates, space.recipe.sweep_seeds]).encode()
     ).hexdigest()
-    file = cache_file(cohort, machine_name())
+    file = cache_file(cohort, machine_name(resolve_device(space.execution.device)))
     restore_sweep(file, trainer.ledger)
     stage = f"sweep {task.title}"
     sweep = sweep_together(trainer, {"cross_entropy": at}, space.recipe.learning_rates, stage)["cross_entropy"]
     keep_sweep(file, trainer.ledger.trainings(stage))
-    return sweep
+    return require_trained(sweep, "cross_entropy")
 
 
-def machine_name() -> str:
-    """What can change a training's result besides its request: versions, processor, device."""
+def machine_name(device: str) -> str:
+    """What can change a training's result besides its request: versions, source, processor, device."""
     import torch
 
-    from lossforge.store.run_folder import hardware, package_versions
+    from lossforge.store.run_folder import hardware, package_versions, source_commit
 
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return json.dumps([package_versions(), hardware(), device], sort_keys=True)
+    name = torch.cuda.get_device_name() if device == "cuda" else device
+    return json.dumps([package_versions(), source_commit(), hardware(), name], sort_keys=True)
