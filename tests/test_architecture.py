@@ -39,7 +39,7 @@ for room, below in (
     ("validation", {"trainer", "tuning", "hall_of_fame", "progress"}),
     ("export", {"hall_of_fame", "validation"}),
     ("report", {"hall_of_fame", "validation", "export"}),
-    ("inspection", {"hall_of_fame", "validation"}),
+    ("inspection", {"hall_of_fame", "validation", "export"}),
     ("doctor", set()),
 ):
     KNOWS[room] = FLOORS | below

@@ -13,7 +13,7 @@ from lossforge.losses.compiled import LossSpec
 from lossforge.spaces.schema import RecipeSection, TaskSection
 from lossforge.store.ledger import TrainingRow
 from lossforge.trainer import Trainer
-from lossforge.tuning import MAX_EXTENSIONS, RequestsAt, Sweep, sweep_together
+from lossforge.tuning import MAX_EXTENSIONS, RequestsAt, Sweep, require_trained, sweep_together
 
 Landscape = Callable[[str, float, int], float | None]
 
@@ -146,12 +146,15 @@ def test_a_failed_training_counts_as_nothing_learnt() -> None:
     assert found.best == 0.01
 
 
-def test_a_loss_that_fails_at_every_rate_is_an_error() -> None:
+def test_a_loss_that_fails_at_every_rate_is_told_and_the_others_go_on() -> None:
     trainer = FakeTrainer(lambda key, rate, replicate: None if key == "b" else 0.5)
+    found = sweep(trainer, [0.01, 0.1], keys=("a", "b"))
+    assert (found["a"].failed, found["b"].failed) == (False, True)
+    assert require_trained(found["a"], "a") is found["a"]
     with pytest.raises(LossforgeError) as caught:
-        sweep(trainer, [0.01, 0.1], keys=("a", "b"))
-    assert str(caught.value) == ("b: every training failed at every learning rate (0.01, 0.1); check task and recipe")
-    assert max(rate for key, rate in trainer.batches[0] if key == "b") == 0.1
+        require_trained(found["b"], "b")
+    assert str(caught.value) == "b: every training failed at every learning rate (0.01, 0.1); check task and recipe"
+    # What fails everywhere is not tried beyond the grid.
     assert all(key == "a" for batch in trainer.batches[1:] for key, _ in batch)
 
 

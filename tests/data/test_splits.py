@@ -43,7 +43,7 @@ def test_parts_are_disjoint_and_of_the_sizes_asked(division: tuple[list[int], tu
 @settings(deadline=None, max_examples=200)
 @given(division=divisions(), seed=SEEDS)
 @example(division=([50, 3, 50], (100, 1, 1)), seed=0)
-def test_a_classs_share_of_a_part_is_off_by_less_than_two_samples(
+def test_a_classs_share_of_a_part_is_off_by_less_than_four_samples(
     division: tuple[list[int], tuple[int, int, int]], seed: int
 ) -> None:
     counts, sizes = division
@@ -51,7 +51,7 @@ def test_a_classs_share_of_a_part_is_off_by_less_than_two_samples(
     for part, size in zip(stratified_parts(labels, sizes, seed), sizes, strict=True):
         found = numpy.bincount(labels[part], minlength=len(counts))
         wanted = numpy.array(counts) * size / sum(counts)
-        assert numpy.abs(found - wanted).max() < 2
+        assert numpy.abs(found - wanted).max() < 4
 
 
 @settings(deadline=None, max_examples=30)

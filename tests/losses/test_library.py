@@ -49,6 +49,11 @@ def ngl(logits: Tensor, target: Tensor) -> Tensor:
     return (torch.exp(2.4092 - p - p * functional.one_hot(target, CLASSES)) - torch.cos(torch.cos(torch.sin(p)))).mean()
 
 
+def taylorglo_mnist(p: Tensor, y: Tensor) -> Tensor:
+    u, v = p - 7.5216, y + 10.9408
+    return -(8.2896 * u + 0.2415 * u**2 + 7.8726 * u**3 + 8.9666 * v * u + 2.0184 * v * u**2 + 7.0513 * v**2 * u)
+
+
 MEANINGS: list[tuple[str, dict[str, float], Callable[[Tensor, Tensor], Tensor]]] = [
     ("cross_entropy", {}, functional.cross_entropy),
     ("label_smoothing", {}, lambda z, t: functional.cross_entropy(z, t, label_smoothing=0.1)),
@@ -66,6 +71,17 @@ MEANINGS: list[tuple[str, dict[str, float], Callable[[Tensor, Tensor], Tensor]]]
     ("generalized_ce", {"q": 1}, of_the_target(lambda p: 1 - p)),
     ("poly1", {}, of_the_target(lambda p: -p.log() + 1 - p)),
     ("poly1", {"e": -0.5}, of_the_target(lambda p: -p.log() - 0.5 * (1 - p))),
+    ("symmetric_ce", {}, of_all_classes(lambda p, y: -0.1 * y * p.log() + 4 * p * (1 - y))),
+    ("symmetric_ce", {"a": 1, "b": 0.5}, of_all_classes(lambda p, y: -y * p.log() + 2 * p * (1 - y))),
+    ("smooth_l1", {}, of_all_classes(lambda p, y: functional.smooth_l1_loss(p, y, beta=0.5, reduction="none"))),
+    (
+        "smooth_l1",
+        {"beta": 0.1},
+        of_all_classes(lambda p, y: functional.smooth_l1_loss(p, y, beta=0.1, reduction="none")),
+    ),
+    ("search_softmax", {}, of_the_target(lambda p: -(p / (0.5 * p + 0.5)).log())),
+    ("baikal", {}, lambda z, t: of_all_classes(lambda p, y: y / p - p.log())(z, t) / z.shape[1]),
+    ("taylorglo", {}, of_all_classes(taylorglo_mnist)),
     ("ngl", {}, ngl),
     ("exp_error", {}, of_all_classes(lambda p, y: torch.exp(y - p))),
 ]

@@ -57,9 +57,7 @@ def test_probe_rejects_a_gradient_that_is_zero(formula: str) -> None:
     assert rejected(formula) == (Screen.PROBE, "the gradient is zero")
 
 
-@pytest.mark.parametrize(
-    "formula", ["y_true * exp(-log(y_pred))", "y_true * exp(-0.8 * log(y_pred))", "y_true * exp(-2 * log(y_pred))"]
-)
+@pytest.mark.parametrize("formula", ["y_true * exp(-log(y_pred))", "y_true * exp(-0.8 * log(y_pred))"])
 def test_probe_rejects_a_gradient_with_spikes(formula: str) -> None:
     by, reason = rejected(formula)
     assert by == Screen.PROBE

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,10 +117,14 @@ def test_a_run_is_never_created_over_other_files(tmp_path: Path) -> None:
     assert content(tmp_path) == {"thesis.tex": b"precious"}
 
 
-@pytest.mark.parametrize("call", ["write_text", "mkdir", "rename"])
-def test_a_full_disk_leaves_no_half_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+@pytest.mark.parametrize(
+    ("owner", "call"), [(tempfile, "mkdtemp"), (Path, "open"), (os, "fsync"), (Path, "rename")], ids=str
+)
+def test_a_full_disk_leaves_no_half_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: object, call: str
+) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(Path, call, full_disk)
+        patched.setattr(owner, call, full_disk)
         with pytest.raises(StoreError, match="No space left on device") as caught:
             RunFolder.create(tmp_path / "run", SPACE)
     assert str(tmp_path / "run") in str(caught.value)
@@ -127,9 +132,11 @@ def test_a_full_disk_leaves_no_half_a_run(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_folder_below_a_file_cannot_be_made(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(StoreError, match="Not a directory"):
+    (tmp_path / "file").write_text("precious", encoding="utf-8")
+    with pytest.raises(StoreError, match="cannot be written") as caught:
         RunFolder.create(tmp_path / "file" / "run", SPACE)
+    assert str(tmp_path / "file" / "run") in str(caught.value)
+    assert content(tmp_path) == {"file": b"precious"}
 
 
 @pytest.mark.parametrize("do", [lambda path: RunFolder.create(path, SPACE), RunFolder.open], ids=["create", "open"])
@@ -236,9 +243,9 @@ def test_a_full_disk_keeps_the_frozen_space(run: RunFolder, monkeypatch: pytest.
 
 def test_a_missing_space_file_is_named(run: RunFolder) -> None:
     run.space_file.unlink()
-    with pytest.raises(SpaceError) as caught:
+    with pytest.raises(LossforgeError) as caught:
         run.space()
-    assert str(run.space_file) in str(caught.value)
+    assert str(caught.value).startswith(f"{run.space_file}: ")
 
 
 def test_another_process_cannot_take_a_held_run(run: RunFolder) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from deap import base, gp
 
-from lossforge.expression.primitives import LEAVES, PRIMITIVES
+from lossforge.expression.primitives import LEAVES, PRIMITIVES, clip
 from lossforge.expression.tree import CONSTANT, Expression, constant, leaf
 
 
@@ -34,7 +34,7 @@ class Individual(gp.PrimitiveTree):  # type: ignore[misc]
 
 def round_constant(value: float) -> float:
     """Three significant digits: readable, and finer than any effect that a search can see."""
-    return float(f"{value:.3g}")
+    return float(f"{clip(value):.3g}")
 
 
 def draw_constant(low: float, high: float) -> float:

@@ -21,7 +21,8 @@ _ODD = frozenset({"sin", "tanh", "sign", "erf"})
 Form = tuple[str, tuple["Form", ...], float]
 """``(op, args, value)``: a canonical node. ``add`` and ``mul`` take any number of arguments."""
 
-_ZERO: Form = (CONSTANT, (), 0.0)
+_LOG_SOFTMAX = "log_softmax"
+"""log(y_pred) as it is written; log of anything else that equals y_pred is the protected logarithm."""
 
 
 def _text(form: Form) -> str:
@@ -164,6 +165,8 @@ def _canonical(node: Expression, memo: dict[Expression, Form]) -> Form:
             form = _number(node.value)
         elif node.op in LEAVES:
             form = (node.op, (), 0.0)
+        elif node.op == "log" and node.args[0].op == "y_pred":
+            form = (_LOG_SOFTMAX, (), 0.0)
         else:
             form = _build(node.op, [_canonical(arg, memo) for arg in node.args])
         memo[node] = form
@@ -176,6 +179,11 @@ def _tree(form: Form) -> Expression:
         return constant(value)
     if op in LEAVES:
         return leaf(op)
+    if op == _LOG_SOFTMAX:
+        return call("log", leaf("y_pred"))
+    if op == "log" and args[0][0] == "y_pred":
+        # Such as log(-y_pred): protected, and not the exact log-softmax that log(y_pred) is.
+        return call("log", call("abs", leaf("y_pred")))
     if op == "add":
         return _sum_tree(args)
     if op == "mul":

@@ -59,7 +59,7 @@ class _Emitter:
         if all(interval[0] == interval[1] for interval in intervals):
             return self.number(clip(primitive.value(*(interval[0] for interval in intervals))))
         text = primitive.write(*texts, *intervals)
-        low, high = primitive.bounds(*intervals)
+        low, high = _outward(node.op, intervals, *primitive.bounds(*intervals))
         if clip(low) == clip(high):
             # Such as min(-1, y_pred): always the same value, with gradient zero.
             return self.number(clip(low))
@@ -73,6 +73,24 @@ class _Emitter:
     def number(value: float) -> tuple[str, Interval]:
         text = repr(value)
         return (f"({text})" if value < 0 else text), (value, value)
+
+
+_FLOAT32_STEP = 2.4e-7
+"""Twice the relative rounding error of float32."""
+
+
+def _outward(op: str, intervals: tuple[Interval, ...], low: float, high: float) -> Interval:
+    """Bounds that hold in float32 too, where constants and results are rounded.
+
+    Only sums can be rounded across zero, and those of small whole numbers are exact: ``1 - y_pred`` stays in [0, 1].
+    """
+    ends = [end for interval in intervals for end in interval]
+    if op in ("add", "sub") and not all(end.is_integer() and abs(end) < 2**20 for end in ends):
+        slack = _FLOAT32_STEP * max(map(abs, ends))
+        return low - slack, high + slack
+    if low == high or all(end.is_integer() for end in (low, high)):
+        return low, high
+    return low - _FLOAT32_STEP * abs(low), high + _FLOAT32_STEP * abs(high)
 
 
 def emit(expression: Expression) -> Emitted:

@@ -177,7 +177,8 @@ class _Parser:
         primitive = PRIMITIVES.get(token.text)
         if primitive is None:
             known = ", ".join([*LEAVES, *PRIMITIVES])
-            raise self.error(f"unknown name '{token.text}' (known: {known})", token)
+            name = token.text if len(token.text) <= 40 else token.text[:37] + "..."
+            raise self.error(f"unknown name '{name}' (known: {known})", token)
         self.expect("(")
         self.deeper()
         args = [self.sum()]
@@ -199,7 +200,10 @@ def parse_formula(text: str) -> Expression:
     parser = _Parser(text)
     node = parser.sum()
     if parser.token.kind != "end":
-        raise parser.error(f"unexpected '{parser.token.text}'")
+        raise parser.error(f"unexpected '{parser.token.text[:40]}'")
+    if node.height > MAX_NESTING // 2:
+        # Printed, it may be nested deeper than it was read: x**4 is two squares.
+        _Parser(format_formula(node)).sum()
     return node
 
 

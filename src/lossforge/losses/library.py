@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,6 +27,9 @@ class NamedLoss:
         if unknown:
             known = ", ".join(self.parameters) or "none"
             raise LossError(f"loss '{self.name}' has no parameter '{unknown[0]}' (it has: {known})")
+        for name, value in given.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise LossError(f"loss '{self.name}': {name} must be a finite number, not {value!r}")
         return self.make(**{**self.parameters, **given})
 
 
@@ -133,7 +137,7 @@ _ENTRIES = (
         "smooth_l1",
         "Huber's loss of y_true - y_pred: squared below beta, absolute above",
         "Girshick 2015, arXiv 1504.08083",
-        {"beta": 1.0},
+        {"beta": 0.5},
         _smooth_l1,
     ),
     NamedLoss(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from lossforge.spaces.schema import SearchSpace
 
 RESUMABLE = ("budget.", "execution.")
 """Keys that may change on resume: they decide how much is done and where, never what a training gives."""
+
+_UNION = re.compile(r"float|int|literal\[.*|constrained-.*")
+"""Places in the schema that pydantic names among the keys."""
 
 
 def load_space(path: Path, overrides: list[str] | None = None) -> SearchSpace:
@@ -49,9 +53,7 @@ def validate_space(data: object, origin: str) -> SearchSpace:
 def _explain(error: ValidationError, origin: str) -> str:
     first = error.errors()[0]
     # Numbers and choices of a union are places in the schema, not keys of the file.
-    path = [
-        str(part) for part in first["loc"] if not str(part).startswith(("literal[", "constrained-", "float", "int"))
-    ]
+    path = [str(part) for part in first["loc"] if not _UNION.fullmatch(str(part))]
     key = ".".join(path)
     message = str(first["msg"]).removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]

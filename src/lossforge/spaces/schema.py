@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from lossforge.errors import FormulaError
 from lossforge.expression.formula import parse_formula
-from lossforge.expression.primitives import LEAVES, PRIMITIVES
+from lossforge.expression.primitives import BOUND, LEAVES, PRIMITIVES
 
 
 def _primitive(name: str) -> str:
@@ -46,6 +46,8 @@ class ExpressionSection(_Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> ExpressionSection:
+        if max(map(abs, self.constant_range)) > BOUND:
+            raise ValueError(f"constant_range: both numbers must be within ±{BOUND:g}")
         if not self.constant_range[0] < self.constant_range[1]:
             raise ValueError("constant_range: the first number must be below the second")
         if self.initial_height[0] > self.initial_height[1]:

@@ -27,12 +27,19 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
             draft = path.with_name(f".{path.name}.{os.getpid()}.previous")
             draft.unlink(missing_ok=True)
             try:
-                # A second name for the same file, so that the newest is never missing.
-                os.link(path, draft)
-            except OSError:  # a file system without links
-                shutil.copyfile(path, draft)
-            draft.replace(previous_file(path))
+                _second_name(path, draft)
+                draft.replace(previous_file(path))
+            finally:
+                draft.unlink(missing_ok=True)
     write_atomically(path, json.dumps({"format": _FORMAT, **state}) + "\n")
+
+
+def _second_name(path: Path, draft: Path) -> None:
+    """A second name for the same file, so that the newest is never missing; a copy where there are no links."""
+    try:
+        os.link(path, draft)
+    except OSError:
+        shutil.copyfile(path, draft)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:

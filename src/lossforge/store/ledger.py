@@ -106,12 +106,14 @@ class Ledger:
                 f"{self.path}: cannot be read or written ({error}); free or repair the disk, then resume: nothing "
                 "finished is lost"
             ) from None
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             raise self._damaged(error) from None
 
-    def _damaged(self, error: sqlite3.Error) -> StoreError:
+    def _damaged(self, error: Exception) -> StoreError:
+        lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("***")]
+        told = lines[0] if lines else "its pages do not fit together"
         return StoreError(
-            f"{self.path}: is damaged ({str(error).splitlines()[0]}); restore it from a copy of the run, or recover "
+            f"{self.path}: is damaged ({told}); restore it from a copy of the run, or recover "
             "what can be read with 'sqlite3 ledger.sqlite .recover'; it was left as it is"
         )
 
