@@ -74,7 +74,10 @@ def write_hall_of_fame(path: Path, entries: list[Entry]) -> None:
 def read_hall_of_fame(path: Path) -> list[Entry]:
     """Read the table back. Raises StoreError where it is missing or damaged."""
     try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"))))
+        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
+        rows = list(reader)
+        if list(reader.fieldnames or []) != list(Entry.__slots__):
+            raise ValueError("its first line is not the table's")
         return [_entry(row) for row in rows]
     except FileNotFoundError:
         raise StoreError(f"{path}: is not there yet; the search has not finished its first generation") from None

@@ -103,7 +103,7 @@ def test_a_formula_in_plain_style_is_printed_as_it_was_written(text: str) -> Non
 @pytest.mark.parametrize(
     "text",
     [
-        "(" * 60 + "y_pred" + ")**4" * 60,
+        "(" * 40 + "y_pred" + ")**4" * 40,
         "(" * 8 + "y_pred" + ")**3" * 8,
         "-" * 90 + "y_pred",
         "sin(" * 90 + "y_pred" + ")" * 90,
@@ -114,6 +114,11 @@ def test_a_formula_in_plain_style_is_printed_as_it_was_written(text: str) -> Non
 def test_whatever_is_read_can_be_printed_and_read_again(text: str) -> None:
     tree = parse_formula(text)
     assert parse_formula(format_formula(tree)) == tree
+
+
+def test_what_could_not_be_read_again_is_refused() -> None:
+    with pytest.raises(FormulaError, match="nested deeper"):
+        parse_formula("(" * 90 + "y_pred" + ")**4" * 90)
 
 
 HOSTILE = {

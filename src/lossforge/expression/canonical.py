@@ -109,7 +109,8 @@ def _build(op: str, args: list[Form]) -> Form:
     if all(arg[0] == CONSTANT for arg in args):
         return _number(PRIMITIVES[op].value(*(arg[2] for arg in args)))
     if op in _EVEN:
-        return op, (_signed(args[0])[1],), 0.0
+        body = _signed(args[0])[1]
+        return op, (body[1][0] if body[0] == "abs" else body,), 0.0
     if op in _ODD:
         minus, body = _signed(args[0])
         return _negate((op, (body,), 0.0)) if minus else (op, (body,), 0.0)

@@ -11,15 +11,13 @@ from lossforge.errors import StoreError
 
 
 @contextmanager
-def told_as_store_error(path: Path) -> Iterator[None]:
+def told_as_store_error(path: Path, remedy: str = "resume: nothing finished is lost") -> Iterator[None]:
     """Turn an operating system's error into one sentence with the remedy."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise StoreError(
-            f"{path}: cannot be written ({reason}); free or repair the disk, then resume: nothing finished is lost"
-        ) from error
+        raise StoreError(f"{path}: cannot be written ({reason}); free or repair the disk, then {remedy}") from error
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -45,7 +45,7 @@ class RunFolder:
     @classmethod
     def create(cls, path: Path, space: SearchSpace) -> RunFolder:
         """Make a new run folder. Raises StoreError where there is one already, or it cannot be written."""
-        with told_as_store_error(path):
+        with told_as_store_error(path, "start again"):
             exists = path.exists()
         if exists:
             if (path / "manifest.json").exists():
@@ -54,13 +54,13 @@ class RunFolder:
                 raise StoreError(f"{path}: exists and is not a run; choose another folder with --run")
         manifest = _manifest(space)
         place = path.resolve()
-        with told_as_store_error(path):
+        with told_as_store_error(path, "start again"):
             place.parent.mkdir(parents=True, exist_ok=True)
             draft = Path(tempfile.mkdtemp(prefix=f".{place.name[:100]}.", suffix=".new", dir=place.parent))
             try:
                 draft.chmod(0o755)
-                write_atomically(draft / "space.toml", dump_space(space))
-                write_atomically(draft / "manifest.json", _manifest_text(manifest))
+                _write_durably(draft / "space.toml", dump_space(space))
+                _write_durably(draft / "manifest.json", _manifest_text(manifest))
                 if path.exists():
                     path.rmdir()
                 draft.rename(path)
@@ -73,7 +73,11 @@ class RunFolder:
     def open(cls, path: Path) -> RunFolder:
         """Open a run. Raises StoreError where there is none, it is damaged, or of a newer version."""
         file = path / "manifest.json"
-        if not file.is_file():
+        try:
+            found = file.is_file()
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be opened ({error.strerror}); give the path of a run folder") from None
+        if not found:
             raise StoreError(
                 f"{path}: is not a run folder (it has no manifest.json); start one with 'lossforge search'"
             )
@@ -145,6 +149,13 @@ def read_json(path: Path, remedy: str) -> Any:
         raise StoreError(f"{path}: is damaged ({error}); {remedy}") from None
     except OSError as error:
         raise StoreError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
+
+
+def _write_durably(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _manifest_text(manifest: dict[str, Any]) -> str:

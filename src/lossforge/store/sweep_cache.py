@@ -42,12 +42,25 @@ def restore_sweep(file: Path | None, ledger: Ledger) -> int:
         if file is None or not file.is_file():
             return 0
         rows = [TrainingRow(**fields) for fields in json.loads(file.read_text(encoding="utf-8"))]
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
+        return 0
+    if not all(map(_is_sound, rows)) or len({(row.fingerprint, row.seed) for row in rows}) < len(rows):
         return 0
     fresh = [row for row in rows if ledger.find(row.fingerprint, [row.seed]) is None]
     if fresh:
         ledger.add_trainings(fresh)
     return len(fresh)
+
+
+def _is_sound(row: TrainingRow) -> bool:
+    texts = (row.fingerprint, row.stage, row.key, row.formula, row.task, row.part, row.outcome, row.reason)
+    whole = (row.seed, row.replicate, row.generation, row.epochs)
+    return (
+        all(isinstance(value, str) for value in texts)
+        and all(isinstance(value, int) for value in whole)
+        and all(isinstance(value, (int, float)) for value in (row.learning_rate, row.seconds))
+        and (row.accuracy is None or (isinstance(row.accuracy, (int, float)) and 0 <= row.accuracy <= 1))
+    )
 
 
 def keep_sweep(file: Path | None, rows: list[TrainingRow]) -> None:
