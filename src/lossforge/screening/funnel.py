@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from lossforge.expression.canonical import canonical_form
-from lossforge.expression.codegen import compile_expression
+from lossforge.expression.equivalence import value_and_gradient
 from lossforge.expression.signature import signature
 from lossforge.expression.tree import Expression, call
 
@@ -89,16 +89,7 @@ def _batches(classes: int) -> tuple[Batch, Batch, Batch]:
 
 def loss_and_gradient(expression: Expression, batch: Batch) -> tuple[Tensor, Tensor]:
     """Elementwise loss ``(N, C)`` and the gradient ``(N, C)`` of its sum on the logits."""
-    import torch
-
-    logits, y_true = batch
-    z = logits.detach().requires_grad_()
-    log_y_pred = torch.log_softmax(z, 1)
-    loss = compile_expression(expression)(log_y_pred.exp(), y_true, log_y_pred)
-    if not loss.requires_grad:
-        return loss, torch.zeros_like(logits)
-    (gradient,) = torch.autograd.grad(loss.sum(), z, allow_unused=True)
-    return loss.detach(), torch.zeros_like(logits) if gradient is None else gradient
+    return value_and_gradient(expression, *batch)
 
 
 def _rms(gradient: Tensor) -> float:
