@@ -84,19 +84,25 @@ def _start(run: Path, workers: int) -> list[str]:
     return _command("search", str(SMOKE), "--run", str(run), "--seed", "1", "--workers", str(workers), *options)
 
 
-def _killed_after(command: list[str], seconds: float) -> int | None:
-    """Exit status, or None where the process was killed."""
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+def _count(run: Path) -> int:
     try:
-        _, errors = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
-        return None
+        return len(trainings(run)) if (run / "ledger.sqlite").exists() else 0
+    except sqlite3.Error:  # being made just now
+        return 0
+
+
+def _killed_once_trained(command: list[str], run: Path, count: int) -> bool:
+    """Kill the process as soon as the ledger holds ``count`` trainings; False where it ended before that."""
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None:
+        if _count(run) >= count:
+            process.kill()
+            process.communicate()
+            return True
+        time.sleep(0.01)
+    _, errors = process.communicate()
     assert process.returncode == 0, errors
-    return process.returncode
+    return False
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -106,21 +112,19 @@ def test_killed_again_and_again_a_search_ends_with_the_same_bytes(
     run = tmp_path / "run"
     draw = random.Random(workers)
     command = _start(run, workers)
-    kills = 0
-    for _ in range(30):
-        # After ten kills it may finish, so that a slow machine does not make the test endless.
-        status = _killed_after(command, draw.uniform(2.0, 7.0) if kills < 5 else 240)
-        if status == 0:
+    total = len(trainings(reference))
+    for kill in range(5):
+        # Moments spread over the search, whatever the machine's pace; the third kill takes the checkpoint with it.
+        if not _killed_once_trained(command, run, kill * total // 6 + draw.randint(1, 4)):
             break
-        kills += 1
-        if (run / "manifest.json").exists():
-            command = _command("resume", str(run))
-        if kills == 3:
+        command = _command("resume", str(run))
+        if kill == 2:
             (run / "checkpoint.json").unlink(missing_ok=True)
-    assert kills >= 1
+    assert kill == 4
+    subprocess.run(command, check=True, capture_output=True)
     assert (run / TABLE).read_bytes() == (reference / TABLE).read_bytes()
     found = trainings(run)
-    assert len(found) == len(set(found)) == len(trainings(reference))
+    assert len(found) == len(set(found)) == total
 
 
 class _StopsAfter(Progress):
