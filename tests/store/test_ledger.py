@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lossforge.errors import StoreError
+from lossforge.store import ledger as ledger_module
 from lossforge.store.ledger import CandidateRow, Ledger, TrainingRow
 
 TRAINING = TrainingRow(
@@ -230,6 +233,72 @@ def test_a_reader_cannot_write(path: Path) -> None:
         reader.add_trainings([TRAINING])
     reader.close()
     assert path.read_bytes() == whole
+
+
+@pytest.fixture
+def no_file_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in another's folder, where sqlite cannot make the files that it keeps beside a database."""
+    monkeypatch.setattr(ledger_module, "_can_be_read", lambda db: False)
+
+
+@pytest.mark.usefixtures("no_file_can_be_made")
+def test_a_closed_ledger_is_read_as_it_stands_where_no_file_can_be_made(tmp_path: Path) -> None:
+    folder = tmp_path / "run 50% #1?"
+    folder.mkdir()
+    whole = filled(folder / "ledger.sqlite")
+    reader = Ledger(folder / "ledger.sqlite", read_only=True)
+    assert reader.training_count() == 100
+    assert [item.name for item in folder.iterdir()] == ["ledger.sqlite"]
+    with pytest.raises(StoreError):
+        reader.add_trainings([TRAINING])
+    reader.close()
+    assert (folder / "ledger.sqlite").read_bytes() == whole
+
+
+@pytest.mark.usefixtures("no_file_can_be_made")
+def test_a_ledger_with_a_log_is_read_from_a_copy_where_no_file_can_be_made(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.add_trainings([TRAINING])
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    for name in ("ledger.sqlite", "ledger.sqlite-wal"):
+        shutil.copyfile(tmp_path / name, folder / name)
+    reader = Ledger(folder / "ledger.sqlite", read_only=True)
+    assert reader._copy is not None
+    copies = Path(reader._copy.name)
+    assert reader.trainings() == [TRAINING]
+    assert sorted(item.name for item in folder.iterdir()) == ["ledger.sqlite", "ledger.sqlite-wal"]
+    reader.close()
+    assert not copies.exists()
+
+
+@pytest.mark.parametrize(
+    ("message", "answer"),
+    [
+        ("attempt to write a readonly database", False),
+        ("unable to open database file", False),
+        ("database is locked", True),
+        ("disk I/O error", True),
+    ],
+)
+def test_only_a_folder_without_leave_to_write_is_read_another_way(message: str, answer: bool) -> None:
+    class Refusing:
+        def execute(self, statement: str) -> None:
+            raise sqlite3.OperationalError(message)
+
+    assert ledger_module._can_be_read(Refusing()) is answer  # type: ignore[arg-type]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_ledger_in_a_folder_without_leave_to_write_is_read(path: Path) -> None:
+    filled(path)
+    path.chmod(0o444)
+    path.parent.chmod(0o555)
+    try:
+        reader = Ledger(path, read_only=True)
+        assert reader.training_count() == 100
+        reader.close()
+    finally:
+        path.parent.chmod(0o755)
 
 
 def test_a_missing_folder_is_told(tmp_path: Path) -> None:

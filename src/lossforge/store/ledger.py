@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -71,14 +73,34 @@ class Ledger:
         self.path = path
         if read_only and not path.exists():
             raise StoreError(f"{path}: there is no ledger yet; the run has not got that far")
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
         with self._told():
-            self._db = sqlite3.connect(path, isolation_level=None, timeout=30)
+            self._db = _connected(path)
         try:
             with self._told():
+                if read_only and not _can_be_read(self._db):
+                    self._open_beside()
                 self._open(read_only)
         except BaseException:
-            self._db.close()
+            self.close()
             raise
+
+    def _open_beside(self) -> None:
+        """Read where no file can be made, as in another's folder: the file as it stands, or a copy with its log."""
+        self._db.close()
+        log = self.path.with_name(self.path.name + "-wal")
+        if not log.exists() or not log.stat().st_size:
+            # Nothing is written meanwhile: a writer would have its log there.
+            self._db = _connected(f"{self.path.resolve().as_uri()}?mode=ro&immutable=1")
+            return
+        self._copy = tempfile.TemporaryDirectory(prefix="lossforge-")
+        copy = Path(self._copy.name) / self.path.name
+        try:
+            for source in (self.path, log):
+                shutil.copyfile(source, copy.with_name(source.name))
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be read ({error.strerror or type(error).__name__})") from None
+        self._db = _connected(copy)
 
     def _open(self, read_only: bool) -> None:
         version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
@@ -213,3 +235,18 @@ class Ledger:
     def close(self) -> None:
         """Close the file."""
         self._db.close()
+        if self._copy is not None:
+            self._copy.cleanup()
+
+
+def _connected(file: Path | str) -> sqlite3.Connection:
+    return sqlite3.connect(file, isolation_level=None, timeout=30, uri=isinstance(file, str))
+
+
+def _can_be_read(db: sqlite3.Connection) -> bool:
+    """False where sqlite cannot make the files that it keeps beside a database, not even to read."""
+    try:
+        db.execute("PRAGMA user_version").fetchone()
+    except sqlite3.OperationalError as error:
+        return not any(word in str(error) for word in ("unable to open", "readonly"))
+    return True
