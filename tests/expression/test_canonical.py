@@ -140,7 +140,7 @@ def test_the_canonical_form_keeps_the_gradient_on_the_logits(tree: Expression) -
     assert torch.allclose(after, before, rtol=1e-7, atol=1e-9 * (1 + float(before.abs().max())))
 
 
-@pytest.mark.parametrize("formula", [CROSS_ENTROPY, *(entry.spec().formula for entry in LIBRARY.values())])
+@pytest.mark.parametrize("formula", [spec.formula for spec in (e.spec() for e in LIBRARY.values()) if not spec.is_term])
 def test_the_canonical_form_of_a_known_loss_keeps_value_and_gradient(formula: str) -> None:
     tree = parse_formula(formula)
     logits, y_true = logits_and_targets()

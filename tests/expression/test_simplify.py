@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pebble
 import pytest
 import sympy
 import torch
@@ -149,6 +150,36 @@ def test_what_sympy_cannot_finish_is_killed_at_its_limit_and_stays_as_it_is() ->
     # One that hangs costs its own time, not its neighbours' answers.
     assert [str(results[0]), str(results[2])] == ["3 * y_pred * y_true"] * 2
     assert 4.0 <= took < 20
+
+
+def test_a_hang_costs_its_limit_once_and_the_budget_ends_the_rest() -> None:
+    easy = parse_formula("y_pred * y_true + 2 * y_pred * y_true")
+    # Shorter by sympy alone: the canonical form keeps both exponentials.
+    powers = parse_formula("exp(y_pred) * exp(y_true)")
+    began = time.perf_counter()
+    results = simplified([easy, powers, parse_formula(ENDLESS), powers, easy], 30.0, budget=4.0)
+    took = time.perf_counter() - began
+    assert str(results[0]) == str(results[4]) == "3 * y_pred * y_true"
+    assert results[2] == parse_formula(ENDLESS)
+    assert str(results[1]) == str(results[3]) == "exp(y_pred + y_true)"
+    assert took < 20
+
+
+def test_without_a_budget_left_the_canonical_form_is_shown() -> None:
+    formulas = ["y_pred - y_pred + y_true", "exp(y_pred) * exp(y_true)"]
+    results = simplified([parse_formula(ENDLESS), *map(parse_formula, formulas)], 30.0, budget=0.5)
+    assert [str(form) for form in results[1:]] == ["y_true", formulas[1]]
+
+
+@pytest.mark.parametrize(
+    "formula", ["y_pred", CROSS_ENTROPY, "(y_true - y_pred)**2", "-(-(y_true * 1))", "exp(-y_pred)"]
+)
+def test_no_process_is_started_where_nothing_can_gain(formula: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **named: object) -> None:
+        raise AssertionError("a pool was made")
+
+    monkeypatch.setattr(pebble, "ProcessPool", fail)
+    assert len(simple(formula)) == 1
 
 
 @pytest.mark.parametrize(

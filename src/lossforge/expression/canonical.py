@@ -219,6 +219,12 @@ def fold_constants(expression: Expression) -> Expression:
     return Expression(expression.op, args, expression.value)
 
 
+def canonical_form_and_text(expression: Expression) -> tuple[Expression, str]:
+    """`canonical_form` and `canonical_text` together, for the price of one."""
+    form = _canonical(expression, {})
+    return _tree(form), _text(form)
+
+
 def canonical_form(expression: Expression) -> Expression:
     """The canonical form as a tree. Its value is the expression's, up to rounding and reassociation."""
     return _tree(_canonical(expression, {}))

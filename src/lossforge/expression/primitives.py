@@ -1,4 +1,4 @@
-"""The one table of primitives: name, arity, meaning, value, bounds, and how each is written in torch.
+"""The one table of primitives: name, arity, meaning, value, bounds, and how each becomes instructions.
 
 Every primitive is total. Its value is clamped to ±``BOUND``, and where the plain operation has a
 pole it is protected by ``EPS``; so value and gradient are finite for every finite input. The bounds
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 EPS = 1e-6
 """Distance that a divisor, and the argument of log and sqrt, keeps from zero."""
@@ -21,6 +22,16 @@ EXP_LIMIT = 27.0
 
 Interval = tuple[float, float]
 """Lower and upper bound of a value, both finite."""
+
+Operand = int | float
+"""Of an instruction: a register by number (int), or a constant (float)."""
+
+
+class Builder(Protocol):
+    """What instructions are emitted to; see `lossforge.expression.program`."""
+
+    def emit(self, op: str, a: Operand, b: Operand = 0.0, *, inner: bool = False) -> Operand:
+        """Append ``op(a, b)`` and return its register; ``inner``: written inside the instruction that uses it."""
 
 
 def clip(value: float) -> float:
@@ -33,7 +44,7 @@ class Primitive:
     """One operator of the vocabulary.
 
     ``value`` computes it on Python floats, ``bounds`` on intervals (before the clamp to ±BOUND), and
-    ``write`` gives the torch expression for the arguments' texts and intervals.
+    ``lower`` emits the instructions for the arguments' operands and intervals.
     """
 
     name: str
@@ -41,36 +52,12 @@ class Primitive:
     meaning: str
     value: Callable[..., float]
     bounds: Callable[..., Interval]
-    write: Callable[..., str]
+    lower: Callable[..., Operand]
     commutative: bool = False
 
 
-def _floor(text: str, interval: Interval) -> str:
-    """Text of ``max(|x|, EPS)``, without the parts that the interval makes idle."""
-    low, high = interval
-    if low >= EPS:
-        return text
-    if low < 0:
-        text = f"torch.abs({text})"
-        if high <= -EPS:
-            return text
-    return f"torch.clamp({text}, min={EPS!r})"
-
-
-def _divisor(text: str, interval: Interval) -> str:
-    """Text of the divisor kept EPS away from zero, on its own side of zero (zero counts as positive)."""
-    low, high = interval
-    if low == high:
-        return f"({_protect(low)!r})"
-    if low >= EPS or high <= -EPS:
-        return text
-    above = f"torch.clamp({text}, min={EPS!r})"
-    if low >= 0:
-        return above
-    return f"torch.where({text} < 0, torch.clamp({text}, max={-EPS!r}), {above})"
-
-
-def _protect(value: float) -> float:
+def protect(value: float) -> float:
+    """A divisor kept EPS away from zero, on its own side; zero counts as positive."""
     return min(value, -EPS) if value < 0 else max(value, EPS)
 
 
@@ -80,7 +67,7 @@ def _corners(function: Callable[[float, float], float], a: Interval, b: Interval
 
 
 def _divide_bounds(a: Interval, b: Interval) -> Interval:
-    ends = [_protect(b[0]), _protect(b[1])]
+    ends = [protect(b[0]), protect(b[1])]
     if b[0] < 0 <= b[1]:
         ends += [-EPS, EPS]
     values = [x / y for x in a for y in ends]
@@ -104,32 +91,63 @@ def _square_bounds(a: Interval) -> Interval:
     return low * low, high * high
 
 
-def _extremum(clamp: str, function: str) -> Callable[..., str]:
-    def write(x: str, y: str, a: Interval, b: Interval) -> str:
+def _divisor(builder: Builder, y: Operand, interval: Interval) -> Operand:
+    """The divisor kept EPS away from zero, on its own side of zero (zero counts as positive)."""
+    low, high = interval
+    if isinstance(y, float):
+        return protect(y)
+    if low >= EPS or high <= -EPS:
+        return y
+    return builder.emit("clamp_min", y, EPS, inner=True) if low >= 0 else builder.emit("protect", y, inner=True)
+
+
+def _floored(op: str) -> Callable[..., Operand]:
+    """``op(max(|x|, EPS))``, without the parts that the interval makes idle."""
+
+    def lower(builder: Builder, x: Operand, a: Interval) -> Operand:
+        low, high = a
+        if low < EPS:
+            if low < 0:
+                x = builder.emit("abs", x, inner=True)
+            if low >= 0 or high > -EPS:
+                x = builder.emit("clamp_min", x, EPS, inner=True)
+        return builder.emit(op, x)
+
+    return lower
+
+
+def _extremum(clamp: str, op: str) -> Callable[..., Operand]:
+    def lower(builder: Builder, x: Operand, y: Operand, a: Interval, b: Interval) -> Operand:
         if a[0] == a[1]:
-            return f"torch.clamp({y}, {clamp}={x})"
+            return builder.emit(clamp, y, a[0])
         if b[0] == b[1]:
-            return f"torch.clamp({x}, {clamp}={y})"
-        return f"torch.{function}({x}, {y})"
+            return builder.emit(clamp, x, b[0])
+        return builder.emit(op, x, y)
 
-    return write
-
-
-def _call(name: str) -> Callable[..., str]:
-    return lambda x, a: f"torch.{name}({x})"
+    return lower
 
 
-def _infix(symbol: str) -> Callable[..., str]:
-    return lambda x, y, a, b: f"{x} {symbol} {y}"
+def _unary(op: str) -> Callable[..., Operand]:
+    return lambda builder, x, a: builder.emit(op, x)
 
 
-def _write_exp(x: str, a: Interval) -> str:
-    return f"torch.exp({x})" if a[1] <= EXP_LIMIT else f"torch.exp(torch.clamp({x}, max={EXP_LIMIT!r}))"
+def _binary(op: str) -> Callable[..., Operand]:
+    return lambda builder, x, y, a, b: builder.emit(op, x, y)
 
 
-def _write_quotient(x: str, y: str, a: Interval, b: Interval) -> str:
-    root = f"torch.sqrt(1.0 + {y} * {y})" if b[0] < b[1] else repr(math.sqrt(1 + b[0] * b[0]))
-    return f"{x} / {root}"
+def _lower_div(builder: Builder, x: Operand, y: Operand, a: Interval, b: Interval) -> Operand:
+    return builder.emit("div", x, _divisor(builder, y, b))
+
+
+def _lower_exp(builder: Builder, x: Operand, a: Interval) -> Operand:
+    return builder.emit("exp", x if a[1] <= EXP_LIMIT else builder.emit("clamp_max", x, EXP_LIMIT, inner=True))
+
+
+def _lower_quotient(builder: Builder, x: Operand, y: Operand, a: Interval, b: Interval) -> Operand:
+    if isinstance(y, float):
+        return builder.emit("div", x, math.sqrt(1 + y * y))
+    one_more = builder.emit("add", builder.emit("mul", y, y, inner=True), 1.0, inner=True)
+    return builder.emit("div", x, builder.emit("sqrt", one_more, inner=True))
 
 
 def _sigmoid(x: float) -> float:
@@ -153,28 +171,28 @@ def _unit(a: Interval) -> Interval:
 
 
 _TABLE = (
-    Primitive("add", 2, "x + y", lambda x, y: x + y, lambda a, b: (a[0] + b[0], a[1] + b[1]), _infix("+"), True),
-    Primitive("sub", 2, "x - y", lambda x, y: x - y, lambda a, b: (a[0] - b[1], a[1] - b[0]), _infix("-")),
+    Primitive("add", 2, "x + y", lambda x, y: x + y, lambda a, b: (a[0] + b[0], a[1] + b[1]), _binary("add"), True),
+    Primitive("sub", 2, "x - y", lambda x, y: x - y, lambda a, b: (a[0] - b[1], a[1] - b[0]), _binary("sub")),
     Primitive(
-        "mul", 2, "x * y", lambda x, y: x * y, lambda a, b: _corners(lambda x, y: x * y, a, b), _infix("*"), True
+        "mul", 2, "x * y", lambda x, y: x * y, lambda a, b: _corners(lambda x, y: x * y, a, b), _binary("mul"), True
     ),
     Primitive(
         "div",
         2,
         f"x / y, with |y| held at {EPS:g} or more",
-        lambda x, y: x / _protect(y),
+        lambda x, y: x / protect(y),
         _divide_bounds,
-        lambda x, y, a, b: f"{x} / {_divisor(y, b)}",
+        _lower_div,
     ),
-    Primitive("neg", 1, "-x", lambda x: -x, lambda a: (-a[1], -a[0]), lambda x, a: f"-{x}"),
-    Primitive("square", 1, "x**2", lambda x: x * x, _square_bounds, lambda x, a: f"{x} * {x}"),
+    Primitive("neg", 1, "-x", lambda x: -x, lambda a: (-a[1], -a[0]), _unary("neg")),
+    Primitive("square", 1, "x**2", lambda x: x * x, _square_bounds, lambda builder, x, a: builder.emit("mul", x, x)),
     Primitive(
         "sqrt",
         1,
         f"square root of |x|, with |x| held at {EPS:g} or more",
         lambda x: math.sqrt(max(abs(x), EPS)),
         lambda a: _floor_bounds(math.sqrt, a),
-        lambda x, a: f"torch.sqrt({_floor(x, a)})",
+        _floored("sqrt"),
     ),
     Primitive(
         "log",
@@ -182,31 +200,43 @@ _TABLE = (
         f"natural logarithm of |x|, with |x| held at {EPS:g} or more; log(y_pred) is an exact log-softmax",
         lambda x: math.log(max(abs(x), EPS)),
         lambda a: _floor_bounds(math.log, a),
-        lambda x, a: f"torch.log({_floor(x, a)})",
+        _floored("log"),
     ),
     Primitive(
-        "exp", 1, f"e**x, with x held at {EXP_LIMIT:g} or less", _limited_exp, _monotone(_limited_exp), _write_exp
+        "exp", 1, f"e**x, with x held at {EXP_LIMIT:g} or less", _limited_exp, _monotone(_limited_exp), _lower_exp
     ),
-    Primitive("sin", 1, "sine of x", math.sin, _unit, _call("sin")),
-    Primitive("cos", 1, "cosine of x", math.cos, _unit, _call("cos")),
-    Primitive("tanh", 1, "hyperbolic tangent of x", math.tanh, _monotone(math.tanh), _call("tanh")),
-    Primitive("abs", 1, "|x|", abs, _magnitude, _call("abs")),
-    Primitive("sign", 1, "-1, 0 or 1; its gradient is 0", _sign, _monotone(_sign), _call("sign")),
+    Primitive("sin", 1, "sine of x", math.sin, _unit, _unary("sin")),
+    Primitive("cos", 1, "cosine of x", math.cos, _unit, _unary("cos")),
+    Primitive("tanh", 1, "hyperbolic tangent of x", math.tanh, _monotone(math.tanh), _unary("tanh")),
+    Primitive("abs", 1, "|x|", abs, _magnitude, _unary("abs")),
+    Primitive("sign", 1, "-1, 0 or 1; its gradient is 0", _sign, _monotone(_sign), _unary("sign")),
     Primitive(
-        "max", 2, "the larger", max, lambda a, b: (max(a[0], b[0]), max(a[1], b[1])), _extremum("min", "maximum"), True
+        "max",
+        2,
+        "the larger",
+        max,
+        lambda a, b: (max(a[0], b[0]), max(a[1], b[1])),
+        _extremum("clamp_min", "maximum"),
+        True,
     ),
     Primitive(
-        "min", 2, "the smaller", min, lambda a, b: (min(a[0], b[0]), min(a[1], b[1])), _extremum("max", "minimum"), True
+        "min",
+        2,
+        "the smaller",
+        min,
+        lambda a, b: (min(a[0], b[0]), min(a[1], b[1])),
+        _extremum("clamp_max", "minimum"),
+        True,
     ),
-    Primitive("sigmoid", 1, "1 / (1 + e**-x)", _sigmoid, _monotone(_sigmoid), _call("sigmoid")),
-    Primitive("erf", 1, "error function of x", math.erf, _monotone(math.erf), _call("erf")),
+    Primitive("sigmoid", 1, "1 / (1 + e**-x)", _sigmoid, _monotone(_sigmoid), _unary("sigmoid")),
+    Primitive("erf", 1, "error function of x", math.erf, _monotone(math.erf), _unary("erf")),
     Primitive(
         "aq",
         2,
         "analytic quotient x / sqrt(1 + y**2)",
         lambda x, y: x / math.sqrt(1 + y * y),
         lambda a, b: _corners(lambda x, y: x / math.sqrt(1 + y * y), a, _magnitude(b)),
-        _write_quotient,
+        _lower_quotient,
     ),
 )
 

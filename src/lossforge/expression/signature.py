@@ -8,14 +8,17 @@ and scale removed, ``-f`` too.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from lossforge.expression.codegen import compile_expression
+from lossforge.expression.interpreter import Interpreter
 from lossforge.expression.tree import Expression
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import numpy
+    from numpy.typing import NDArray
 
 _VERSION = "1"
 _SHAPES = ((48, 10), (16, 3), (16, 2))
@@ -23,62 +26,90 @@ _SHAPES = ((48, 10), (16, 3), (16, 2))
 _DIGITS = 6
 """Significant digits of a projection that count; float64 rounding reaches the ninth or so."""
 _PROJECTIONS = 12
+_SMALLEST = 1e-9
+"""Norm of a gradient below which it is rounding: what softmax, summing to one, should have cancelled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """``key`` in hexadecimal, and the ``sign`` (1 or -1) that was removed: of f and -f one has 1, the other -1."""
+
+    key: str
+    sign: int
 
 
 @lru_cache(maxsize=2)
-def _probe(soft_targets: bool) -> tuple[tuple[tuple[Tensor, Tensor], ...], Tensor]:
-    """Parts ``(logits (N, C), y_true (N, C))`` in float64, and projections ``(P, total size)``."""
+def probe(
+    soft_targets: bool,
+) -> tuple[tuple[tuple[NDArray[numpy.float64], NDArray[numpy.float64]], ...], NDArray[numpy.float64]]:
+    """Parts ``(logits (N, C), y_true (N, C))`` and projections ``(P, total size)``, all float64."""
     import numpy
-    import torch
 
     generator = numpy.random.Generator(numpy.random.PCG64(20240412))
     parts = []
     for samples, classes in _SHAPES:
-        logits = torch.from_numpy(generator.normal(size=(samples, classes)) * 2.0)
-        indices = torch.from_numpy(generator.integers(classes, size=samples))
-        y_true = torch.nn.functional.one_hot(indices, classes).double()
+        logits = generator.normal(size=(samples, classes)) * 2.0
+        y_true = numpy.eye(classes)[generator.integers(classes, size=samples)]
         if soft_targets:
             y_true[::4] = y_true[::4] * 0.8 + 0.2 / classes
         parts.append((logits, y_true))
     total = sum(samples * classes for samples, classes in _SHAPES)
-    return tuple(parts), torch.from_numpy(generator.normal(size=(_PROJECTIONS, total)))
+    return tuple(parts), generator.normal(size=(_PROJECTIONS, total))
 
 
-def probe_gradient(expression: Expression, soft_targets: bool = False) -> Tensor:
-    """Gradient on the logits over the probe, flat, float64; zero or not finite where the loss is."""
-    import torch
+def probe_gradients(losses: Interpreter, soft_targets: bool = False) -> NDArray[numpy.float64]:
+    """Gradients on the logits over the probe, ``(K, total size)``; zero or not finite where a loss's is."""
+    import numpy
 
-    function = compile_expression(expression)
     gradients = []
-    for logits, y_true in _probe(soft_targets)[0]:
-        z = logits.detach().requires_grad_()
-        log_y_pred = torch.log_softmax(z, 1)
-        loss = function(log_y_pred.exp(), y_true, log_y_pred).sum()
-        if loss.requires_grad:
-            (gradient,) = torch.autograd.grad(loss, z, allow_unused=True)
-        else:
-            gradient = None
-        gradients.append(torch.zeros(logits.numel(), dtype=logits.dtype) if gradient is None else gradient.flatten())
-    return torch.cat(gradients)
+    for logits, y_true in probe(soft_targets)[0]:
+        gradient = numpy.empty((len(losses), *logits.shape))
+        values = numpy.empty((len(losses), len(logits)))
+        losses.run_arrays(logits[None], y_true[None], values, gradient, numpy.empty((0, *logits.shape)))
+        gradients.append(gradient.reshape(len(losses), -1))
+    return numpy.concatenate(gradients, axis=1)
 
 
-def signature(expression: Expression, *, keep_scale: bool = False, soft_targets: bool = False) -> str | None:
-    """Hexadecimal key of a candidate, or None where the gradient is zero or not finite.
+def signatures(losses: Interpreter, *, keep_scale: bool = False, soft_targets: bool = False) -> list[Signature | None]:
+    """Signature of each loss, or None where the gradient is zero or not finite.
 
     With ``keep_scale`` sign and scale stay in the key: for spaces that do not match gradients. Targets
     are one-hot, so ``abs(y_true - y_pred)`` and ``-y_true * y_pred``, which train alike on them, are one;
     with ``soft_targets`` a quarter of them is smoothed, and losses that differ only there differ.
     """
-    import torch
+    import numpy
 
-    gradient = probe_gradient(expression, soft_targets)
-    norm = float(torch.linalg.vector_norm(gradient))
-    if not 1e-9 < norm < float("inf"):
-        return None
-    projected = (_probe(soft_targets)[1] @ (gradient / norm)).tolist()
-    if keep_scale:
-        projected.append(norm)
-    elif projected[0] < 0:
-        projected = [-value for value in projected]
-    text = " ".join(f"{value:.{_DIGITS - 1}e}" for value in projected)
-    return hashlib.sha256(f"{_VERSION} {text}".encode()).hexdigest()[:32]
+    if not len(losses):
+        return []
+    gradients = probe_gradients(losses, soft_targets)
+    with numpy.errstate(over="ignore", invalid="ignore"):
+        norms = numpy.sqrt(numpy.square(gradients).sum(axis=1))
+    projections = probe(soft_targets)[1]
+    # One loss at a time: the products of a matrix of many would round by how many there are.
+    return [
+        _signature(projections @ (gradient / norm), float(norm), keep_scale)
+        if _SMALLEST < norm < float("inf")
+        else None
+        for gradient, norm in zip(gradients, norms, strict=True)
+    ]
+
+
+def _signature(projected: NDArray[numpy.float64], norm: float, keep_scale: bool) -> Signature:
+    values = projected.tolist()
+    sign = -1 if values[0] < 0 else 1
+    values = [*values, norm] if keep_scale else [sign * value for value in values]
+    text = " ".join(f"{value:.{_DIGITS - 1}e}" for value in values)
+    return Signature(hashlib.sha256(f"{_VERSION} {text}".encode()).hexdigest()[:32], sign)
+
+
+def signature(expression: Expression, *, keep_scale: bool = False, soft_targets: bool = False) -> str | None:
+    """Key of one expression; see `signatures`."""
+    return keys([expression], keep_scale=keep_scale, soft_targets=soft_targets)[0]
+
+
+def keys(
+    expressions: Sequence[Expression], *, keep_scale: bool = False, soft_targets: bool = False
+) -> list[str | None]:
+    """Keys of expressions; see `signatures`."""
+    found = signatures(Interpreter(expressions), keep_scale=keep_scale, soft_targets=soft_targets)
+    return [None if one is None else one.key for one in found]

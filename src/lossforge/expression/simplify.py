@@ -8,7 +8,9 @@ where value and gradient equal the raw tree's on the probe grid.
 from __future__ import annotations
 
 import multiprocessing
+from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from functools import reduce
 from typing import Any
@@ -26,48 +28,61 @@ TIME_LIMIT = 10.0
 _PLAIN = {"exp": "exp", "sin": "sin", "cos": "cos", "tanh": "tanh", "erf": "erf"}
 
 
-def simplified(expressions: Sequence[Expression], time_limit: float = TIME_LIMIT) -> list[Expression]:
+def simplified(
+    expressions: Sequence[Expression], time_limit: float = TIME_LIMIT, budget: float | None = None
+) -> list[Expression]:
     """The shortest equivalent form known of each: sympy's, the canonical one, or the expression itself.
 
-    An expression that sympy cannot do within ``time_limit`` seconds costs that time once.
+    An expression that sympy cannot do within ``time_limit`` seconds costs that time once; ``budget`` limits the
+    seconds that sympy spends on all of them, in the order given. No process is started where none can gain.
     """
-    answers = _ask_sympy([format_formula(expression) for expression in expressions], time_limit)
-    return [
-        min(
-            [
-                expression,
-                *(form for form in _candidates(expression, answer) if same_value_and_gradient(expression, form)),
-            ],
-            key=lambda form: form.size,
-        )
-        for expression, answer in zip(expressions, answers, strict=True)
-    ]
+    known = {
+        expression: _shortest(expression, [canonical_form(expression)]) for expression in dict.fromkeys(expressions)
+    }
+    asked = [expression for expression, form in known.items() if _may_gain(form)]
+    answers = _ask_sympy([format_formula(expression) for expression in asked], time_limit, budget)
+    for expression, answer in zip(asked, answers, strict=True):
+        if answer is not None:
+            with suppress(FormulaError):
+                known[expression] = _shortest(expression, [known[expression], parse_formula(answer)])
+    return [known[expression] for expression in expressions]
 
 
-def _candidates(expression: Expression, answer: str | None) -> list[Expression]:
-    forms = [canonical_form(expression)]
-    if answer is not None:
-        with suppress(FormulaError):
-            forms.append(parse_formula(answer))
-    return [form for form in forms if form.size < expression.size]
+def _shortest(expression: Expression, forms: list[Expression]) -> Expression:
+    """The shortest of the forms that equal the expression, if shorter than it; the first of equals."""
+    shorter = sorted((form for form in forms if form.size < expression.size), key=lambda form: form.size)
+    return next((form for form in shorter if same_value_and_gradient(expression, form)), expression)
 
 
-def _ask_sympy(formulas: list[str], time_limit: float) -> list[str | None]:
-    """sympy's answers; None where it failed or was killed."""
-    from pebble import ProcessExpired, ProcessPool
+def _may_gain(form: Expression) -> bool:
+    """Whether sympy may shorten a canonical form: something must occur twice for its rules to act on."""
+    if form.size <= 3:
+        return False
+    counts = Counter(node.op for node in form.walk() if not node.args or node.op == "exp")
+    return max(counts.values()) > 1
+
+
+def _ask_sympy(formulas: list[str], time_limit: float, budget: float | None) -> list[str | None]:
+    """sympy's answers; None where it failed, was killed, or had no time left."""
+    from pebble import ProcessPool
 
     if not formulas:
         return []
-    answers: list[str | None] = []
     context = multiprocessing.get_context("spawn")
-    with ProcessPool(max_workers=1, context=context) as pool:
+    # A worker that replaces a killed one loads sympy before its next task's time begins.
+    pool = ProcessPool(max_workers=1, initializer=_load_sympy, context=context)
+    try:
         pool.schedule(_load_sympy).result()
-        for formula in formulas:
-            try:
-                answers.append(pool.schedule(sympy_simplify, args=(formula,), timeout=time_limit).result())
-            except (TimeoutError, ProcessExpired):
-                answers.append(None)
-    return answers
+        tasks = [pool.schedule(sympy_simplify, args=(formula,), timeout=time_limit) for formula in formulas]
+        wait(tasks, timeout=budget)
+        return [_answer(task) for task in tasks]
+    finally:
+        pool.stop()  # type: ignore[no-untyped-call]
+        pool.join()
+
+
+def _answer(task: Future[str | None]) -> str | None:
+    return task.result() if task.done() and task.exception() is None else None
 
 
 def _load_sympy() -> None:

@@ -1,0 +1,168 @@
+"""Programs as arrays: what the interpreters read. Registers are reused as soon as their value is done with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lossforge.expression.primitives import BOUND, EPS, Operand
+from lossforge.expression.program import INPUTS, Instruction, Program
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
+OPCODES = (
+    "add",
+    "add_number",
+    "sub",
+    "sub_from_number",
+    "mul",
+    "mul_number",
+    "div",
+    "div_number",
+    "number_div",
+    "maximum",
+    "minimum",
+    "neg",
+    "sqrt",
+    "log",
+    "exp",
+    "sin",
+    "cos",
+    "tanh",
+    "abs",
+    "sign",
+    "sigmoid",
+    "erf",
+    "clamp_min",
+    "clamp_max",
+    "bound",
+    "protect",
+    "ge",
+    "le",
+    "outside",
+    "inside",
+    "share",
+)
+"""Operation by number. Those with a number in their name take a constant for one operand."""
+CODE = {name: number for number, name in enumerate(OPCODES)}
+
+OP, DEST, A, B = range(4)
+"""Columns of `Bytecode.code`."""
+
+
+@dataclass(frozen=True)
+class Bytecode:
+    """K programs with two outputs each.
+
+    ``code`` (steps, 4) int32: opcode, destination, two registers; ``numbers`` (steps,) the constant of each
+    step; ``starts`` (K + 1,) where each program begins; ``outputs`` (K, 2) registers, -1 for a constant,
+    whose value is in ``constants`` (K, 2); ``slots`` is the number of registers.
+    """
+
+    code: NDArray[numpy.int32]
+    numbers: NDArray[numpy.float64]
+    starts: NDArray[numpy.int32]
+    outputs: NDArray[numpy.int32]
+    constants: NDArray[numpy.float64]
+    slots: int
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def take(self, places: Sequence[int]) -> Bytecode:
+        """The programs at these places, in this order."""
+        import numpy
+
+        pieces = [slice(self.starts[place], self.starts[place + 1]) for place in places]
+        lengths = [piece.stop - piece.start for piece in pieces]
+        empty = slice(0, 0)
+        return Bytecode(
+            numpy.concatenate([self.code[piece] for piece in pieces or [empty]]),
+            numpy.concatenate([self.numbers[piece] for piece in pieces or [empty]]),
+            numpy.cumsum([0, *lengths]).astype(numpy.int32),
+            self.outputs[list(places)].reshape(-1, 2),
+            self.constants[list(places)].reshape(-1, 2),
+            self.slots,
+        )
+
+
+def _select(step: Instruction) -> tuple[str, tuple[Operand, ...], float]:
+    """Opcode, register operands and constant of an instruction."""
+    op, a, b, _ = step
+    if op in ("add", "sub", "mul", "div"):
+        if isinstance(a, int) and isinstance(b, int):
+            return op, (a, b), 0.0
+        if isinstance(a, int):
+            return ("add_number", (a,), -float(b)) if op == "sub" else (f"{op}_number", (a,), float(b))
+        assert isinstance(b, int), "an operation on two constants is folded"
+        return {
+            "add": ("add_number", (b,), a),
+            "mul": ("mul_number", (b,), a),
+            "sub": ("sub_from_number", (b,), a),
+            "div": ("number_div", (b,), a),
+        }[op]
+    if op in ("maximum", "minimum", "share"):
+        return op, (a, b), 0.0
+    return op, (a,), _LIMITS.get(op, float(b))
+
+
+_LIMITS = {"bound": BOUND, "inside": BOUND, "protect": EPS, "outside": EPS}
+
+
+def _assemble_one(
+    program: Program, rows: list[tuple[int, int, int, int]], numbers: list[float]
+) -> tuple[int, list[int]]:
+    """Append a program's steps; return how many registers it takes and its outputs' registers (-1: a constant)."""
+    last = {
+        operand: index
+        for index, step in enumerate(program.code)
+        for operand in (step.a, step.b)
+        if isinstance(operand, int)
+    }
+    kept = {operand for operand in program.outputs if isinstance(operand, int)}
+    place = {register: register for register in range(len(INPUTS))}
+    free: list[int] = []
+    slots = len(INPUTS)
+    for index, step in enumerate(program.code):
+        op, operands, number = _select(step)
+        if free:
+            dest = free.pop()
+        else:
+            dest, slots = slots, slots + 1
+        registers = [place[int(operand)] for operand in operands]
+        # Freed after the destination was taken: a step never writes what it reads.
+        for operand in {int(operand) for operand in operands}:
+            if last[operand] == index and operand not in kept and operand >= len(INPUTS):
+                free.append(place[operand])
+        place[len(INPUTS) + index] = dest
+        rows.append((CODE[op], dest, registers[0], registers[-1]))
+        numbers.append(number)
+    return slots, [place[operand] if isinstance(operand, int) else -1 for operand in program.outputs]
+
+
+def assemble(programs: Sequence[Program]) -> Bytecode:
+    """Bytecode of K joint programs."""
+    import numpy
+
+    rows: list[tuple[int, int, int, int]] = []
+    numbers: list[float] = []
+    starts, outputs, slots = [0], [], len(INPUTS)
+    for program in programs:
+        needed, registers = _assemble_one(program, rows, numbers)
+        slots = max(slots, needed)
+        outputs.append(registers)
+        starts.append(len(rows))
+    constants: list[Any] = [
+        [operand if isinstance(operand, float) else 0.0 for operand in program.outputs] for program in programs
+    ]
+    return Bytecode(
+        numpy.array(rows, dtype=numpy.int32).reshape(-1, 4),
+        numpy.array(numbers, dtype=numpy.float64),
+        numpy.array(starts, dtype=numpy.int32),
+        numpy.array(outputs, dtype=numpy.int32).reshape(-1, 2),
+        numpy.array(constants, dtype=numpy.float64).reshape(-1, 2),
+        slots,
+    )

@@ -1,0 +1,175 @@
+"""A program: an expression as flat instructions on registers, with every guard written out.
+
+It is what the emitted torch code, the closed-form gradient and the interpreters are all made from. Every
+distinct value is computed once, and a guard that can never act is not there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+from lossforge.expression.primitives import BOUND, LEAVES, LOG_Y_PRED, PRIMITIVES, Interval, Operand, clip
+from lossforge.expression.tree import CONSTANT, Expression
+
+Y_PRED, Y_TRUE, LOG_Y_PRED_REGISTER = 0, 1, 2
+INPUTS = ("y_pred", "y_true", "log_y_pred")
+"""The first registers, by name."""
+
+COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum"})
+
+
+class Instruction(NamedTuple):
+    """``op(a, b)``; instruction i writes register ``len(INPUTS) + i``. ``inner``: part of a larger step.
+
+    Operations: add, sub, mul, div, maximum, minimum of two operands; neg, sqrt, log, exp, sin, cos, tanh,
+    abs, sign, sigmoid, erf of one; clamp_min, clamp_max to the constant b; bound (to ±BOUND); protect
+    (EPS away from zero on its own side). Masks, 1 where true and else 0, for gradients: ge and le (against
+    the constant b), outside (|a| >= EPS), inside (|a| <= BOUND), share (1, 1/2, 0 as a is above, equal to,
+    below b).
+    """
+
+    op: str
+    a: Operand
+    b: Operand = 0.0
+    inner: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Instructions and the operands that hold the results: the loss and, of a joint program, its gradient."""
+
+    code: tuple[Instruction, ...]
+    outputs: tuple[Operand, ...]
+
+    def reads(self, register: int) -> bool:
+        """Whether an input register is used."""
+        read = [operand for operand in self.outputs if isinstance(operand, int)]
+        return register in read or any(register in _registers(step) for step in self.code)
+
+
+def _registers(step: Instruction) -> list[int]:
+    return [operand for operand in (step.a, step.b) if isinstance(operand, int)]
+
+
+class ProgramBuilder:
+    """Appends instructions; the same operation on the same operands is appended once."""
+
+    def __init__(self) -> None:
+        self.code: list[Instruction] = []
+        self._known: dict[tuple[str, Operand, Operand, bool, bool], int] = {}
+
+    def emit(self, op: str, a: Operand, b: Operand = 0.0, *, inner: bool = False) -> Operand:
+        """Append ``op(a, b)``, unless it is there, and return its register."""
+        # 1 == 1.0 in Python: whether an operand is a register belongs to the key.
+        key = (op, a, b, isinstance(a, int), isinstance(b, int))
+        register = self._known.get(key)
+        if register is None and op in COMMUTATIVE:
+            register = self._known.get((op, b, a, key[4], key[3]))
+        if register is None:
+            register = self._known[key] = len(INPUTS) + len(self.code)
+            self.code.append(Instruction(op, a, b, inner))
+        return register
+
+    def finish(self, *outputs: Operand) -> Program:
+        """The program without the instructions that no output needs."""
+        needed = {operand for operand in outputs if isinstance(operand, int)}
+        for index in range(len(self.code) - 1, -1, -1):
+            if len(INPUTS) + index in needed:
+                needed.update(_registers(self.code[index]))
+        moved = {register: register for register in range(len(INPUTS))}
+        code: list[Instruction] = []
+
+        def at(operand: Operand) -> Operand:
+            return moved[operand] if isinstance(operand, int) else operand
+
+        for index, step in enumerate(self.code):
+            if len(INPUTS) + index in needed:
+                moved[len(INPUTS) + index] = len(INPUTS) + len(code)
+                code.append(step._replace(a=at(step.a), b=at(step.b)))
+        return Program(tuple(code), tuple(at(operand) for operand in outputs))
+
+
+class Lowering:
+    """Turns expressions into instructions. Knows the interval of every value, and so which guards can act.
+
+    With ``y_true`` a number, that number stands for the leaf, and all that depends on nothing else is folded.
+    """
+
+    def __init__(self, y_true: float | None = None) -> None:
+        self.builder = ProgramBuilder()
+        self.y_true = y_true
+        self._memo: dict[Expression, tuple[Operand, Interval]] = {}
+
+    def lower(self, node: Expression) -> tuple[Operand, Interval]:
+        """Operand and interval of a node's value."""
+        known = self._memo.get(node)
+        if known is None:
+            known = self._memo[node] = self._lower(node)
+        return known
+
+    def _lower(self, node: Expression) -> tuple[Operand, Interval]:
+        if node.op == CONSTANT:
+            return node.value, (node.value, node.value)
+        if node.op == "y_true" and self.y_true is not None:
+            return self.y_true, (self.y_true, self.y_true)
+        if node.op in LEAVES:
+            return INPUTS.index(node.op), LEAVES[node.op][1]
+        if node.op == "log" and node.args[0].op == "y_pred":
+            return LOG_Y_PRED_REGISTER, LOG_Y_PRED
+        operands, intervals = zip(*(self.lower(arg) for arg in node.args), strict=True)
+        primitive = PRIMITIVES[node.op]
+        if all(isinstance(operand, float) for operand in operands):
+            value = clip(primitive.value(*operands))
+            return value, (value, value)
+        low, high = _outward(node.op, intervals, *primitive.bounds(*intervals))
+        if clip(low) == clip(high):
+            # Such as min(-1, y_pred): always the same value, with gradient zero.
+            return clip(low), (clip(low), clip(high))
+        if self.y_true is not None and (kept := _kept(node.op, *operands)) is not None:
+            return kept, (clip(low), clip(high))
+        operand = primitive.lower(self.builder, *operands, *intervals)
+        if low < -BOUND or high > BOUND:
+            self._make_inner(operand)
+            operand = self.builder.emit("bound", operand)
+        return operand, (clip(low), clip(high))
+
+    def _make_inner(self, operand: Operand) -> None:
+        index = int(operand) - len(INPUTS)
+        self.builder.code[index] = self.builder.code[index]._replace(inner=True)
+
+
+def _kept(op: str, a: Operand, b: Operand = 0.0) -> Operand | None:
+    """The operand that a step would return unchanged: of x + 0, x - 0, x * 1 and x / 1."""
+    neutral = {"add": 0.0, "sub": 0.0, "mul": 1.0, "div": 1.0}.get(op)
+    if neutral is not None and isinstance(a, int) and isinstance(b, float) and b == neutral:
+        return a
+    if op in ("add", "mul") and isinstance(b, int) and isinstance(a, float) and a == neutral:
+        return b
+    return None
+
+
+_FLOAT32_STEP = 2.4e-7
+"""Twice the relative rounding error of float32."""
+
+
+def _outward(op: str, intervals: tuple[Interval, ...], low: float, high: float) -> Interval:
+    """Bounds that hold in float32 too, where constants and results are rounded.
+
+    Only sums can be rounded across zero, and those of small whole numbers are exact: ``1 - y_pred`` stays in [0, 1].
+    """
+    ends = [end for interval in intervals for end in interval]
+    if op in ("add", "sub") and not all(end.is_integer() and abs(end) < 2**20 for end in ends):
+        slack = _FLOAT32_STEP * max(map(abs, ends))
+        return low - slack, high + slack
+    if low == high or all(end.is_integer() for end in (low, high)):
+        return low, high
+    return low - _FLOAT32_STEP * abs(low), high + _FLOAT32_STEP * abs(high)
+
+
+@lru_cache(maxsize=4096)
+def value_program(expression: Expression) -> Program:
+    """Program of the elementwise value; its one output is the value."""
+    lowering = Lowering()
+    return lowering.builder.finish(lowering.lower(expression)[0])
