@@ -14,7 +14,16 @@ import lossforge
 from lossforge.errors import FormulaError, LossError
 from lossforge.expression.formula import parse_formula
 from lossforge.losses.compiled import LossSpec
-from lossforge.losses.library import CROSS_ENTROPY, LIBRARY, loss, loss_spec
+from lossforge.losses.library import (
+    ALIASES,
+    CROSS_ENTROPY,
+    LIBRARY,
+    OVER_ALL,
+    OVER_BATCH,
+    OVER_CLASSES,
+    loss,
+    loss_spec,
+)
 from lossforge.screening.funnel import ScreenSettings, screen
 
 CLASSES = 10
@@ -47,6 +56,27 @@ def of_all_classes(elementwise: Callable[[Tensor, Tensor], Tensor]) -> Callable[
 def ngl(logits: Tensor, target: Tensor) -> Tensor:
     p = torch.softmax(logits, 1)
     return (torch.exp(2.4092 - p - p * functional.one_hot(target, CLASSES)) - torch.cos(torch.cos(torch.sin(p)))).mean()
+
+
+def ngl_sigmoid(logits: Tensor, target: Tensor) -> Tensor:
+    s = torch.sigmoid(torch.softmax(logits, 1))
+    return (torch.exp(2.4092 - s - s * functional.one_hot(target, CLASSES)) - torch.cos(torch.cos(torch.sin(s)))).mean()
+
+
+def bce(logits: Tensor, target: Tensor) -> Tensor:
+    y_true = functional.one_hot(target, CLASSES).to(logits.dtype)
+    return functional.binary_cross_entropy_with_logits(logits, y_true, reduction="sum") / len(logits)
+
+
+def overlap(a: float, b: float, e: float, exponent: float = 1.0) -> Callable[[Tensor, Tensor], Tensor]:
+    """Mean over classes of a power of 1 - Tversky index."""
+
+    def mean(logits: Tensor, target: Tensor) -> Tensor:
+        p, y = torch.softmax(logits, 1), functional.one_hot(target, CLASSES)
+        tp, fp, fn = (p * y).sum(0), (p * (1 - y)).sum(0), ((1 - p) * y).sum(0)
+        return ((1 - (tp + e) / (tp + a * fp + b * fn + e)) ** exponent).mean()
+
+    return mean
 
 
 def taylorglo_mnist(p: Tensor, y: Tensor) -> Tensor:
@@ -83,6 +113,14 @@ MEANINGS: list[tuple[str, dict[str, float], Callable[[Tensor, Tensor], Tensor]]]
     ("baikal", {}, lambda z, t: of_all_classes(lambda p, y: y / p - p.log())(z, t) / z.shape[1]),
     ("taylorglo", {}, of_all_classes(taylorglo_mnist)),
     ("ngl", {}, ngl),
+    ("ngl_sigmoid", {}, ngl_sigmoid),
+    ("bce", {}, bce),
+    ("dice", {}, overlap(0.5, 0.5, 1.0)),
+    ("dice", {"e": 0.01}, overlap(0.5, 0.5, 0.01)),
+    ("tversky", {}, overlap(0.3, 0.7, 1.0)),
+    ("tversky", {"a": 1, "b": 0, "e": 2}, overlap(1.0, 0.0, 2.0)),
+    ("focal_tversky", {}, overlap(0.3, 0.7, 1.0, 0.75)),
+    ("focal_tversky", {"gamma": 0.5, "a": 0.6}, overlap(0.6, 0.7, 1.0, 2.0)),
     ("exp_error", {}, of_all_classes(lambda p, y: torch.exp(y - p))),
 ]
 
@@ -109,10 +147,12 @@ def test_every_entry_has_its_meaning_checked_here() -> None:
     assert {name for name, _, _ in MEANINGS} == set(LIBRARY)
 
 
-@pytest.mark.parametrize("name", LIBRARY)
-def test_every_entry_passes_the_funnel_as_it_stands(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name, entry in LIBRARY.items() if not entry.spec().is_term])
+def test_every_formula_passes_the_funnel_as_it_stands(name: str) -> None:
     tree = parse_formula(loss(name).formula)
-    verdict = screen(tree, ScreenSettings(classes=(CLASSES,)))
+    # The usual step is too long for ngl_sigmoid: it circles around its minimiser, where p_t is 0.36.
+    settings = ScreenSettings(classes=(CLASSES,), step=0.1 if name == "ngl_sigmoid" else 0.5)
+    verdict = screen(tree, settings)
     assert (verdict.passed, verdict.reason) == (True, "")
     assert verdict.expression == tree
 
@@ -124,6 +164,23 @@ def test_every_entry_says_what_it_is_and_where_it_is_from(name: str) -> None:
     assert entry.summary
     assert entry.source
     assert entry.spec(**entry.parameters) == entry.spec()
+    assert entry.control == (name == "exp_error")
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_every_entry_says_how_it_is_reduced(name: str) -> None:
+    logits, target = batch()
+    each = loss(name, reduction="none")(logits, target)
+    reduction = LIBRARY[name].reduction
+    assert each.shape == ((CLASSES,) if reduction == OVER_BATCH else target.shape)
+    if reduction != OVER_BATCH:
+        assert reduction == (OVER_ALL if loss_spec(name).class_mean else OVER_CLASSES)
+
+
+@pytest.mark.parametrize(("alias", "name"), ALIASES.items())
+def test_an_alias_is_the_same_loss(alias: str, name: str) -> None:
+    assert alias not in LIBRARY
+    assert loss_spec(alias) == loss_spec(name)
 
 
 @pytest.mark.parametrize("name", [name for name, entry in LIBRARY.items() if entry.parameters])
@@ -146,6 +203,9 @@ def test_every_parameter_changes_the_loss(name: str) -> None:
         ("label_smoothing", {"e": -0.1}, r"e must be in \[0, 1\), not -0.1"),
         ("crossentropy", {}, r"no loss named 'crossentropy' \(known: cross_entropy, label_smoothing, focal"),
         ("-y_true * log(y_pred)", {"gamma": 2.0}, "takes no parameters, but got gamma"),
+        ("dice", {"e": 0.0}, r"loss 'dice': e must be in \[1e-12, 1e\+06\], not 0.0"),
+        ("tversky", {"alpha": 0.5}, r"loss 'tversky' has no parameter 'alpha' \(it has: a, b, e\)"),
+        ("tversky(a=0.5)", {"b": 0.5}, "takes no parameters, but got b"),
     ],
 )
 def test_a_wrong_name_or_parameter_is_refused_by_name(name: str, parameters: dict[str, float], expected: str) -> None:

@@ -77,7 +77,7 @@ def test_scale_and_offset_of_a_loss_change_nothing() -> None:
     assert train_cohort(plan(optimizer="sgd", learning_rate=0.1), replicas(scaled, scaled)) == plain
 
 
-@pytest.mark.parametrize("name", ["brier", "ngl", "generalized_ce"])
+@pytest.mark.parametrize("name", ["brier", "ngl", "generalized_ce", "bce", "focal_tversky"])
 def test_every_loss_starts_with_cross_entropys_gradient_norm(name: str) -> None:
     cohort = _Cohort(plan(), [Replica(loss_spec(name), 3), Replica(loss_spec("cross_entropy"), 3)])
     x, targets = cohort.batch(torch.arange(300).expand(2, 300))
@@ -88,6 +88,20 @@ def test_every_loss_starts_with_cross_entropys_gradient_norm(name: str) -> None:
     (gradient,) = torch.autograd.grad(cohort.loss(logits, targets).sum(), logits)
     mine, cross_entropys = gradient.flatten(1).norm(dim=1).tolist()
     assert mine == pytest.approx(cross_entropys, rel=1e-4)
+
+
+def test_a_loss_of_the_batch_is_taken_of_each_replicas_own_batch() -> None:
+    targets = torch.nn.functional.one_hot(torch.arange(40).reshape(2, 20) % 10, 10).float()
+    logits = torch.randn(2, 20, 10, generator=torch.Generator().manual_seed(0))
+    dice = loss_spec("dice")
+    expected = torch.stack([dice.build()(logits[k], targets[k]) for k in (0, 1)])
+    for others in (dice, loss_spec("tversky")):
+        cohort = _Cohort(plan(), [Replica(dice, 0), Replica(others, 1)])
+        found = cohort.loss(logits, targets)
+        torch.testing.assert_close(found[0], expected[0])
+        assert torch.equal(found[1] == expected[1], torch.tensor(others == dice))
+    scores = train_cohort(plan(epochs=4), [Replica(dice, 0), Replica(dice, 1)])
+    assert all(score.accuracy is not None and score.accuracy > 0.5 for score in scores)
 
 
 def test_without_matching_the_scale_stays_one() -> None:

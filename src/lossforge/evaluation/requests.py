@@ -8,12 +8,16 @@ from lossforge.evaluation.records import TrainingRequest
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.signature import signature
 from lossforge.losses.compiled import LossSpec
+from lossforge.losses.terms import parse_term
 from lossforge.seeding import derive_seed
 from lossforge.spaces.schema import SearchSpace, TaskSection
 
 
 def loss_key(loss: LossSpec, *, keep_scale: bool) -> str:
-    """Key of a loss: its signature; a loss without a gradient has its formula."""
+    """Key of a loss: its signature; a term, or a formula without a gradient, has its text."""
+    term = parse_term(loss.formula)
+    if term is not None:
+        return str(term)
     return signature(parse_formula(loss.formula), keep_scale=keep_scale) or loss.formula
 
 

@@ -7,9 +7,11 @@ import textwrap
 from dataclasses import dataclass
 from importlib.resources import files
 
+from lossforge.errors import LossError
 from lossforge.export.latex import latex, words
 from lossforge.expression.codegen import emit, function_source
 from lossforge.expression.formula import format_formula, parse_formula
+from lossforge.losses.terms import parse_term
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ def module_source(losses: list[Export], origin: str) -> str:
 
 
 def _loss_source(loss: Export) -> str:
+    if parse_term(loss.formula) is not None:
+        raise LossError(f"{loss.formula} cannot be exported: only formulas can; it is used as lossforge.loss(...)")
     expression = parse_formula(loss.formula)
     function = f"_{loss.name.lower()}"
     lines = [

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
 from lossforge.expression.codegen import compile_expression
 from lossforge.expression.formula import parse_formula
-from lossforge.expression.signature import probe_gradient
+from lossforge.expression.interpreter import Interpreter
+from lossforge.expression.signature import probe, probe_gradients
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY, LIBRARY
 
@@ -19,8 +23,21 @@ def minimiser(loss: LossSpec, classes: int) -> float:
     """The true class's probability at which the loss is least, the other classes sharing the rest equally.
 
     In [0, 1]; 1 for a proper loss, less for one that acts like label smoothing. Found on a grid of 1,001
-    points that is refined twice around its best.
+    points that is refined twice around its best. A term is taken of a batch of this one sample, at the
+    logits log(y_pred).
     """
+    value = _term_values(loss, classes) if loss.is_term else _formula_values(loss, classes)
+    low, high = 0.0, 1.0
+    for _ in range(3):
+        grid = torch.linspace(low, high, 1001, dtype=torch.float64)
+        best = float(grid[value(grid).argmin()])
+        step = (high - low) / 1000
+        low, high = max(0.0, best - 2 * step), min(1.0, best + 2 * step)
+    return best
+
+
+def _formula_values(loss: LossSpec, classes: int) -> Callable[[Tensor], Tensor]:
+    """The loss of a sample as a function of its true class's probability, shape ``(P,)``."""
     function = compile_expression(parse_formula(loss.formula))
     smoothing = loss.label_smoothing
 
@@ -30,13 +47,25 @@ def minimiser(loss: LossSpec, classes: int) -> float:
         terms = function(y_pred, y_true.expand_as(y_pred), y_pred.clamp(min=1e-300).log())
         return terms[0] + (classes - 1) * terms[1]
 
-    low, high = 0.0, 1.0
-    for _ in range(3):
-        grid = torch.linspace(low, high, 1001, dtype=torch.float64)
-        best = float(grid[value(grid).argmin()])
-        step = (high - low) / 1000
-        low, high = max(0.0, best - 2 * step), min(1.0, best + 2 * step)
-    return best
+    return value
+
+
+def _term_values(loss: LossSpec, classes: int) -> Callable[[Tensor], Tensor]:
+    """The same for a term: each probability is a batch of its own."""
+    criterion = loss.build()
+    target = torch.zeros(1, dtype=torch.int64)
+
+    def one(logits: Tensor) -> Tensor:
+        value: Tensor = criterion(logits[None], target)
+        return value
+
+    def value(p_true: Tensor) -> Tensor:
+        others = ((1 - p_true) / (classes - 1))[:, None].expand(-1, classes - 1)
+        logits = torch.cat([p_true[:, None], others], 1).clamp(min=1e-300).log()
+        values: Tensor = torch.vmap(one)(logits)
+        return values
+
+    return value
 
 
 def gradient_ratio(loss: LossSpec, classes: int) -> float:
@@ -54,19 +83,38 @@ def gradient_ratio(loss: LossSpec, classes: int) -> float:
     return norm(loss) / norm(LossSpec(CROSS_ENTROPY))
 
 
-def nearest(loss: LossSpec) -> tuple[str, float]:
+def nearest(loss: LossSpec, but: str = "") -> tuple[str, float]:
     """The library's loss whose gradient on the signature's probe points most nearly the same way.
 
-    Returns its name and the cosine of the two gradients, in [0, 1] (the sign does not count).
+    Returns its name and the cosine of the two gradients, in [0, 1] (the sign does not count). The loss named
+    ``but`` is left out: for losses of the library themselves.
     """
-    own = probe_gradient(parse_formula(loss.formula))
-    similarities = {
-        name: abs(_cosine(own, probe_gradient(parse_formula(entry.spec().formula)))) for name, entry in LIBRARY.items()
-    }
+    own = _probe_gradient(loss)
+    similarities = {name: abs(float(own @ other)) for name, other in _library_gradients().items() if name != but}
     best = max(similarities, key=lambda name: similarities[name])
-    return best, similarities[best]
+    return best, min(1.0, similarities[best])
 
 
-def _cosine(a: Tensor, b: Tensor) -> float:
-    scale = float(a.norm() * b.norm())
-    return float(a @ b) / scale if 0 < scale < float("inf") else 0.0
+@lru_cache(maxsize=1)
+def _library_gradients() -> dict[str, Tensor]:
+    return {name: _probe_gradient(entry.spec()) for name, entry in LIBRARY.items()}
+
+
+def _probe_gradient(loss: LossSpec) -> Tensor:
+    """Gradient on the logits of the signature's probe, flat, of norm 1 (or 0); its parts are a term's batches."""
+    if loss.is_term:
+        gradient = _term_gradient(loss)
+    else:
+        losses = Interpreter([parse_formula(loss.formula)], [loss.label_smoothing])
+        gradient = torch.from_numpy(probe_gradients(losses)[0])
+    norm = float(gradient.norm())
+    return gradient / norm if 0 < norm < float("inf") else torch.zeros_like(gradient)
+
+
+def _term_gradient(loss: LossSpec) -> Tensor:
+    criterion = loss.build(reduction="sum")
+    gradients: list[Tensor] = []
+    for logits, y_true in probe(False)[0]:
+        z = torch.from_numpy(logits).requires_grad_()
+        gradients += torch.autograd.grad(criterion(z, torch.from_numpy(y_true)), z)
+    return torch.cat([gradient.flatten() for gradient in gradients])

@@ -4,37 +4,56 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn import functional
 
-from lossforge.expression.codegen import ElementwiseFunction, compile_expression, emit
+from lossforge.errors import LossError
+from lossforge.expression.canonical import canonical_text
+from lossforge.expression.codegen import compile_expression, emit
 from lossforge.expression.formula import format_formula, parse_formula
 from lossforge.expression.tree import Expression
-from lossforge.losses.drop_in import DropInLoss
+from lossforge.losses.closed_form import ClosedForm, plain_operations_needed
+from lossforge.losses.drop_in import DropInLoss, check_input
+from lossforge.losses.terms import TermLoss, parse_term
 
 
 @dataclass(frozen=True, slots=True)
 class LossSpec:
     """What a loss is, in plain text and numbers: enough to build it anywhere.
 
-    ``label_smoothing`` in [0, 1) belongs to the loss; ``class_mean`` averages over classes instead of summing.
+    ``formula`` is a formula, or the call of a term such as ``dice(e=1.0)``. ``label_smoothing`` in [0, 1)
+    belongs to the loss; ``class_mean`` averages a formula over classes instead of summing.
     """
 
     formula: str
     label_smoothing: float = 0.0
     class_mean: bool = False
 
-    def build(self, **arguments: Any) -> ExpressionLoss:
+    @property
+    def is_term(self) -> bool:
+        """Whether it is a term, and no formula. Raises LossError for a term that cannot be read."""
+        return parse_term(self.formula) is not None
+
+    def build(self, **arguments: Any) -> ExpressionLoss | TermLoss:
         """The module; ``arguments`` are those of ``nn.CrossEntropyLoss``."""
         arguments.setdefault("label_smoothing", self.label_smoothing)
+        term = parse_term(self.formula)
+        if term is not None:
+            if self.class_mean:
+                raise LossError(f"loss '{term.name}' has its own reduction over classes; class_mean is for formulas")
+            return term.build(**arguments)
         return ExpressionLoss(self.formula, class_mean=self.class_mean, **arguments)
 
 
 class ExpressionLoss(DropInLoss):
     """A formula as a drop-in for ``nn.CrossEntropyLoss``; see `DropInLoss` for its arguments.
 
-    It holds text and numbers besides ``weight``, so it pickles and deep-copies.
+    Its gradient on the logits is computed in closed form, and a formula that is cross-entropy runs as torch's
+    own. It holds text and numbers besides ``weight``, so it pickles and deep-copies.
     """
 
     def __init__(self, formula: str | Expression, *, class_mean: bool = False, **arguments: Any) -> None:
@@ -42,19 +61,70 @@ class ExpressionLoss(DropInLoss):
         expression = parse_formula(formula) if isinstance(formula, str) else formula
         self.formula = format_formula(expression)
         self.class_mean = class_mean
+        self._prepare(expression)
+
+    def _prepare(self, expression: Expression) -> None:
         self.uses_log = emit(expression).uses_log
-        self._function: ElementwiseFunction | None = None
+        self._expression = expression
+        self._function = compile_expression(expression)
+        self._is_cross_entropy = canonical_text(expression) == _cross_entropy_text() and not self.class_mean
 
     def elementwise_function(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         """The compiled formula."""
-        if self._function is None:
-            self._function = compile_expression(parse_formula(self.formula))
         return self._function
 
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Loss of logits ``(N, C)``, ``(N, C, d1, ...)`` or ``(C,)``; see `DropInLoss.forward`."""
+        if plain_operations_needed(target, self.weight):
+            return super().forward(input, target)
+        if self._is_cross_entropy:
+            return self._cross_entropy(input, target)
+        if target.is_floating_point() or self.label_smoothing > 0:
+            logits, target_or_indices, kept = self.encoded(input, target)
+        else:
+            logits, target_or_indices, kept = self.indexed(input, target)
+        weight = None if self.weight is None else self.class_weight(logits)
+        loss: Tensor = ClosedForm.apply(
+            logits, target_or_indices, self._expression, 0 if logits.dim() == 1 else 1, weight
+        )
+        return self.reduced(loss, logits, target, kept)
+
+    def indexed(self, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Logits in float32 or wider, indices that are all in range, and which samples count (None: all)."""
+        check_input(input, target, self.weight)
+        logits = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
+        counts = target != self.ignore_index
+        # On a GPU to ask would be to wait for it; and a weighted mean is divided by what is kept.
+        all_count = self.weight is None and target.device.type == "cpu" and bool(counts.all())
+        kept = None if all_count else counts
+        indices = target if kept is None else torch.where(kept, target, torch.zeros_like(target))
+        return logits, indices.long(), kept
+
+    def _cross_entropy(self, input: Tensor, target: Tensor) -> Tensor:
+        check_input(input, target, self.weight)
+        logits = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
+        return functional.cross_entropy(
+            logits,
+            target.to(logits.dtype) if target.is_floating_point() else target.long(),
+            weight=None if self.weight is None else self.weight.to(logits.dtype),
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )
+
     def __getstate__(self) -> dict[str, Any]:
-        # The compiled function is made again from the formula wherever the module arrives.
-        return {**self.__dict__, "_function": None}
+        # What is compiled is made again from the formula wherever the module arrives.
+        return {**self.__dict__, "_function": None, "_expression": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._prepare(parse_formula(self.formula))
 
     def extra_repr(self) -> str:
         """The formula, for printing."""
         return repr(self.formula)
+
+
+@lru_cache(maxsize=1)
+def _cross_entropy_text() -> str:
+    return canonical_text(parse_formula("-y_true * log(y_pred)"))

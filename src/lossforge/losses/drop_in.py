@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 
 class DropInLoss(nn.Module):
@@ -54,13 +53,9 @@ class DropInLoss(nn.Module):
         """The function ``(y_pred, y_true, log_y_pred) -> loss``; each loss has its own."""
         raise TypeError(f"{type(self).__name__} has no formula; use one of its subclasses")
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """Loss of logits ``(N, C)``, ``(N, C, d1, ...)`` or ``(C,)``.
-
-        ``target`` holds class indices, ``(N,)``, ``(N, d1, ...)`` or ``()``, or probabilities in the
-        shape of the logits. Raises ValueError for shapes or types that do not fit.
-        """
-        _check(input, target, self.weight)
+    def encoded(self, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Logits in float32 or wider, ``y_true`` in their shape, and which samples count (None: all)."""
+        check_input(input, target, self.weight)
         logits = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
         dim = 0 if logits.dim() == 1 else 1
         classes = logits.shape[dim]
@@ -70,21 +65,43 @@ class DropInLoss(nn.Module):
         else:
             kept = target != self.ignore_index
             indices = torch.where(kept, target, torch.zeros_like(target)).long()
-            y_true = functional.one_hot(indices, classes).to(logits.dtype).movedim(-1, dim)
+            y_true = torch.zeros_like(logits).scatter(dim, indices.unsqueeze(dim), 1.0)
         if self.label_smoothing > 0:
             y_true = y_true * (1 - self.label_smoothing) + self.label_smoothing / classes
+        return logits, y_true, kept
+
+    def class_terms(self, logits: Tensor, y_true: Tensor, dim: int) -> Tensor:
+        """The loss of every sample and class, in the shape of ``logits``, whose classes lie along ``dim``."""
         if self.uses_log:
             log_y_pred = torch.log_softmax(logits, dim)
             y_pred = log_y_pred.exp()
         else:
             y_pred = torch.softmax(logits, dim)
             log_y_pred = y_pred
-        loss = self.elementwise_function()(y_pred, y_true, log_y_pred)
+        return self.elementwise_function()(y_pred, y_true, log_y_pred)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        """Loss of logits ``(N, C)``, ``(N, C, d1, ...)`` or ``(C,)``.
+
+        ``target`` holds class indices, ``(N,)``, ``(N, d1, ...)`` or ``()``, or probabilities in the
+        shape of the logits. Raises ValueError for shapes or types that do not fit.
+        """
+        logits, y_true, kept = self.encoded(input, target)
+        dim = 0 if logits.dim() == 1 else 1
+        loss = self.class_terms(logits, y_true, dim)
         if self.weight is not None:
-            shape = [1] * logits.dim()
-            shape[dim] = classes
-            loss = loss * self.weight.to(logits.dtype).view(shape)
-        loss = loss.mean(dim) if self.class_mean else loss.sum(dim)
+            loss = loss * self.class_weight(logits)
+        return self.reduced(loss.sum(dim), logits, target, kept)
+
+    def class_weight(self, logits: Tensor) -> Tensor:
+        """``weight`` in a shape that broadcasts to the logits."""
+        assert self.weight is not None
+        return self.weight.to(logits.dtype).view([-1] + [1] * max(0, logits.dim() - 2))
+
+    def reduced(self, loss: Tensor, logits: Tensor, target: Tensor, kept: Tensor | None) -> Tensor:
+        """The losses of the samples, summed over classes, by ``reduction``; those not kept do not count."""
+        if self.class_mean:
+            loss = loss / logits.shape[0 if logits.dim() == 1 else 1]
         if kept is not None:
             loss = torch.where(kept, loss, torch.zeros_like(loss))
         if self.reduction == "none":
@@ -95,10 +112,12 @@ class DropInLoss(nn.Module):
             return loss.mean()
         if self.weight is None:
             return loss.sum() / kept.sum()
+        indices = torch.where(kept, target, torch.zeros_like(target)).long()
         return loss.sum() / (self.weight.to(logits.dtype)[indices] * kept).sum()
 
 
-def _check(logits: Tensor, target: Tensor, weight: Tensor | None) -> None:
+def check_input(logits: Tensor, target: Tensor, weight: Tensor | None) -> None:
+    """Raise ValueError, with what was expected, for shapes or types that do not fit."""
     if not logits.is_floating_point() or logits.dim() < 1:
         raise ValueError(f"logits must be floating point, (N, C) or (N, C, d1, ...), not {_seen(logits)}")
     dim = 0 if logits.dim() == 1 else 1

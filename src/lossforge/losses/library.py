@@ -7,19 +7,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lossforge.errors import LossError
-from lossforge.expression.formula import format_number
+from lossforge.expression.formula import format_number, parse_formula
+from lossforge.expression.primitives import PRIMITIVES
 from lossforge.losses.compiled import ExpressionLoss, LossSpec
+from lossforge.losses.terms import TERMS, TermLoss, call_parameters, called_name, term
+
+OVER_CLASSES = "sum over classes, mean over samples"
+OVER_ALL = "mean over samples and classes"
+OVER_BATCH = "per class over batch and space, mean over classes"
 
 
 @dataclass(frozen=True, slots=True)
 class NamedLoss:
-    """One entry of the library. ``make`` takes the parameters and returns the loss's description."""
+    """One entry of the library. ``make`` takes the parameters and returns the loss's description.
+
+    ``reduction`` says how ``reduction="mean"`` comes about; ``control`` marks a loss that is there to be beaten.
+    """
 
     name: str
     summary: str
     source: str
     parameters: dict[str, float]
     make: Callable[..., LossSpec]
+    reduction: str = OVER_CLASSES
+    control: bool = False
 
     def spec(self, **given: float) -> LossSpec:
         """Description with the given parameters. Raises LossError for one that the loss does not have."""
@@ -86,6 +97,15 @@ def _smooth_l1(beta: float) -> LossSpec:
     return LossSpec(f"{near} * ({error} - 0.5 * {near}) / {_n(beta)}")
 
 
+def _ngl(p: str) -> Callable[[], LossSpec]:
+    return lambda: LossSpec(f"exp(2.4092 - {p} - {p} * y_true) - cos(cos(sin({p})))", class_mean=True)
+
+
+def _term(name: str, summary: str, source: str, reduction: str = OVER_BATCH) -> NamedLoss:
+    defaults = {parameter: about.default for parameter, about in TERMS[name].items()}
+    return NamedLoss(name, summary, source, defaults, lambda **given: LossSpec(str(term(name, **given))), reduction)
+
+
 _ENTRIES = (
     NamedLoss("cross_entropy", "the baseline of every comparison", "textbook", {}, lambda: LossSpec(CROSS_ENTROPY)),
     NamedLoss(
@@ -103,7 +123,11 @@ _ENTRIES = (
         _focal,
     ),
     NamedLoss(
-        "brier", "squared error of the probabilities", "Brier 1950", {}, lambda: LossSpec("(y_true - y_pred)**2")
+        "brier",
+        "squared error of the probabilities; mse is another name",
+        "Brier 1950",
+        {},
+        lambda: LossSpec("(y_true - y_pred)**2"),
     ),
     NamedLoss(
         "mean_absolute_error",
@@ -153,10 +177,11 @@ _ENTRIES = (
         "Gonzalez and Miikkulainen 2020, arXiv 1905.11528 (some code sums over classes)",
         {},
         lambda: LossSpec("-(log(y_pred) - y_true / y_pred)", class_mean=True),
+        OVER_ALL,
     ),
     NamedLoss(
         "taylorglo",
-        "third-order Taylor polynomial in y_true and y_pred; the defaults are those found for MNIST",
+        "third-order Taylor polynomial in y_true and y_pred; the defaults are those found for MNIST (taylorglo_mnist)",
         "Gonzalez and Miikkulainen 2021, arXiv 2002.00059",
         dict(
             zip(
@@ -172,7 +197,37 @@ _ENTRIES = (
         "Next Generation Loss, found by genetic programming; mean over samples and classes",
         "Akhmedova and Körber 2024, arXiv 2404.12948 (the authors' torch file)",
         {},
-        lambda: LossSpec("exp(2.4092 - y_pred - y_pred * y_true) - cos(cos(sin(y_pred)))", class_mean=True),
+        _ngl("y_pred"),
+        OVER_ALL,
+    ),
+    NamedLoss(
+        "ngl_sigmoid",
+        "NGL of the sigmoid of the softmax: the TensorFlow variant with scaling, a different loss",
+        "Akhmedova and Körber 2024, arXiv 2404.12948 (the authors' TensorFlow file)",
+        {},
+        _ngl("sigmoid(y_pred)"),
+        OVER_ALL,
+    ),
+    _term(
+        "bce",
+        "binary cross-entropy of every class: sigmoids in place of softmax, computed from the logits",
+        "textbook",
+        OVER_CLASSES,
+    ),
+    _term(
+        "dice",
+        "one minus the soft Dice coefficient of each class: Tversky with a = b = 1/2",
+        "Milletari et al. 2016, arXiv 1606.04797 (there with squares in the denominator)",
+    ),
+    _term(
+        "tversky",
+        "1 - (TP + e) / (TP + a FP + b FN + e) of each class, with soft counts",
+        "Salehi et al. 2017, arXiv 1706.05721",
+    ),
+    _term(
+        "focal_tversky",
+        "Tversky loss to the power 1 / gamma, class by class",
+        "Abraham and Khan 2019, arXiv 1810.07842 (the authors' code, where their alpha is b)",
     ),
     NamedLoss(
         "exp_error",
@@ -180,16 +235,23 @@ _ENTRIES = (
         "lossforge",
         {},
         lambda: LossSpec("exp(y_true - y_pred)"),
+        control=True,
     ),
 )
 
 LIBRARY: dict[str, NamedLoss] = {entry.name: entry for entry in _ENTRIES}
 """Every named loss."""
 
+ALIASES = {"mse": "brier", "taylorglo_mnist": "taylorglo"}
+"""Other names of the same losses."""
+
 
 def loss_spec(name_or_formula: str, **parameters: float) -> LossSpec:
-    """Description of a named loss, or of a formula. Raises LossError or FormulaError."""
-    entry = LIBRARY.get(name_or_formula)
+    """Description of a named loss, of a call such as ``focal(gamma=2)``, or of a formula.
+
+    Raises LossError or FormulaError.
+    """
+    entry = _entry(name_or_formula)
     if entry is not None:
         return entry.spec(**parameters)
     if name_or_formula.isidentifier() and name_or_formula not in ("y_pred", "y_true"):
@@ -197,15 +259,23 @@ def loss_spec(name_or_formula: str, **parameters: float) -> LossSpec:
         raise LossError(f"there is no loss named '{name_or_formula}' (known: {known}); a formula works too")
     if parameters:
         raise LossError(f"the formula {name_or_formula!r} takes no parameters, but got {', '.join(parameters)}")
-    from lossforge.expression.formula import parse_formula
-
+    called = called_name(name_or_formula)
+    entry = None if called is None else _entry(called)
+    if entry is not None:
+        return entry.spec(**call_parameters(name_or_formula))
+    if called is not None and called not in PRIMITIVES and "=" in name_or_formula:
+        raise LossError(f"there is no loss named '{called}' (known: {', '.join(LIBRARY)})")
     return LossSpec(str(parse_formula(name_or_formula)))
+
+
+def _entry(name: str) -> NamedLoss | None:
+    return LIBRARY.get(ALIASES.get(name, name))
 
 
 _MODULE_ARGUMENTS = ("weight", "ignore_index", "reduction", "label_smoothing")
 
 
-def loss(name_or_formula: str, **arguments: object) -> ExpressionLoss:
+def loss(name_or_formula: str, **arguments: object) -> ExpressionLoss | TermLoss:
     """Build a loss by name or formula: ``loss("focal", gamma=2)``, ``loss("-y_true * log(y_pred)")``.
 
     The result is called like ``nn.CrossEntropyLoss`` and takes its arguments ``weight``,

@@ -18,6 +18,7 @@ from torch.nn import functional
 from lossforge.data.splits import Part, noisy_labels
 from lossforge.losses.compiled import ExpressionLoss, LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
+from lossforge.losses.terms import OverlapLoss, TermLoss
 from lossforge.seeding import derive_seed
 from lossforge.training.optimizers import make_optimizer, make_schedule
 
@@ -138,19 +139,25 @@ class _Cohort:
         return torch.stack(orders).to(self.targets.device)
 
 
-def _same(a: ExpressionLoss, b: ExpressionLoss) -> bool:
+def _same(a: ExpressionLoss | TermLoss, b: ExpressionLoss | TermLoss) -> bool:
     return (a.formula, a.label_smoothing, a.class_mean) == (b.formula, b.label_smoothing, b.class_mean)
 
 
-def _mean_loss(loss: ExpressionLoss, logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean over samples of the loss of logits ``(..., B, classes)`` against targets of the same shape."""
+def _mean_loss(loss: ExpressionLoss | TermLoss, logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean over samples of the loss of logits ``(..., B, classes)`` against targets of the same shape.
+
+    A loss of the whole batch is taken of each batch.
+    """
+    if isinstance(loss, OverlapLoss):
+        batches = zip(logits.reshape(-1, *logits.shape[-2:]), targets.reshape(-1, *logits.shape[-2:]), strict=True)
+        return torch.stack([loss(*batch) for batch in batches]).view(logits.shape[:-2])
     classes = logits.shape[-1]
     flat = loss_of_samples(loss, logits.reshape(-1, classes), targets.reshape(-1, classes))
     mean: Tensor = flat.view(logits.shape[:-1]).mean(-1)
     return mean
 
 
-def loss_of_samples(loss: ExpressionLoss, logits: Tensor, targets: Tensor) -> Tensor:
+def loss_of_samples(loss: ExpressionLoss | TermLoss, logits: Tensor, targets: Tensor) -> Tensor:
     """Loss ``(N,)`` of each sample, by the module that a user would call."""
     reduction, loss.reduction = loss.reduction, "none"
     try:

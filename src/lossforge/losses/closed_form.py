@@ -1,0 +1,101 @@
+"""A formula's value and its closed-form gradient on the logits, as one autograd function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from lossforge.expression.codegen import compile_expression, compile_joint
+from lossforge.expression.tree import Expression
+
+
+def plain_operations_needed(*constants: Tensor | None) -> bool:
+    """Whether a loss has to be written as plain operations.
+
+    torch.compile, torch.func and forward-mode differentiation take those apart themselves; and the closed form
+    gives no gradient on targets or weights.
+    """
+    return (
+        torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+        or any(tensor is not None and tensor.requires_grad for tensor in constants)
+    )
+
+
+class ClosedForm(torch.autograd.Function):
+    """``apply(logits, target, expression, dim, weight)``: the elementwise loss, weighted and summed over classes.
+
+    ``logits`` have classes along ``dim``; ``target`` holds class indices, without that dimension, or
+    probabilities, with it; ``weight`` is None or broadcasts to the logits. Value and gradient are computed
+    together and share their subexpressions. The gradient can be differentiated again: that goes through the
+    plain operations.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, target: Tensor, expression: Expression, dim: int, weight: Tensor | None
+    ) -> Tensor:
+        """Value in the shape of the logits without ``dim``."""
+        log_y_pred = torch.log_softmax(logits, dim)
+        y_pred = log_y_pred.exp()
+        if target.is_floating_point():
+            loss, g = compile_joint(expression).function(y_pred, target, log_y_pred)
+        else:
+            loss, g = _at_indices(expression, y_pred, log_y_pred, target.unsqueeze(dim), dim)
+        if weight is not None:
+            loss, g = loss * weight, g * weight
+        if ctx.needs_input_grad[0]:
+            ctx.expression, ctx.dim = expression, dim
+            ctx.save_for_backward(logits, target, weight, torch.addcmul(g, y_pred, g.sum(dim, True), value=-1))
+        return loss.sum(dim)
+
+    @staticmethod
+    def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradient on the logits."""
+        logits, target, weight, gradient = ctx.saved_tensors
+        outer = given[0].unsqueeze(ctx.dim)
+        if torch.is_grad_enabled():  # the gradient is to be differentiated again
+            gradient = _differentiable_gradient(ctx.expression, ctx.dim, logits, target, weight, outer)
+        else:
+            gradient = gradient * outer
+        return gradient, None, None, None, None
+
+
+def _at_indices(
+    expression: Expression, y_pred: Tensor, log_y_pred: Tensor, indices: Tensor, dim: int
+) -> tuple[Tensor, Tensor]:
+    """Loss and g for one-hot targets: what holds at y_true = 0 for all classes, at 1 for the true one alone."""
+    others, true = compile_joint(expression, 0.0), compile_joint(expression, 1.0)
+    p_true, log_true = y_pred.gather(dim, indices), log_y_pred.gather(dim, indices)
+    parts = []
+    # The leaf y_true occurs in neither function: y_pred stands in its place.
+    for constant, part in zip(others.constant, true.function(p_true, p_true, log_true), strict=True):
+        if constant is not None:
+            parts.append(torch.full_like(y_pred, constant).scatter_(dim, indices, part))
+        else:
+            parts.append(part)
+    if None in others.constant:
+        dense = others.function(y_pred, y_pred, log_y_pred)
+        for place, constant in enumerate(others.constant):
+            if constant is None:
+                parts[place] = dense[place].scatter(dim, indices, parts[place])
+    return parts[0], parts[1]
+
+
+def _differentiable_gradient(
+    expression: Expression, dim: int, logits: Tensor, target: Tensor, weight: Tensor | None, outer: Tensor
+) -> Tensor:
+    if not target.is_floating_point():
+        target = torch.zeros_like(logits).scatter(dim, target.unsqueeze(dim), 1.0)
+    log_y_pred = torch.log_softmax(logits, dim)
+    loss = compile_expression(expression)(log_y_pred.exp(), target, log_y_pred) * outer
+    if weight is not None:
+        loss = loss * weight
+    if not loss.requires_grad:  # a constant
+        return torch.zeros_like(logits)
+    (gradient,) = torch.autograd.grad(loss.sum(), logits, create_graph=True, materialize_grads=True)
+    return gradient
