@@ -34,12 +34,13 @@ for room, below in (
     ("scores", set()),
     ("hall_of_fame", {"scores"}),
     ("progress", {"hall_of_fame", "tuning"}),
-    ("generation", {"trainer", "scores"}),
-    ("search_loop", {"trainer", "tuning", "scores", "hall_of_fame", "progress", "generation"}),
+    ("audit", set()),
+    ("generation", {"trainer", "scores", "audit"}),
+    ("search_loop", {"audit", "trainer", "tuning", "scores", "hall_of_fame", "progress", "generation"}),
     ("validation", {"trainer", "tuning", "hall_of_fame", "progress"}),
     ("export", {"hall_of_fame", "validation"}),
     ("report", {"hall_of_fame", "validation", "export"}),
-    ("inspection", {"hall_of_fame", "validation", "export"}),
+    ("inspection", {"audit", "hall_of_fame", "validation", "export"}),
     ("doctor", set()),
 ):
     KNOWS[room] = FLOORS | below
@@ -52,12 +53,15 @@ KNOWS["lossforge"] = {"api", "losses"}
 OWNERS = {
     "deap": "evolution/",
     "sympy": "expression/simplify.py",
+    "matplotlib": "report/",
     "ray": "evaluation/ray_pool.py",
     "sqlite3": "store/ledger.py",
     "pydantic": "spaces/",
     "typer": "cli.py",
+    "triton": "expression/triton_kernel.py",
+    "numba": "expression/",
 }
-HEAVY = ("torch", "deap", "sympy", "ray")
+HEAVY = ("torch", "deap", "sympy", "ray", "matplotlib")
 UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
 UNSAFE_CALLS = {"eval", "sympify", "parse_expr", "__import__", "from_string", "unsafe_load"}
 

@@ -6,19 +6,23 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from lossforge.evaluation.records import Outcome
+from lossforge.audit import STAGE as AUDIT
+from lossforge.audit import drawn
+from lossforge.evaluation.records import Outcome, TrainingRequest
 from lossforge.evaluation.requests import cohorts
 from lossforge.evolution.strategy import Strategy, Told
 from lossforge.expression.formula import format_formula, parse_formula
 from lossforge.expression.tree import Expression
 from lossforge.losses.compiled import LossSpec
 from lossforge.scores import Judged, Scores
-from lossforge.screening.screener import Screener
+from lossforge.screening.screener import Screened, Screener
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.ledger import CandidateRow, TrainingRow
 from lossforge.trainer import Trainer
 
 STAGE = "search"
+_BATCH = 32
+"""Proposals screened at a time."""
 
 
 @dataclass(slots=True)
@@ -60,6 +64,7 @@ class Generation:
         asked = self._ask(number)
         self._judge(asked, number)
         self._promote(number)
+        self._audit(asked, number)
         present = [told.key for told in self.strategy.members()]
         trees = {**asked.cached, **asked.new}
         order = [*present, *(key for key in trees if key not in present)]
@@ -79,38 +84,41 @@ class Generation:
         wanted = settings.population if number == 0 else settings.population - settings.elites
         members = {told.key for told in self.strategy.members()}
         asked = Asked()
-        for position in range(wanted * settings.attempts):
-            if len(asked.new) >= wanted:
-                break
-            proposal = self.strategy.ask()
-            screened = self.screener(proposal.expression)
-            key, outcome = screened.signature, Outcome.TRAINED
-            if screened.rejected_by is not None or key is None:
-                outcome = Outcome.REJECTED
-            elif key in members or key in asked.new or key in asked.cached:
-                outcome = Outcome.DUPLICATE
-            elif key in self.scores.judged:
-                outcome = Outcome.CACHED
-                asked.cached[key] = screened.expression
-            else:
-                asked.new[key] = screened.expression
-            asked.rows.append(
-                CandidateRow(
-                    generation=number,
-                    position=position,
-                    origin=proposal.origin,
-                    formula=format_formula(screened.expression),
-                    size=screened.expression.size,
-                    signature=key,
-                    outcome=str(outcome),
-                    rejected_by=None if screened.rejected_by is None else str(screened.rejected_by),
-                    reason=screened.reason,
-                )
-            )
-            if position % 50 == 0:
-                self.on_asked(asked)
-        self.on_asked(asked)
+        left = wanted * settings.attempts
+        while left > 0 and len(asked.new) < wanted:
+            proposals = [self.strategy.ask() for _ in range(min(left, _BATCH))]
+            left -= len(proposals)
+            screened = self.screener.screen([proposal.expression for proposal in proposals])
+            for proposal, answer in zip(proposals, screened, strict=True):
+                # What was proposed beyond the last that is needed is not judged.
+                if len(asked.new) < wanted:
+                    asked.rows.append(self._file(asked, members, number, proposal.origin, answer))
+            self.on_asked(asked)
         return asked
+
+    def _file(self, asked: Asked, members: set[str], number: int, origin: str, screened: Screened) -> CandidateRow:
+        """Note what becomes of a screened proposal, and return its row."""
+        key, outcome = screened.signature, Outcome.TRAINED
+        if screened.rejected_by is not None or key is None:
+            outcome = Outcome.REJECTED
+        elif key in members or key in asked.new or key in asked.cached:
+            outcome = Outcome.DUPLICATE
+        elif key in self.scores.judged:
+            outcome = Outcome.CACHED
+            asked.cached[key] = screened.expression
+        else:
+            asked.new[key] = screened.expression
+        return CandidateRow(
+            generation=number,
+            position=len(asked.rows),
+            origin=origin,
+            formula=format_formula(screened.expression),
+            size=screened.expression.size,
+            signature=key,
+            outcome=str(outcome),
+            rejected_by=None if screened.rejected_by is None else str(screened.rejected_by),
+            reason=screened.reason,
+        )
 
     def _judge(self, asked: Asked, number: int) -> None:
         """Train the new candidates on the first seeds."""
@@ -132,23 +140,27 @@ class Generation:
         ]
         self._train(short, range(settings.seeds, settings.finalist_seeds), number)
 
+    def _audit(self, asked: Asked, number: int) -> None:
+        """Train a few of the rejected; nothing but the audit's report depends on it."""
+        chosen = drawn(asked.rows, self.space.screening.audit, self.space.seed)
+        losses = {key: row.formula for key, row in chosen.items()}
+        self.trainer.run(self._requests(losses, range(self.space.fitness.seeds)), AUDIT, number)
+
     def _train(self, keys: list[str], replicates: range, number: int) -> None:
-        requests = [
-            request
-            for key in keys
-            for task in self.space.task
-            for request in cohorts(
-                self.space,
-                task,
-                LossSpec(self.scores.judged[key].formula),
-                key,
-                self.rates[task.title],
-                replicates,
-                stage=STAGE,
-            )
-        ]
+        requests = self._requests({key: self.scores.judged[key].formula for key in keys}, replicates)
         rows: list[TrainingRow] = [row for found in self.trainer.run(requests, STAGE, number) for row in found]
         self.scores.add(rows)
+
+    def _requests(self, formulas: dict[str, str], replicates: range) -> list[TrainingRequest]:
+        """Trainings of formulas, by key, on the search's own replicates of every task."""
+        return [
+            request
+            for key, formula in formulas.items()
+            for task in self.space.task
+            for request in cohorts(
+                self.space, task, LossSpec(formula), key, self.rates[task.title], replicates, stage=STAGE
+            )
+        ]
 
     def _final(self, row: CandidateRow) -> CandidateRow:
         """The row with how the candidate's training ended."""

@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lossforge.audit import STAGE as AUDIT
+from lossforge.audit import audit_report
 from lossforge.errors import FormulaError, LossforgeError, StoreError
 from lossforge.evaluation.executor import Executor, Stop, make_executor, resolve_device
 from lossforge.evaluation.requests import cohorts, loss_key
@@ -18,8 +20,8 @@ from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.progress import Progress
 from lossforge.scores import Scores
-from lossforge.screening.funnel import ScreenSettings
 from lossforge.screening.screener import Screener
+from lossforge.screening.settings import Screen, ScreenSettings
 from lossforge.spaces.schema import SearchSpace, TaskSection
 from lossforge.store.checkpoint import load_checkpoint, save_checkpoint
 from lossforge.store.ledger import Ledger
@@ -85,9 +87,13 @@ class _Search:
         strategy = make_strategy(self.space)
         if state is not None:
             self._load(strategy, state)
-        generation = Generation(
-            self.space, strategy, Screener(screen_settings(self.space)), scores, trainer, rates, self._asked
+        screener = Screener(screen_settings(self.space))
+        screener.remember(
+            (row.formula, row.signature, None if row.rejected_by is None else Screen(row.rejected_by), row.reason)
+            for row in self.ledger.candidates(up_to_generation=done)
+            if row.signature is not None
         )
+        generation = Generation(self.space, strategy, screener, scores, trainer, rates, self._asked)
         self.progress.start_search(self.space.budget.generations, self.ledger.tally())
         for number in range(done + 1, self.space.budget.generations):
             self.progress.start_generation(number)
@@ -104,6 +110,10 @@ class _Search:
                 f"gain {best[0].gain if best else 0:+.2f}"
             )
             self.progress.end_generation(number, best, [told.fitness for told in strategy.members()])
+        audit = audit_report(self.ledger.trainings(AUDIT), self.ledger.trainings("control"))
+        if audit is not None:
+            self.folder.log(f"audit: {audit}")
+            self.progress.line(f"audit: {audit}")
 
     def _load(self, strategy: Strategy, state: dict[str, object]) -> None:
         try:
@@ -165,6 +175,8 @@ def screen_settings(space: SearchSpace) -> ScreenSettings:
         max_gradient=space.screening.max_gradient,
         descent_steps=space.screening.descent_steps,
         descent_accuracy=space.screening.descent_accuracy,
+        network_steps=space.screening.network_steps,
+        precisions=tuple(space.screening.precisions),
         repair_sign=space.screening.repair_sign,
         keep_scale=not space.recipe.match_gradient,
         classes=tuple(classes),

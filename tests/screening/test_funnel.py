@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
 from tests.helpers.reference import emitted, points
 from tests.helpers.trees import law, short_constants, trees
 
+from lossforge.expression.canonical import canonical_form
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.signature import signature
 from lossforge.expression.tree import Expression
-from lossforge.losses.library import CROSS_ENTROPY
-from lossforge.screening.funnel import (
-    Screen,
-    ScreenSettings,
-    descent_accuracy,
-    loss_and_gradient,
-    negated,
-    screen,
-)
+from lossforge.losses.library import CROSS_ENTROPY, LIBRARY
+from lossforge.screening import descent
+from lossforge.screening.funnel import Known, negated, screen, screen_all
+from lossforge.screening.settings import Screen, ScreenSettings
 
 SETTINGS = ScreenSettings()
 BRIER = "(y_true - y_pred)**2"
@@ -57,13 +55,13 @@ def test_probe_rejects_a_gradient_that_is_zero(formula: str) -> None:
     assert rejected(formula) == (Screen.PROBE, "the gradient is zero")
 
 
-@pytest.mark.parametrize("formula", ["y_true * exp(-log(y_pred))", "y_true * exp(-0.8 * log(y_pred))"])
-def test_probe_rejects_a_gradient_with_spikes(formula: str) -> None:
-    by, reason = rejected(formula)
+@pytest.mark.parametrize("formula", ["y_true * exp(-log(y_pred))", "y_true * exp(-2 * log(y_pred))"])
+def test_probe_rejects_a_gradient_with_spikes_higher_than_allowed(formula: str) -> None:
+    by, reason = rejected(formula, ScreenSettings(max_gradient=1e4))
     assert by == Screen.PROBE
     assert reason.startswith("the gradient reaches ")
     assert "times its usual size (limit 10000)" in reason
-    assert rejected(formula, ScreenSettings(max_gradient=1e30))[0] != Screen.PROBE
+    assert rejected(formula)[0] != Screen.PROBE
 
 
 def test_probe_rejects_a_gradient_that_is_not_finite() -> None:
@@ -73,24 +71,18 @@ def test_probe_rejects_a_gradient_that_is_not_finite() -> None:
 
 
 @pytest.mark.parametrize(
-    "formula", ["y_true * (y_pred - 0.05)**2", "y_true * cos(20 * y_pred)", "y_true / (y_pred - y_true)"]
+    "formula", ["y_true * (y_pred - 0.05)**2", "y_true * cos(20 * y_pred)", "sin(40 * y_pred) * y_true"]
 )
 def test_descent_rejects_what_does_not_reach_the_targets(formula: str) -> None:
     by, reason = rejected(formula)
     assert by == Screen.DESCENT
     assert reason.startswith("descent reaches ")
-    assert reason.endswith("of the targets (needed: 90%)")
-
-
-def test_the_descent_can_be_asked_for_less() -> None:
-    formula = "y_true * cos(20 * y_pred)"
-    reached = descent_accuracy(parse_formula(formula), 10, SETTINGS)
-    assert 0.5 < reached < 0.9
-    assert rejected(formula, ScreenSettings(descent_accuracy=reached)) == (None, "")
+    assert "of the targets" in reason
+    assert reason.endswith("(needed: 80%)")
 
 
 def test_no_steps_reach_no_targets() -> None:
-    assert rejected(CROSS_ENTROPY, ScreenSettings(descent_steps=0))[0] == Screen.DESCENT
+    assert rejected(CROSS_ENTROPY, ScreenSettings(descent_steps=0, network_steps=0))[0] == Screen.DESCENT
 
 
 @pytest.mark.parametrize(
@@ -108,8 +100,9 @@ def test_a_loss_that_only_descends_upside_down_is_turned(formula: str, repaired:
     assert verdict.passed
     assert verdict.expression == (negated(tree) if repaired is None else parse_formula(repaired))
     assert verdict.signature == signature(tree)
-    assert descent_accuracy(verdict.expression, 10, SETTINGS) >= SETTINGS.descent_accuracy
-    assert descent_accuracy(tree, 10, SETTINGS) < SETTINGS.descent_accuracy
+    assert verdict.flipped
+    upright = screen(verdict.expression, SETTINGS)
+    assert (upright.passed, upright.flipped) == (True, False)
 
 
 def test_without_repair_the_upside_down_is_rejected() -> None:
@@ -136,7 +129,7 @@ def test_a_negation_is_minus_the_value_and_undoes_itself(tree: Expression) -> No
 
 @pytest.mark.parametrize("scale", [1e-5, 1e-3, 1e3, 1e6])
 @pytest.mark.parametrize(
-    "formula", [CROSS_ENTROPY, BRIER, f"-{BRIER}", "y_true * (y_pred - 0.05)**2", "y_true * exp(-log(y_pred)) * 0.001"]
+    "formula", [CROSS_ENTROPY, BRIER, f"-{BRIER}", "y_true * cos(20 * y_pred)", "y_true * exp(-log(y_pred)) * 0.001"]
 )
 def test_scale_decides_nothing(formula: str, scale: float) -> None:
     plain = screen(parse_formula(formula), SETTINGS)
@@ -154,7 +147,7 @@ def test_every_tree_gets_a_verdict_with_a_reason_or_a_key(tree: Expression) -> N
         assert verdict.expression in (tree, negated(tree))
     else:
         assert verdict.reason
-        assert verdict.expression == tree
+        assert verdict.expression in (tree, negated(tree))
         assert (verdict.signature is None) == (verdict.rejected_by != Screen.DESCENT)
 
 
@@ -164,6 +157,53 @@ def test_every_number_of_classes_must_be_passed() -> None:
     assert rejected(formula, ScreenSettings(classes=(10,))) == (None, "")
     assert rejected(formula, ScreenSettings(classes=(2,), repair_sign=False))[0] == Screen.DESCENT
     assert rejected(formula, ScreenSettings(classes=(10, 2), repair_sign=False))[0] == Screen.DESCENT
+
+
+def test_verdicts_do_not_depend_on_who_else_is_asked() -> None:
+    formulas = [
+        CROSS_ENTROPY,
+        f"-{BRIER}",
+        "y_true * cos(20 * y_pred)",
+        "y_true + y_pred",
+        "y_pred",
+        "abs(y_true - y_pred)",
+    ]
+    forms = [parse_formula(formula) for formula in formulas]
+    together = screen_all(forms, SETTINGS)
+    assert together == [screen(form, SETTINGS) for form in forms]
+    assert screen_all(forms[::-1], SETTINGS) == together[::-1]
+
+
+def test_one_signature_descends_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(descent, "descend", _counting(descent.descend, asked))
+    known: dict[str, Known] = {}
+    forms = [parse_formula(text) for text in (BRIER, f"3 * {BRIER} + 1", f"2 - {BRIER}")]
+    verdicts = screen_all(forms, SETTINGS, known)
+    assert asked == [1]
+    assert len(known) == 1
+    assert len({verdict.signature for verdict in verdicts}) == 1
+    assert [verdict.flipped for verdict in verdicts] == [False, False, True]
+    again = screen_all([parse_formula(f"-5 * {BRIER}")], SETTINGS, known)
+    assert asked == [1]
+    assert (again[0].passed, again[0].flipped) == (True, True)
+
+
+def _counting(function: Any, asked: list[int]) -> Any:
+    def counted(losses: Any, *arguments: Any) -> Any:
+        asked.append(len(losses))
+        return function(losses, *arguments)
+
+    return counted
+
+
+@pytest.mark.parametrize("name", [name for name, entry in LIBRARY.items() if not entry.spec().is_term])
+@pytest.mark.parametrize("classes", [2, 3, 10, 100])
+def test_every_formula_of_the_library_passes(name: str, classes: int) -> None:
+    form = canonical_form(parse_formula(LIBRARY[name].spec().formula))
+    settings = ScreenSettings(classes=(classes,), precisions=("float32", "bfloat16"))
+    verdict = screen(form, settings)
+    assert (verdict.passed, verdict.flipped, verdict.reason) == (True, False, "")
 
 
 def test_a_verdict_is_the_same_twice() -> None:
@@ -177,11 +217,3 @@ def test_screening_leaves_torchs_random_numbers_alone() -> None:
     torch.manual_seed(1)
     screen(parse_formula(CROSS_ENTROPY), ScreenSettings(classes=(7,)))
     assert torch.equal(torch.rand(3), expected)
-
-
-def test_the_gradient_is_that_of_the_sum_on_the_logits() -> None:
-    logits, y_true = torch.randn(6, 4), torch.eye(4)[[0, 1, 2, 3, 0, 1]]
-    value, gradient = loss_and_gradient(parse_formula(CROSS_ENTROPY), (logits, y_true))
-    torch.testing.assert_close(value, -y_true * torch.log_softmax(logits, 1))
-    torch.testing.assert_close(gradient, torch.softmax(logits, 1) - y_true)
-    assert not logits.requires_grad

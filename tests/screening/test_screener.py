@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -13,8 +15,9 @@ from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import Expression
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.screening import screener
-from lossforge.screening.funnel import Screen, ScreenSettings, Verdict, screen
+from lossforge.screening.funnel import screen_all
 from lossforge.screening.screener import Screened, Screener
+from lossforge.screening.settings import Screen, ScreenSettings, Verdict
 
 SETTINGS = ScreenSettings()
 
@@ -24,11 +27,11 @@ def screened(monkeypatch: pytest.MonkeyPatch) -> list[Expression]:
     """What has gone through the funnel so far."""
     seen: list[Expression] = []
 
-    def watched(expression: Expression, settings: ScreenSettings) -> Verdict:
-        seen.append(expression)
-        return screen(expression, settings)
+    def watched(forms: list[Expression], *arguments: Any) -> list[Verdict]:
+        seen.extend(forms)
+        return screen_all(forms, *arguments)
 
-    monkeypatch.setattr(screener, "screen", watched)
+    monkeypatch.setattr(screener, "screen_all", watched)
     return seen
 
 
@@ -80,14 +83,31 @@ def test_a_rejection_is_remembered_with_its_reason(screened: list[Expression]) -
     assert len(screened) == 1
 
 
-def test_memory_changes_no_verdict_and_is_bounded(screened: list[Expression]) -> None:
+def test_memory_changes_no_verdict(screened: list[Expression]) -> None:
     formulas = [CROSS_ENTROPY, "(y_true - y_pred)**2", "y_pred", "y_true * sin(y_pred)", CROSS_ENTROPY, "y_pred"]
-    small, large = Screener(SETTINGS, limit=2), Screener(SETTINGS)
-    forgetful = [ask(small, formula) for formula in formulas]
-    small_count = len(screened)
-    assert forgetful == [ask(large, formula) for formula in formulas]
-    assert len(screened) - small_count == 4
-    assert 4 < small_count <= 6
+    one_by_one, together = Screener(SETTINGS), Screener(SETTINGS)
+    answers = [ask(one_by_one, formula) for formula in formulas]
+    assert len(screened) == 4
+    assert answers == together.screen([parse_formula(formula) for formula in formulas])
+    assert len(screened) == 8
+
+
+def test_a_screener_that_was_told_answers_as_the_one_that_saw_it() -> None:
+    seen = ["-(y_true - y_pred)**2", "y_true * cos(20 * y_pred)", CROSS_ENTROPY, "y_pred * y_true", "sign(y_pred)"]
+    later = [
+        "3 * (y_true - y_pred)**2",
+        "2 - (y_true - y_pred)**2",
+        "5 - y_true * cos(20 * y_pred)",
+        "log(y_pred) * y_true",
+    ]
+    first, second = Screener(SETTINGS), Screener(SETTINGS)
+    answers = [ask(first, formula) for formula in seen]
+    second.remember(
+        (str(answer.expression), answer.signature, answer.rejected_by, answer.reason)
+        for answer in answers
+        if answer.signature is not None
+    )
+    assert [ask(second, formula) for formula in later] == [ask(first, formula) for formula in later]
 
 
 @given(trees(max_leaves=6, numbers=short_constants()))

@@ -1,152 +1,30 @@
-"""The funnel: reject what cannot train, before it costs a training. Cheapest screen first.
+"""The funnel: reject what cannot train, before it costs a training. Cheapest screen first, a population at a time.
 
 static: both leaves must occur. probe: value and gradient finite, the gradient not zero and not spiked.
-descent: gradient descent on free logits must reach the targets, with the sign repaired where only -f
-does. All screens look at the gradient's shape, never at its scale, which training matches anyway.
+descent: gradient descent must bring free logits, or a small network, to the targets, with the sign repaired
+where only -f does. All screens look at the gradient's shape, never at its scale, which training matches anyway.
 """
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from lossforge.expression.canonical import canonical_form
-from lossforge.expression.equivalence import value_and_gradient
-from lossforge.expression.signature import signature
+from lossforge.expression.interpreter import Interpreter
+from lossforge.expression.signature import Signature, signatures
 from lossforge.expression.tree import Expression, call
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-Batch = tuple["Tensor", "Tensor"]
-"""Logits ``(N, C)`` and one-hot targets ``(N, C)``."""
-
-
-class Screen(StrEnum):
-    """What can reject a candidate."""
-
-    STATIC = "static"
-    PROBE = "probe"
-    DESCENT = "descent"
+from lossforge.screening.descent import Descent, descents
+from lossforge.screening.probes import probe_reasons
+from lossforge.screening.settings import Screen, ScreenSettings, Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class ScreenSettings:
-    """Thresholds of the screens.
+class Known:
+    """How the first loss with a signature fared in the descent, and the sign that its signature removed."""
 
-    ``max_gradient``: largest component of the gradient, in units of its root mean square at moderate
-    logits. ``descent_steps`` of ``step`` (in logits, root mean square) must bring at least
-    ``descent_accuracy`` (0 to 1) of the free logits to their targets.
-    """
-
-    max_gradient: float = 1e4
-    descent_steps: int = 40
-    descent_accuracy: float = 0.9
-    repair_sign: bool = True
-    keep_scale: bool = False
-    classes: tuple[int, ...] = (10,)
-    step: float = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The funnel's answer: the expression to train (its sign repaired), its key, or why it was rejected."""
-
-    expression: Expression
-    signature: str | None
-    rejected_by: Screen | None = None
-    reason: str = ""
-
-    @property
-    def passed(self) -> bool:
-        """Whether no screen rejected."""
-        return self.rejected_by is None
-
-
-@lru_cache(maxsize=16)
-def _batches(classes: int) -> tuple[Batch, Batch, Batch]:
-    """Moderate logits, extreme logits (±50, and exact probabilities 0 and 1), and the start of the descent."""
-    import torch
-
-    generator = torch.Generator().manual_seed(1000 + classes)
-
-    def targets(count: int) -> Tensor:
-        indices = torch.randint(classes, (count,), generator=generator)
-        return torch.nn.functional.one_hot(indices, classes).float()
-
-    def normal(count: int, scale: float) -> Tensor:
-        return torch.randn(count, classes, generator=generator) * scale
-
-    extreme = torch.cat([normal(16, 20.0).clamp(-50, 50), torch.sign(normal(16, 1.0)) * 50, torch.eye(classes) * 200])
-    return (
-        (normal(48, 1.0), targets(48)),
-        (extreme, targets(len(extreme))),
-        (normal(64, 1.0), targets(64)),
-    )
-
-
-def loss_and_gradient(expression: Expression, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Elementwise loss ``(N, C)`` and the gradient ``(N, C)`` of its sum on the logits."""
-    return value_and_gradient(expression, *batch)
-
-
-def _rms(gradient: Tensor) -> float:
-    return float(gradient.square().mean().sqrt())
-
-
-def _static(expression: Expression) -> str:
-    form = canonical_form(expression)
-    missing = [name for name in ("y_pred", "y_true") if not form.uses(name)]
-    return f"{' and '.join(missing)} does not occur" if missing else ""
-
-
-def _probe(expression: Expression, settings: ScreenSettings) -> str:
-    for classes in settings.classes:
-        moderate, extreme, _ = _batches(classes)
-        loss, gradient = loss_and_gradient(expression, moderate)
-        peak_loss, peak_gradient = loss_and_gradient(expression, extreme)
-        if not (loss.isfinite().all() and peak_loss.isfinite().all()):
-            return "the value is not finite"
-        if not (gradient.isfinite().all() and peak_gradient.isfinite().all()):
-            return "the gradient is not finite"
-        scale = _rms(gradient)
-        if scale < 1e-12:
-            return "the gradient is zero"
-        peak = max(float(gradient.abs().max()), float(peak_gradient.abs().max())) / scale
-        if peak > settings.max_gradient:
-            return f"the gradient reaches {peak:.2g} times its usual size (limit {settings.max_gradient:g})"
-    return ""
-
-
-def descent_accuracy(expression: Expression, classes: int, settings: ScreenSettings) -> float:
-    """Share (0 to 1) of free logits whose largest is the target's after descending the loss."""
-    logits, y_true = _batches(classes)[2]
-    z = logits.clone()
-    for index in range(settings.descent_steps):
-        _, gradient = loss_and_gradient(expression, (z, y_true))
-        scale = _rms(gradient)
-        if not 1e-12 < scale < float("inf"):
-            break
-        # The step shrinks, or a loss whose minimum is not one-hot (NGL) would circle around it.
-        z = z - gradient * (settings.step / scale * 2 * (1 - index / settings.descent_steps))
-    return float((z.argmax(1) == y_true.argmax(1)).float().mean())
-
-
-def _descent(expression: Expression, settings: ScreenSettings) -> tuple[Expression, str]:
-    def worst(candidate: Expression) -> float:
-        return min(descent_accuracy(candidate, classes, settings) for classes in settings.classes)
-
-    reached = worst(expression)
-    if reached >= settings.descent_accuracy:
-        return expression, ""
-    if settings.repair_sign:
-        repaired = negated(expression)
-        reached = max(reached, other := worst(repaired))
-        if other >= settings.descent_accuracy:
-            return repaired, ""
-    return expression, f"descent reaches {reached:.0%} of the targets (needed: {settings.descent_accuracy:.0%})"
+    descent: Descent
+    sign: int
 
 
 def negated(expression: Expression) -> Expression:
@@ -158,19 +36,83 @@ def negated(expression: Expression) -> Expression:
     return call("neg", expression)
 
 
-def screen(expression: Expression, settings: ScreenSettings) -> Verdict:
-    """Run the screens in order, and stop at the first that rejects."""
-    reason = _static(expression)
-    if reason:
-        return Verdict(expression, None, Screen.STATIC, reason)
-    reason = _probe(expression, settings)
-    key = None if reason else signature(expression, keep_scale=settings.keep_scale)
-    if reason or key is None:
-        return Verdict(expression, None, Screen.PROBE, reason or "the gradient is zero")
-    expression, reason = _descent(expression, settings)
-    if reason:
-        return Verdict(expression, key, Screen.DESCENT, reason)
+def static_reason(form: Expression) -> str:
+    """Why a canonical form cannot be a loss: a leaf does not occur in it. Nothing where both do."""
+    missing = [name for name in ("y_pred", "y_true") if not form.uses(name)]
+    return f"{' and '.join(missing)} does not occur" if missing else ""
+
+
+def screen_all(
+    forms: Sequence[Expression], settings: ScreenSettings, known: MutableMapping[str, Known] | None = None
+) -> list[Verdict]:
+    """Run the screens on canonical forms; each stops at the first that rejects it.
+
+    ``known`` remembers, by signature, how the descent went: those of one signature descend once.
+    """
+    known = {} if known is None else known
+    verdicts: dict[int, Verdict] = {}
+    for place, form in enumerate(forms):
+        if reason := static_reason(form):
+            verdicts[place] = Verdict(form, None, Screen.STATIC, reason)
+    left = [place for place in range(len(forms)) if place not in verdicts]
+    if left:
+        _probe_and_descend(forms, left, settings, known, verdicts)
+    return [verdicts[place] for place in range(len(forms))]
+
+
+def _probe_and_descend(
+    forms: Sequence[Expression],
+    left: list[int],
+    settings: ScreenSettings,
+    known: MutableMapping[str, Known],
+    verdicts: dict[int, Verdict],
+) -> None:
+    losses = Interpreter([forms[place] for place in left])
+    reasons = probe_reasons(losses, settings)
+    well = [index for index, reason in enumerate(reasons) if not reason]
+    found = dict(zip(well, signatures(losses.take(well), keep_scale=settings.keep_scale), strict=True))
+    descending: dict[str, int] = {}
+    for index, place in enumerate(left):
+        signature = found.get(index)
+        if signature is None:
+            verdicts[place] = Verdict(forms[place], None, Screen.PROBE, reasons[index] or "the gradient is zero")
+        elif signature.key not in known:
+            descending.setdefault(signature.key, index)
+    fresh = list(descending.values())
+    for index, descent in zip(fresh, descents(losses.take(fresh), settings), strict=True):
+        known[_key(found[index])] = Known(descent, _sign(found[index]))
+    for index in well:
+        if (signature := found[index]) is not None:
+            verdicts[left[index]] = _verdict(forms[left[index]], signature, known[signature.key], settings)
+
+
+def _key(signature: Signature | None) -> str:
+    assert signature is not None, "only what has a signature descends"
+    return signature.key
+
+
+def _sign(signature: Signature | None) -> int:
+    assert signature is not None, "only what has a signature descends"
+    return signature.sign
+
+
+def _verdict(form: Expression, signature: Signature, known: Known, settings: ScreenSettings) -> Verdict:
+    descent, key = known.descent, signature.key
+    rejected_by = None if descent.passed else Screen.DESCENT
+    # Where the first one was the negative of this one, its repair is not this one's.
+    opposite = not settings.keep_scale and signature.sign != known.sign
+    if descent.flipped == opposite:
+        return Verdict(form, key, rejected_by, descent.reason)
+    turned = negated(form)
     if settings.keep_scale:
         # The repaired sign is part of the key here.
-        key = signature(expression, keep_scale=True)
-    return Verdict(expression, key)
+        (repaired,) = signatures(Interpreter([turned]), keep_scale=True)
+        key = _key(repaired)
+    return Verdict(turned, key, rejected_by, descent.reason, flipped=True)
+
+
+def screen(expression: Expression, settings: ScreenSettings) -> Verdict:
+    """The verdict on one expression, in canonical form or not."""
+    if reason := static_reason(canonical_form(expression)):
+        return Verdict(expression, None, Screen.STATIC, reason)
+    return screen_all([expression], settings)[0]

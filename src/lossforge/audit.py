@@ -1,0 +1,79 @@
+"""The standing audit of the funnel: a few of the losses that it rejects are trained all the same.
+
+Only rejections that are a judgement are audited. A loss without a gradient, or one in which a leaf does not
+occur, cannot learn: that is certain, and needs no training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import fmean
+
+from lossforge.expression.canonical import canonical_key
+from lossforge.expression.formula import parse_formula
+from lossforge.seeding import derive_seed
+from lossforge.store.ledger import CandidateRow, TrainingRow
+
+STAGE = "audit"
+"""Stage of the audit's trainings in the ledger."""
+GOOD = 0.9
+"""Share of cross-entropy's accuracy that a rejected loss must reach for its rejection to be called false."""
+_JUDGED = ("probe", "descent")
+_CERTAIN = "the gradient is zero"
+
+
+def audit_key(row: CandidateRow) -> str:
+    """Key of a rejected candidate: its signature, or where it has none its canonical form's."""
+    return row.signature or canonical_key(parse_formula(row.formula))
+
+
+def drawn(rows: Iterable[CandidateRow], share: float, seed: int) -> dict[str, CandidateRow]:
+    """The rejected candidates to train, by key. Who is drawn depends on the run's seed and the key alone."""
+    chosen: dict[str, CandidateRow] = {}
+    for row in rows:
+        if row.rejected_by in _JUDGED and row.reason != _CERTAIN:
+            key = audit_key(row)
+            if derive_seed(seed, STAGE, key) < share * 2**63:
+                chosen.setdefault(key, row)
+    return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """How the rejected losses that were trained fared.
+
+    ``false`` of ``trained`` reached 90 % of cross-entropy's accuracy; ``better`` of them beat it. ``rate`` is their
+    share, ``low`` and ``high`` its 95 % interval (Wilson).
+    """
+
+    trained: int
+    false: int
+    better: int
+    rate: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.false} of {self.trained} rejected losses that were trained all the same learned: false rejections "
+            f"{self.rate:.0%} (95 % interval {self.low:.0%} to {self.high:.0%})"
+        )
+
+
+def audit_report(audited: Iterable[TrainingRow], control: Iterable[TrainingRow]) -> AuditReport | None:
+    """The report on the trainings of stage "audit" beside cross-entropy's; None where there are none."""
+    baseline = {(row.task, row.replicate): row.accuracy or 0.0 for row in control}
+    shares: dict[str, list[float]] = {}
+    for row in audited:
+        known = baseline.get((row.task, row.replicate), 0.0)
+        shares.setdefault(row.key, []).append((row.accuracy or 0.0) / known if known > 0 else 0.0)
+    if not shares:
+        return None
+    from scipy.stats import binomtest
+
+    means = [fmean(values) for values in shares.values()]
+    false = sum(mean >= GOOD for mean in means)
+    interval = binomtest(false, len(means)).proportion_ci(0.95, method="wilson")
+    better = sum(mean > 1 for mean in means)
+    return AuditReport(len(means), false, better, false / len(means), float(interval.low), float(interval.high))
