@@ -98,13 +98,20 @@ def top(
 @app.command(context_settings={"ignore_unknown_options": True})
 def show(
     losses: Annotated[list[str], typer.Argument(metavar="LOSS...", help="Names from the library, or formulas.")],
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw value and gradient: FILE.png, .svg or .pdf.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Explain losses: formula, size, signature, and which screens they pass."""
+    """Explain losses: formula, derivative, minimiser, relatives, and which screens they pass."""
     from lossforge.console import print_losses
-    from lossforge.inspection import explain
+    from lossforge.inspection import explain_all
 
-    print_losses([explain(loss) for loss in losses], json)
+    if plot is not None:
+        from lossforge.report.loss_plot import plot_losses
+
+        plot_losses(losses, plot)
+    print_losses(explain_all(losses), json)
 
 
 @app.command()

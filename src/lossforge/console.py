@@ -84,26 +84,42 @@ def print_losses(losses: list[dict[str, Any]], json: bool) -> None:
         return
     console = _console()
     for loss in losses:
-        screen, relative = loss["screen"], loss["nearest"]
-        verdict = "passes" if screen["passed"] else f"rejected by {screen['rejected_by']}: {screen['reason']}"
-        if screen["sign_repaired"]:
-            verdict += " (with its sign repaired: -f descends)"
         table = Table.grid(padding=(0, 2))
-        for name, value in (
-            ("loss", loss["loss"]),
-            ("formula", loss["formula"]),
-            ("LaTeX", loss["latex"]),
-            ("size", loss["size"]),
-            ("signature", loss["signature"] or "none: the gradient is zero"),
-            ("screens", verdict),
-            ("least at", _by_classes(loss["minimiser"], "p_t = {:.3g}")),
-            ("gradient", _by_classes(loss["gradient_ratio"], "{:.3g} x cross-entropy's")),
-            ("nearest", f"{relative['name']} (cosine of the gradients {relative['similarity']:.3f})"),
-        ):
+        for name, value in _loss_rows(loss):
             table.add_row(f"[bold]{name}", escape(str(value)))
         console.print(table)
         if loss is not losses[-1]:
             console.print()
+
+
+_SHORT = 100
+"""Characters up to which the LaTeX of a derivative is worth a line."""
+
+
+def _loss_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """Name and text of everything that is told of a loss; what it does not have, or would repeat, is left out."""
+    relative = loss["nearest"]
+    yield "loss", loss["loss"]
+    yield "formula", loss["formula"]
+    if loss["simplified"] != loss["formula"]:
+        yield "simplified", loss["simplified"]
+    if loss["latex"]:
+        yield "LaTeX", loss["latex"]
+        yield "df/dp", loss["derivative"] or "too long to read"
+    if loss["derivative_latex"] and len(loss["derivative_latex"]) <= _SHORT:
+        yield "its LaTeX", loss["derivative_latex"]
+    if loss["size"] is not None:
+        yield "size", loss["size"]
+        yield "signature", loss["signature"] or "none: the gradient is zero"
+    yield "screens", _verdict(loss["screen"])
+    yield "least at", _by_classes(loss["minimiser"], "p_t = {:.3g}")
+    yield "gradient", _by_classes(loss["gradient_ratio"], "{:.3g} x cross-entropy's")
+    yield "nearest", f"{relative['name']} (cosine of the gradients {relative['similarity']:.3f})"
+
+
+def _verdict(screen: Mapping[str, Any]) -> str:
+    verdict = "passes" if screen["passed"] else f"rejected by {screen['rejected_by']}: {screen['reason']}"
+    return verdict + (" (with its sign repaired: -f descends)" if screen["sign_repaired"] else "")
 
 
 def _by_classes(values: Mapping[str, float], form: str) -> str:

@@ -46,7 +46,8 @@ _WORDS = {
 }
 _RAISED = frozenset({"square", "exp", "div", "aq"})
 """What an exponent cannot follow without brackets."""
-_SUM, _PRODUCT, _SIGN, _ATOM = range(1, 5)
+_SUM, _OPEN, _PRODUCT, _SIGN, _ATOM = range(1, 6)
+"""How tightly a text binds. Open: it ends in a logarithm without brackets, which would swallow a factor after it."""
 
 
 def latex(expression: Expression) -> str:
@@ -66,16 +67,25 @@ def _latex(node: Expression) -> tuple[str, int]:
     parts = [_latex(arg) for arg in node.args]
     if node.op in ("add", "sub"):
         symbol = "+" if node.op == "add" else "-"
-        return f"{_paren(*parts[0], _SUM)} {symbol} {_paren(*parts[1], _PRODUCT)}", _SUM
+        # A sign does not follow a sign: x - (-2).
+        right = _paren(*parts[1], _ATOM if parts[1][0].startswith("-") else _OPEN)
+        return f"{_paren(*parts[0], _SUM)} {symbol} {right}", _SUM
     if node.op == "mul":
-        return rf"{_paren(*parts[0], _PRODUCT)} \cdot {_paren(*parts[1], _ATOM)}", _PRODUCT
+        right, level = _last_factor(node.args[1], *parts[1])
+        return rf"{_paren(*parts[0], _PRODUCT)} \cdot {right}", min(level, _PRODUCT)
     if node.op == "neg":
-        return f"-{_paren(*parts[0], _ATOM)}", _SIGN
+        text, level = _last_factor(node.args[0], *parts[0])
+        return f"-{text}", min(level, _SIGN)
     if node.op == "square":
         return f"{_paren(*parts[0], _ATOM + (node.args[0].op in _RAISED))}^{{2}}", _ATOM
     if node.op == "log" and node.args[0].op == "y_pred":
-        return rf"\log {_LEAF_LATEX['y_pred']}", _ATOM - 1
+        return rf"\log {_LEAF_LATEX['y_pred']}", _OPEN
     return _FUNCTIONS[node.op].format(*(text for text, _ in parts)), _ATOM
+
+
+def _last_factor(node: Expression, text: str, precedence: int) -> tuple[str, int]:
+    """What nothing follows: a logarithm needs no brackets there, and leaves the whole open."""
+    return (text, precedence) if node.op == "log" else (_paren(text, precedence, _ATOM), _ATOM)
 
 
 def _paren(text: str, precedence: int, needed: int) -> str:
