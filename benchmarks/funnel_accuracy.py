@@ -37,13 +37,13 @@ from lossforge.evolution.random_state import RandomState
 from lossforge.evolution.variation import Variation
 from lossforge.expression.canonical import canonical_form, fold_constants
 from lossforge.expression.formula import format_formula, parse_formula
-from lossforge.expression.signature import probe_gradient, signature
+from lossforge.expression.signature import signature
 from lossforge.expression.tree import Expression, call
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY, LIBRARY
 from lossforge.models.registry import build_model
-from lossforge.screening.settings import ScreenSettings
 from lossforge.screening.screener import Screener
+from lossforge.screening.settings import ScreenSettings
 from lossforge.seeding import derive_seed
 from lossforge.spaces.schema import RecipeSection, SearchSpace, TaskSection
 from lossforge.training.cohort import Plan, Replica, ReplicaScore, train_cohort
@@ -151,7 +151,8 @@ def judge(expression: Expression, origin: str, screener: Screener, plan: Plan) -
     accuracy, negated = train(plan, expression)
     said = screener(expression)
     # The same direction, or the opposite one where the funnel repaired the sign.
-    agreement = probe_gradient(expression) @ probe_gradient(said.expression)
+    first, second = probe_gradients(Interpreter([expression, said.expression]))
+    agreement = first @ second
     return Judged(
         format_formula(expression),
         origin,

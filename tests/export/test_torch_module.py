@@ -1,4 +1,7 @@
-"""The exported module: it needs torch alone, and computes bit for bit what was searched."""
+"""The exported module: it needs torch alone, and computes what was searched.
+
+Bit for bit what the searched loss computes by plain operations, and up to rounding what it computes in closed form.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,19 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.helpers import conditioning
+from tests.helpers.conditioning import truth
+from tests.helpers.trees import law, trees
 from torch import Tensor, nn
 
 from lossforge.export.latex import latex
 from lossforge.export.torch_module import Export, module_source
-from lossforge.expression.formula import parse_formula
+from lossforge.expression.formula import format_formula, parse_formula
+from lossforge.expression.tree import Expression
 from lossforge.losses.compiled import ExpressionLoss
+from lossforge.losses.drop_in import DropInLoss
 from lossforge.losses.library import CROSS_ENTROPY, loss
 
 NGL = loss("ngl").formula
@@ -154,13 +164,13 @@ def cases(exported: Path) -> dict[tuple[str, str], list[Case]]:
 
 @pytest.mark.parametrize("batch", [name for name, _, _ in batches()])
 @pytest.mark.parametrize("name", [export.name for export in LOSSES])
-def test_value_and_gradient_are_bit_for_bit_those_of_the_searched_loss(
+def test_value_and_gradient_are_bit_for_bit_those_of_the_searched_losss_plain_operations(
     name: str, batch: str, cases: dict[tuple[str, str], list[Case]]
 ) -> None:
     for case in cases[name, batch]:
         searched = ExpressionLoss(case.export.formula, class_mean=case.export.class_mean, **case.arguments)
         z = case.logits.clone().requires_grad_()
-        value = searched(z, case.target)
+        value = DropInLoss.forward(searched, z, case.target)
         if value.requires_grad:
             value.sum().backward()
         assert value.isfinite().all()
@@ -171,6 +181,57 @@ def test_value_and_gradient_are_bit_for_bit_those_of_the_searched_loss(
             # A gradient that float16 cannot hold is infinite there, whatever the loss.
             assert z.grad.isfinite().all() or batch == "half"
             assert torch.equal(z.grad, case.gradient), case.arguments
+
+
+def by_plain_operations(formula: str, logits: Tensor, target: Tensor) -> Tensor:
+    return DropInLoss.forward(ExpressionLoss(formula), logits, target)
+
+
+def flat(logits: Tensor) -> Tensor:
+    """Classes last: (N, C)."""
+    return logits.movedim(1, -1).reshape(-1, CLASSES) if logits.dim() > 1 else logits[None]
+
+
+@pytest.mark.parametrize("batch", [name for name, _, _ in batches()])
+@pytest.mark.parametrize("name", [export.name for export in LOSSES])
+def test_value_and_gradient_are_up_to_rounding_those_of_the_searched_loss(
+    name: str, batch: str, cases: dict[tuple[str, str], list[Case]]
+) -> None:
+    arguments: dict[str, Any] = {"reduction": "none"}
+    (case,) = (case for case in cases[name, batch] if case.arguments == arguments)
+    searched = ExpressionLoss(case.export.formula, class_mean=case.export.class_mean, **arguments)
+    z = case.logits.clone().requires_grad_()
+    value = searched(z, case.target)
+    (gradient,) = torch.autograd.grad(value.sum(), z)
+    wide, y_true, _ = searched.encoded(case.logits, case.target)
+    expected = truth(parse_formula(case.export.formula), flat(wide), flat(y_true), wide.dtype)
+    scale = CLASSES if case.export.class_mean else 1
+    exported = torch.zeros_like(z) if case.gradient is None else case.gradient
+    for found, slope in ((value.detach(), gradient), (case.value, exported)):
+        # A half precision gradient is rounded once more, to its own type.
+        close = expected.gradient if z.dtype in (torch.float16, torch.bfloat16) else flat(slope) * scale
+        assert not expected.wrong(found.flatten() * scale, close).any()
+    if batch in ("moderate", "float64", "soft", "image", "unbatched") and name != "Steep":
+        assert expected.settled.float().mean() > 0.9
+
+
+@given(st.lists(trees(max_leaves=10), min_size=10, max_size=20, unique=True))
+@law(25)
+def test_any_loss_is_up_to_rounding_what_it_was(drawn: list[Expression]) -> None:
+    module = loaded(module_source([Export(f"Loss{k}", format_formula(tree)) for k, tree in enumerate(drawn)], ""))
+    for dtype in (torch.float32, torch.float64):
+        logits, indices, soft = conditioning.batch(dtype)
+        for k, tree in enumerate(drawn):
+            exported, searched = getattr(module, f"Loss{k}")(reduction="none"), ExpressionLoss(tree, reduction="none")
+            for target, y_true in ((indices, conditioning.one_hot(indices, dtype)), (soft, soft)):
+                z = logits.clone().requires_grad_()
+                value, expected = exported(z, target), DropInLoss.forward(searched, z, target)
+                assert torch.equal(value, expected)
+                gradient = torch.zeros_like(z)
+                if value.requires_grad:
+                    (gradient,) = torch.autograd.grad(value.sum(), z)
+                    assert torch.equal(gradient, torch.autograd.grad(expected.sum(), z)[0])
+                assert not truth(tree, logits, y_true, dtype).wrong(value.detach(), gradient).any()
 
 
 def loaded(source: str) -> ModuleType:
@@ -247,7 +308,7 @@ def test_where_a_loss_is_from_is_text_and_never_code(text: str, place: str, monk
     module = loaded(module_source([Export("Found", CROSS_ENTROPY, provenance)], origin))
     assert builtins.lossforge_ran is False  # type: ignore[attr-defined]
     logits, target = torch.randn(4, CLASSES), torch.tensor([0, 1, 2, 3])
-    assert torch.equal(module.Found()(logits, target), ExpressionLoss(CROSS_ENTROPY)(logits, target))
+    assert torch.equal(module.Found()(logits, target), by_plain_operations(CROSS_ENTROPY, logits, target))
     documented = module.__doc__ if place == "origin" else module.Found.__doc__
     assert documented is not None
     assert text.split()[-1].strip('"').replace("\\", "/").replace('"', "'") in documented
@@ -258,7 +319,7 @@ def test_many_losses_make_one_module() -> None:
     module = loaded(module_source(losses, ""))
     logits, target = torch.randn(4, CLASSES), torch.tensor([0, 1, 2, 3])
     for export in losses:
-        searched = ExpressionLoss(export.formula)(logits, target)
+        searched = by_plain_operations(export.formula, logits, target)
         assert torch.equal(getattr(module, export.name)()(logits, target), searched)
 
 
@@ -266,4 +327,4 @@ def test_a_deep_loss_is_exported_too() -> None:
     formula = "sin(" * 95 + "y_pred * y_true" + ")" * 95
     module = loaded(module_source([Export("Deep", formula)], ""))
     logits, target = torch.randn(4, CLASSES), torch.tensor([0, 1, 2, 3])
-    assert torch.equal(module.Deep()(logits, target), ExpressionLoss(formula)(logits, target))
+    assert torch.equal(module.Deep()(logits, target), by_plain_operations(formula, logits, target))

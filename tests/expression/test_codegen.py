@@ -7,10 +7,19 @@ import math
 import pytest
 import torch
 from hypothesis import assume, given
-from tests.helpers.reference import Point, emitted, emitted_gradients, logits_and_targets, on_logits, points, reference
+from tests.helpers.reference import (
+    Point,
+    columns,
+    emitted,
+    emitted_gradients,
+    logits_and_targets,
+    on_logits,
+    points,
+    reference,
+)
 from tests.helpers.trees import law, short_constants, trees
 
-from lossforge.expression.codegen import compile_expression, emit, function_source
+from lossforge.expression.codegen import compile_expression, compile_joint, emit, function_source
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import Expression, call, constant, leaf
 
@@ -208,3 +217,53 @@ def test_value_is_finite_on_logits_of_every_size(tree: Expression) -> None:
     logits, y_true = logits_and_targets()
     value, _ = on_logits(tree, torch.cat([logits, logits * 50]).float(), torch.cat([y_true, y_true]).float())
     assert value.isfinite().all()
+
+
+TWICE = {
+    "a guarded divisor": "(y_pred - 0.3) / (y_pred - 0.3) + y_true / (y_pred - 0.3)",
+    "a guarded divisor and the bare value": "y_true / (y_pred - y_true) + sin(y_pred - y_true)",
+    "an absolute value": "log(y_pred - 0.3) + sqrt(y_pred - 0.3) * abs(y_pred - 0.3)",
+    "a clamp": "max(y_pred, 0.3) * sin(max(y_pred, 0.3)) + log(max(y_pred, 0.3))",
+    "a limited exponent": "exp(40 * y_pred) + exp(40 * y_pred) * y_true",
+    "a bounded value": "(1000001 * y_pred)**2 + sin((1000001 * y_pred)**2)",
+    "an analytic quotient": "aq(y_true, y_pred) + sqrt(y_pred * y_pred + 1)",
+    "both larger and smaller": "max(y_pred, y_true) * min(y_pred, y_true) - max(y_true, y_pred)",
+    "a mask times a mask": "max(min(y_pred * y_true, 0.5), 0.2)",
+    "a mask times a mask, negated": "max(min(-max(y_pred * y_true, 0.1), -0.2), -0.9)",
+    "a mask alone": "max(y_pred, 0.3)",
+    "a mask of the logarithm": "max(log(y_pred), -3) + min(log(y_pred), -1)",
+    "three masks": "max(min(max(log(y_pred), -9), -1), -6) * y_true",
+    "a mask minus a mask": "max(y_pred, 0.3) - min(y_pred, 0.3)",
+    "a bound in a bound": "1000000 * (1000000 * (1000 * (y_pred - y_true)))",
+}
+
+
+@pytest.mark.parametrize("formula", TWICE.values(), ids=TWICE)
+def test_guards_and_masks_may_be_used_twice_and_multiplied(formula: str) -> None:
+    tree = parse_formula(formula)
+    y_true = torch.tensor([0.0, 0.037, 0.5, 0.9, 1.0], dtype=torch.float64).repeat(7)
+    y_pred = torch.tensor([0.0, 1e-9, 0.0411, 0.2713, 0.61, 0.93, 1.0], dtype=torch.float64).repeat_interleave(5)
+    y_pred.requires_grad_()
+    log_y_pred = y_pred.detach().log().clamp(min=-2000).requires_grad_()
+    expected = compile_expression(tree)(y_pred, y_true, log_y_pred)
+    on_p, on_log = torch.autograd.grad(expected.sum(), (y_pred, log_y_pred), materialize_grads=True)
+    g = on_p * y_pred + on_log
+    with torch.no_grad():
+        joint = [compile_joint(tree).function(y_pred, y_true, log_y_pred)]
+        for number in (0.0, 1.0):
+            kept = y_true == number
+            joint.append(compile_joint(tree, number).function(y_pred[kept], y_pred[kept], log_y_pred[kept]))
+    for (value, slope), kept in zip(joint, (y_true >= 0, y_true == 0, y_true == 1), strict=True):
+        assert value.dtype == slope.dtype == torch.float64
+        torch.testing.assert_close(value, expected.detach()[kept], rtol=1e-13, atol=0)
+        torch.testing.assert_close(slope, g[kept], rtol=1e-11, atol=1e-13)
+
+
+@given(trees(max_leaves=12))
+@law(300)
+def test_code_of_value_and_gradient_makes_floating_point_tensors(tree: Expression) -> None:
+    y_pred, y_true, log_y_pred = columns(GRID, torch.float32)
+    for number in (None, 0.0, 1.0):
+        for result in compile_joint(tree, number).function(y_pred, y_true, log_y_pred):
+            assert (result.dtype, result.shape) == (torch.float32, y_pred.shape)
+            assert result.isfinite().all()

@@ -190,13 +190,20 @@ class Truth:
         return self.settled & (far.any(1) | steep.any(1))
 
 
+def _allowed(value: Tensor, g: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """How far the losses of a sample's classes, and its gradients, may be from the truth."""
+    largest, steepest = (part.abs().amax(1, keepdim=True) for part in (value, g))
+    least = NOTHING[dtype]
+    of_gradient = torch.maximum(TOLERANCE[dtype] * steepest.clamp(min=least), UNSEEN * largest)
+    return TOLERANCE[dtype] * largest.clamp(min=least), of_gradient
+
+
 def truth_at(
     expression: Expression,
     y_pred: Tensor,
     y_true: Tensor,
     log_y_pred: Tensor,
     dtype: torch.dtype,
-    forward_noise: bool = True,
 ) -> Truth:
     """The truth at float64 leaves ``(N, C)`` for a form computed in ``dtype``."""
     p, log_p = (

@@ -98,6 +98,22 @@ def add_scaled(r, d, x, row, by_rows):
 
 
 @compiled
+def scale(r, d, row, by_rows):
+    """d /= row, one number a sample."""
+    samples = row.shape[0]
+    classes = r.shape[1] // samples
+    if by_rows:
+        for s in range(samples):
+            number = 1 / row[s]
+            for c in range(classes):
+                r[d, s * classes + c] *= number
+    else:
+        for c in range(classes):
+            for s in range(samples):
+                r[d, c * samples + s] /= row[s]
+
+
+@compiled
 def fill(r, d, number):
     """d = number."""
     for i in range(r.shape[1]):
@@ -114,11 +130,10 @@ def softmax(r, z, by_rows, row):
     for i in range(r.shape[1]):
         r[0, i] = exp(r[2, i])
     sums(r, 0, by_rows, row)
+    scale(r, 0, row, by_rows)
     for s in range(row.shape[0]):
         row[s] = -log(row[s])
     shift(r, 2, 2, row, by_rows)
-    for i in range(r.shape[1]):
-        r[0, i] = exp(r[2, i])
 
 
 @compiled

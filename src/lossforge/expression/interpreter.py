@@ -106,6 +106,12 @@ class Interpreter:
             from lossforge.expression.triton_kernel import launch
 
             return launch(self.device_tables(scores), self.bytecode.slots, scores, target, terms)
+        if not target.is_floating_point() and target.numel():
+            # The kernel writes at these places without a look.
+            low, high = (int(end) for end in target.aminmax())
+            if low < 0 or high >= scores.shape[2]:
+                wrong = low if low < 0 else high
+                raise ValueError(f"class indices must be in [0, {scores.shape[2]}), but one is {wrong}")
         loss = torch.empty(k, scores.shape[1], dtype=scores.dtype)
         gradient = torch.empty(k, *scores.shape[1:], dtype=scores.dtype)
         elementwise = torch.empty(k if terms else 0, *scores.shape[1:], dtype=scores.dtype)

@@ -92,10 +92,11 @@ def _differentiable_gradient(
     if not target.is_floating_point():
         target = torch.zeros_like(logits).scatter(dim, target.unsqueeze(dim), 1.0)
     log_y_pred = torch.log_softmax(logits, dim)
-    loss = compile_expression(expression)(log_y_pred.exp(), target, log_y_pred) * outer
+    loss = compile_expression(expression)(log_y_pred.exp(), target, log_y_pred)
     if weight is not None:
         loss = loss * weight
     if not loss.requires_grad:  # a constant
         return torch.zeros_like(logits)
-    (gradient,) = torch.autograd.grad(loss.sum(), logits, create_graph=True, materialize_grads=True)
+    # Not the gradient of loss * outer: what comes from outside may depend on the logits too.
+    (gradient,) = torch.autograd.grad(loss, logits, outer.expand_as(loss), create_graph=True, materialize_grads=True)
     return gradient

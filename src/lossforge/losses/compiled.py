@@ -107,7 +107,8 @@ class ExpressionLoss(DropInLoss):
             logits,
             target.to(logits.dtype) if target.is_floating_point() else target.long(),
             weight=None if self.weight is None else self.weight.to(logits.dtype),
-            ignore_index=self.ignore_index,
+            # torch refuses one beside probabilities, for which it means nothing.
+            ignore_index=-100 if target.is_floating_point() else self.ignore_index,
             reduction=self.reduction,
             label_smoothing=self.label_smoothing,
         )
