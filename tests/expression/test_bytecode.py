@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.helpers.trees import law, trees
 
-from lossforge.expression.bytecode import A, B, CODE, DEST, OP, OPCODES, Bytecode, assemble
+from lossforge.expression.bytecode import CODE, DEST, OP, OPCODES, A, B, Bytecode, assemble
 from lossforge.expression.derivative import joint_program
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.primitives import BOUND, EPS
@@ -63,11 +63,11 @@ def assert_same(program: Program, code: Bytecode, k: int) -> None:
         if isinstance(operand, float):
             assert (register, float(code.constants[k, place])) == (-1, operand)
         else:
-            # Interning: terms are long, and equal ones share their parts.
             assert same_term(registers[register], names[operand])
 
 
 def same_term(one: object, other: object) -> bool:
+    """Whether two terms are equal; they share their parts, and written out they would be endless."""
     seen: set[tuple[int, int]] = set()
     left = [(one, other)]
     while left:

@@ -241,8 +241,8 @@ TWICE = {
 @pytest.mark.parametrize("formula", TWICE.values(), ids=TWICE)
 def test_guards_and_masks_may_be_used_twice_and_multiplied(formula: str) -> None:
     tree = parse_formula(formula)
-    y_true = torch.tensor([0.0, 0.037, 0.5, 0.9, 1.0], dtype=torch.float64).repeat(7)
-    y_pred = torch.tensor([0.0, 1e-9, 0.0411, 0.2713, 0.61, 0.93, 1.0], dtype=torch.float64).repeat_interleave(5)
+    y_true = torch.tensor([0.0, 0.037, 0.53, 0.87, 1.0], dtype=torch.float64).repeat(7)
+    y_pred = torch.tensor([0.0, 1e-9, 0.0411, 0.2713, 0.61, 0.93, 0.99], dtype=torch.float64).repeat_interleave(5)
     y_pred.requires_grad_()
     log_y_pred = y_pred.detach().log().clamp(min=-2000).requires_grad_()
     expected = compile_expression(tree)(y_pred, y_true, log_y_pred)

@@ -23,7 +23,7 @@ TARGETS = torch.tensor([0.0, 0.04, 0.25, 0.5, 1.0]).double()
 
 
 def leaves(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
-    """``y_pred``, ``y_true`` and ``log_y_pred``, one class a sample: at 0, at 1, at constants that trees have, between."""
+    """``y_pred``, ``y_true`` and ``log_y_pred``, one class a sample: 0, 1, what trees have as constants."""
     y_pred, y_true = (part.reshape(-1, 1).to(dtype) for part in torch.meshgrid(POINTS, TARGETS, indexing="ij"))
     return y_pred, y_true, y_pred.log().clamp(min=-2000.0)
 

@@ -194,6 +194,32 @@ def test_what_does_not_fit_is_refused(kind: str) -> None:
         Interpreter(TREES[:2]).value_and_gradient(logits, target)
 
 
+@pytest.mark.parametrize("index", [4, -1])
+def test_a_class_that_does_not_exist_is_refused(index: int) -> None:
+    logits, indices, _ = random_batch(5, 4, torch.float32)
+    indices[1] = index
+    with pytest.raises((ValueError, IndexError)):
+        Interpreter(TREES[:2]).value_and_gradient(logits, indices)
+
+
+def test_a_smoothing_for_other_losses_is_refused() -> None:
+    with pytest.raises(ValueError, match="label_smoothing"):
+        Interpreter(TREES[:2], [0.1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.int64], ids=str)
+def test_logits_of_another_type_are_refused(dtype: torch.dtype) -> None:
+    logits, indices, _ = random_batch(5, 4, torch.float32)
+    with pytest.raises(ValueError, match="float32 or float64"):
+        Interpreter(TREES[:2]).value_and_gradient(logits.to(dtype), indices)
+
+
+def test_no_sample_has_no_values() -> None:
+    logits, indices, _ = random_batch(5, 4, torch.float32)
+    value, gradient = Interpreter(TREES[:2]).value_and_gradient(logits[:0], indices[:0])
+    assert (value.shape, gradient.shape) == ((2, 0), (2, 0, 4))
+
+
 def test_no_loss_has_no_values() -> None:
     logits, indices, _ = random_batch(5, 4, torch.float32)
     value, gradient = Interpreter([]).value_and_gradient(logits, indices)

@@ -40,16 +40,18 @@ EXACT = frozenset({"neg", "abs", "max", "min", "sign"})
 
 
 class _Rounded(torch.autograd.Function):
-    """x * factor + nudge, whose gradient is multiplied by ``back``."""
+    """x * factor + nudge, in one draw zero where that is below ``smallest``; the gradient is multiplied by ``back``."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, factor: Tensor, nudge: Tensor, back: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, factor: Tensor, nudge: Tensor, back: Tensor, smallest: float) -> Tensor:
         ctx.save_for_backward(back)
-        return x * factor + nudge * (x != 0)
+        moved = x * factor + nudge * (x != 0)
+        moved[1] *= moved[1].abs() >= smallest
+        return moved
 
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
-        return given[0] * ctx.saved_tensors[0], None, None, None
+        return given[0] * ctx.saved_tensors[0], None, None, None, None
 
 
 def _protected(y: Tensor) -> Tensor:
@@ -107,15 +109,18 @@ class _Evaluation:
     def rounded(self, x: Tensor, scale: Tensor | float = 1.0) -> Tensor:
         shape = self.y_pred.shape
         forward = self.draw(shape)
-        nudge = forward * (SMALLEST[self.dtype] / NOISE[self.dtype])
-        moved: Tensor = _Rounded.apply(x.expand(shape), 1 + forward * scale, nudge, 1 + self.draw(shape))  # type: ignore[no-untyped-call]
+        smallest = SMALLEST[self.dtype]
+        nudge = forward * (smallest / NOISE[self.dtype])
+        moved: Tensor = _Rounded.apply(  # type: ignore[no-untyped-call]
+            x.expand(shape), 1 + forward * scale, nudge, 1 + self.draw(shape), smallest
+        )
         return moved
 
     def edge(self, x: Tensor) -> Tensor:
         """The same value, whose gradient is rounded."""
         shape = self.y_pred.shape
         one, zero = torch.ones(shape, dtype=torch.float64), torch.zeros(shape, dtype=torch.float64)
-        moved: Tensor = _Rounded.apply(x.expand(shape), one, zero, 1 + self.draw(shape))  # type: ignore[no-untyped-call]
+        moved: Tensor = _Rounded.apply(x.expand(shape), one, zero, 1 + self.draw(shape), 0.0)  # type: ignore[no-untyped-call]
         return moved
 
     @cached_property

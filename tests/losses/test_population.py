@@ -58,5 +58,5 @@ def test_a_class_that_does_not_exist_is_refused(wrong: int) -> None:
 
 
 def test_a_term_is_refused() -> None:
-    with pytest.raises(LossError, match="'dice\\(e=1.0\\)' is no formula"):
+    with pytest.raises(LossError, match=r"'dice\(e=1.0\)' is no formula"):
         PopulationLoss([LossSpec("dice(e=1.0)")])

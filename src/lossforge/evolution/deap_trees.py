@@ -38,8 +38,8 @@ def round_constant(value: float) -> float:
 
 
 def draw_constant(low: float, high: float) -> float:
-    """A constant from the range, uniformly, rounded."""
-    return round_constant(random.uniform(low, high))
+    """A constant from the range, uniformly, rounded but not out of it."""
+    return min(max(round_constant(random.uniform(low, high)), low), high)
 
 
 class Vocabulary:

@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Callable
 from functools import reduce
 
-from lossforge.expression.primitives import EPS, LEAVES, PRIMITIVES, clip
+from lossforge.expression.primitives import BOUND, EPS, LEAVES, PRIMITIVES, clip
 from lossforge.expression.tree import CONSTANT, Expression, call, constant, leaf
 
 _EVEN = frozenset({"cos", "abs", "sqrt", "log"})
@@ -83,23 +83,34 @@ def _sum(args: list[Form]) -> Form:
 
 def _product(args: list[Form]) -> Form:
     negative = False
-    factor = 1.0
+    numbers: list[float] = []
     rest: list[Form] = []
     for arg in args:
         minus, body = _signed(arg)
         negative ^= minus
         for part in body[1] if body[0] == "mul" else (body,):
             if part[0] == CONSTANT:
-                factor *= part[2]
+                numbers.append(part[2])
             else:
                 rest.append(part)
     rest = _paired(rest)
+    factor, beyond = _factor(numbers, bool(rest))
     if factor == 0 or not rest:
         return _number(-factor if negative else factor)
-    if factor != 1:
-        rest.append(_number(factor))
+    rest += [_number(number) for number in ([] if factor == 1 else [factor]) + beyond]
     product = rest[0] if len(rest) == 1 else ("mul", tuple(sorted(rest, key=_text)), 0.0)
     return _negate(product) if negative else product
+
+
+def _factor(numbers: list[float], more: bool) -> tuple[float, list[float]]:
+    """The numbers' product, and those that would carry it beyond ±BOUND while there is ``more`` to multiply."""
+    factor, beyond = 1.0, []
+    for number in sorted(numbers):
+        if more and abs(factor * number) > BOUND:
+            beyond.append(number)
+        else:
+            factor *= number
+    return (0.0, []) if 0.0 in numbers else (factor, beyond)
 
 
 def _build(op: str, args: list[Form]) -> Form:
@@ -188,8 +199,9 @@ def _tree(form: Form) -> Expression:
     if op == "add":
         return _sum_tree(args)
     if op == "mul":
-        # A number reads best in front.
-        ordered = sorted(args, key=lambda arg: arg[0] != CONSTANT)
+        # A number reads best in front; a second one, which it could not be multiplied with, at the end.
+        numbers = [arg for arg in args if arg[0] == CONSTANT]
+        ordered = [*numbers[:1], *(arg for arg in args if arg[0] != CONSTANT), *numbers[1:]]
         return reduce(lambda left, right: call("mul", left, right), map(_tree, ordered))
     return call(op, *map(_tree, args))
 

@@ -197,7 +197,7 @@ def run(code, numbers, starts, outputs, constants, slots, logits, labels, y_true
     losses, rows, classes = gradient.shape
     by_rows = classes >= ROWS_FROM
     samples = max(1, BLOCK // classes) if by_rows else max(16, BLOCK // classes // 16 * 16)
-    samples = min(rows, samples)
+    samples = max(1, min(rows, samples))
     r = numpy.empty((slots, samples * classes), numbers.dtype)
     z, value, slope = slots - 3, slots - 2, slots - 1
     row = numpy.empty(samples, numbers.dtype)

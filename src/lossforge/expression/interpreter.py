@@ -35,7 +35,12 @@ class Interpreter:
         import numpy
 
         self.bytecode: Bytecode = assemble([joint_program(expression) for expression in expressions])
-        self.smoothing = numpy.zeros(len(expressions)) if label_smoothing is None else numpy.array(label_smoothing)
+        given = [0.0] * len(expressions) if label_smoothing is None else list(label_smoothing)
+        if len(given) != len(expressions):
+            raise ValueError(
+                f"label_smoothing must have a number for each of {len(expressions)} losses, not {len(given)}"
+            )
+        self.smoothing = numpy.array(given, dtype=numpy.float64)
 
     def __len__(self) -> int:
         return len(self.bytecode)
@@ -98,6 +103,13 @@ class Interpreter:
         scores = logits.detach() if logits.dim() == 3 else logits.detach()[None]
         if scores.dim() != 3 or scores.shape[0] not in (1, k):
             raise ValueError(f"logits must be (N, C) or ({k}, N, C), not {tuple(logits.shape)}")
+        if not scores.is_cuda and scores.dtype not in (torch.float32, torch.float64):
+            raise ValueError(
+                f"logits must be float32 or float64 on a CPU, not {str(scores.dtype).removeprefix('torch.')}"
+            )
+        if scores.shape[2] < 1:
+            raise ValueError(f"logits must have a class at least, not shape {tuple(logits.shape)}")
+        target = target.detach()
         target = target if target.dim() == (3 if target.is_floating_point() else 2) else target[None]
         expected = scores.shape[1:] if target.is_floating_point() else scores.shape[1:2]
         if target.shape[1:] != expected or target.shape[0] not in (1, k):

@@ -73,7 +73,8 @@ def _log_of(x):
         y = (y * r - F(2.4999993993e-1)) * r + F(3.3333331174e-1)
         s = r * r
         y = y * r * s + e * F(-2.12194440e-4) - F(0.5) * s
-        return r + y + e * F(0.693359375)
+        # x - x is 0, but keeps what is not a number, or infinite, from looking like one.
+        return r + y + e * F(0.693359375) + (x - x)
 
     return implementation
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lossforge.expression.formula import parse_formula
 from lossforge.expression.interpreter import Interpreter
+from lossforge.expression.signature import signatures
+from lossforge.screening.probes import probe_reasons
 from lossforge.screening.settings import ScreenSettings
 
 if TYPE_CHECKING:
@@ -57,6 +61,23 @@ def network(classes: int, seed: int) -> tuple[NDArray[Any], NDArray[Any], NDArra
     w2 = generator.normal(size=(classes, _HIDDEN)) * 0.06 / _HIDDEN**0.5
     data = numpy.ascontiguousarray((x / x.std()).T, numpy.float32)
     return data, labels, w1.astype(numpy.float32), w2.astype(numpy.float32)
+
+
+def kernels_are_compiled() -> bool:
+    """Whether this machine has compiled the screens' kernels, so that the first verdict comes at once."""
+    return any((Path(__file__).parent / "__pycache__").glob("descent_kernel.train_network-*.nbi"))
+
+
+def compile_kernels() -> None:
+    """Compile the kernels of all screens, or load them: half a minute the first time on a machine."""
+    import numpy
+
+    losses = Interpreter([parse_formula("-y_true * log(y_pred)")])
+    settings = ScreenSettings()
+    signatures(losses)
+    probe_reasons(losses, settings)
+    for measure in (descend, train_network):
+        measure(losses, 10, settings, numpy.ones(1))
 
 
 def descend(losses: Interpreter, classes: int, settings: ScreenSettings, sign: NDArray[Any]) -> NDArray[numpy.float64]:

@@ -33,6 +33,16 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers(cls, data: Any) -> Any:
+        """Refuse true and false where a number is meant: Python would take them for 1 and 0."""
+        for name, value in data.items() if isinstance(data, dict) else ():
+            field = cls.model_fields.get(name)
+            if isinstance(value, bool) and field is not None and field.annotation is not bool:
+                raise ValueError(f"{name}: {str(value).lower()} is no value for it; true and false are for switches")
+        return data
+
 
 class ExpressionSection(_Section):
     """Which expressions may be built."""
