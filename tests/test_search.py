@@ -19,6 +19,7 @@ from tests.conftest import SMOKE, TINY
 import lossforge
 from lossforge.errors import InterruptedSearchError, LossforgeError, SpaceError, StoreError
 from lossforge.hall_of_fame import read_hall_of_fame
+from lossforge.inspection import run_status
 from lossforge.progress import Progress
 from lossforge.store.ledger import Ledger
 
@@ -69,6 +70,23 @@ def test_gains_in_the_table_are_differences_of_the_ledgers_accuracies(reference:
 
 def test_two_workers_give_the_same_bytes_as_one(reference: Path, tmp_path: Path) -> None:
     assert (search(tmp_path / "run", workers=2) / TABLE).read_bytes() == (reference / TABLE).read_bytes()
+
+
+def test_the_audit_trains_rejected_losses_and_changes_nothing_else(reference: Path, tmp_path: Path) -> None:
+    run = search(tmp_path / "run", "screening.audit=0.7")
+    assert (run / TABLE).read_bytes() == (reference / TABLE).read_bytes()
+    ledger = Ledger(run / "ledger.sqlite", read_only=True)
+    audited = {row.key: row.formula for row in ledger.trainings("audit")}
+    rejected = [row for row in ledger.candidates() if row.rejected_by in ("probe", "descent")]
+    judged = {row.key for row in ledger.trainings("search")}
+    ledger.close()
+    assert audited
+    assert set(audited.values()) <= {row.formula for row in rejected}
+    assert not judged & audited.keys()
+    report = run_status(run)["audit"]
+    assert report["trained"] == len(audited)
+    assert 0 <= report["low"] <= report["rate"] <= report["high"] <= 1
+    assert "audit: " in (run / "log.txt").read_text(encoding="utf-8")
 
 
 def test_another_seed_gives_another_search(reference: Path, tmp_path: Path) -> None:
