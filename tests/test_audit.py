@@ -52,13 +52,16 @@ def test_the_report_counts_those_that_learned() -> None:
         *(training("poor", 0.5, replicate) for replicate in range(2)),
         *(training("failed", None, replicate) for replicate in range(2)),
     ]
-    report = audit_report(audited, control)
-    assert report is not None
-    assert (report.trained, report.false, report.better, report.rate) == (4, 2, 1, 0.5)
+    report = audit_report([rejected("y_pred * y_true", key=str(number)) for number in range(9)], audited, control)
+    assert (report.eligible, report.trained, report.false, report.better, report.rate) == (9, 4, 2, 1, 0.5)
     # Wilson's interval of 2 in 4.
     assert (report.low, report.high) == (pytest.approx(0.15, abs=0.01), pytest.approx(0.85, abs=0.01))
-    assert "2 of 4 rejected losses" in str(report)
+    assert str(report).startswith(
+        "4 of 9 rejected losses were trained all the same, and 2 learned: false rejections 50%"
+    )
 
 
-def test_without_an_audited_loss_there_is_no_report() -> None:
-    assert audit_report([], [training("ce", 0.8)]) is None
+def test_where_nobody_was_drawn_the_report_says_so() -> None:
+    report = audit_report([rejected("y_pred * y_true"), rejected("y_pred", "static")], [], [training("ce", 0.8)])
+    assert (report.eligible, report.trained, report.rate, report.low, report.high) == (1, 0, None, 0.0, 1.0)
+    assert str(report) == "none of 1 rejected losses was drawn to be trained all the same"

@@ -30,50 +30,60 @@ def audit_key(row: CandidateRow) -> str:
 
 def drawn(rows: Iterable[CandidateRow], share: float, seed: int) -> dict[str, CandidateRow]:
     """The rejected candidates to train, by key. Who is drawn depends on the run's seed and the key alone."""
-    chosen: dict[str, CandidateRow] = {}
+    return {key: row for key, row in eligible(rows).items() if derive_seed(seed, STAGE, key) < share * 2**63}
+
+
+def eligible(rows: Iterable[CandidateRow]) -> dict[str, CandidateRow]:
+    """The candidates whose rejection was a judgement, by key, each the first time it occurs."""
+    found: dict[str, CandidateRow] = {}
     for row in rows:
         if row.rejected_by in _JUDGED and row.reason != _CERTAIN:
-            key = audit_key(row)
-            if derive_seed(seed, STAGE, key) < share * 2**63:
-                chosen.setdefault(key, row)
-    return chosen
+            found.setdefault(audit_key(row), row)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
     """How the rejected losses that were trained fared.
 
-    ``false`` of ``trained`` reached 90 % of cross-entropy's accuracy; ``better`` of them beat it. ``rate`` is their
-    share, ``low`` and ``high`` its 95 % interval (Wilson).
+    Of ``eligible`` losses whose rejection was a judgement, ``trained`` were drawn and trained; ``false`` of them
+    reached 90 % of cross-entropy's accuracy, ``better`` beat it. ``rate`` is the share of false rejections (None
+    where none was drawn), ``low`` and ``high`` its 95 % interval (Wilson).
     """
 
+    eligible: int
     trained: int
     false: int
     better: int
-    rate: float
+    rate: float | None
     low: float
     high: float
 
     def __str__(self) -> str:
+        if self.rate is None:
+            return f"none of {self.eligible} rejected losses was drawn to be trained all the same"
         return (
-            f"{self.false} of {self.trained} rejected losses that were trained all the same learned: false rejections "
-            f"{self.rate:.0%} (95 % interval {self.low:.0%} to {self.high:.0%})"
+            f"{self.trained} of {self.eligible} rejected losses were trained all the same, and {self.false} learned: "
+            f"false rejections {self.rate:.0%} (95 % interval {self.low:.0%} to {self.high:.0%})"
         )
 
 
-def audit_report(audited: Iterable[TrainingRow], control: Iterable[TrainingRow]) -> AuditReport | None:
-    """The report on the trainings of stage "audit" beside cross-entropy's; None where there are none."""
+def audit_report(
+    candidates: Iterable[CandidateRow], audited: Iterable[TrainingRow], control: Iterable[TrainingRow]
+) -> AuditReport:
+    """The report on the trainings of stage "audit", beside cross-entropy's."""
+    count = len(eligible(candidates))
     baseline = {(row.task, row.replicate): row.accuracy or 0.0 for row in control}
     shares: dict[str, list[float]] = {}
     for row in audited:
         known = baseline.get((row.task, row.replicate), 0.0)
         shares.setdefault(row.key, []).append((row.accuracy or 0.0) / known if known > 0 else 0.0)
     if not shares:
-        return None
+        return AuditReport(count, 0, 0, 0, None, 0.0, 1.0)
     from scipy.stats import binomtest
 
     means = [fmean(values) for values in shares.values()]
     false = sum(mean >= GOOD for mean in means)
     interval = binomtest(false, len(means)).proportion_ci(0.95, method="wilson")
     better = sum(mean > 1 for mean in means)
-    return AuditReport(len(means), false, better, false / len(means), float(interval.low), float(interval.high))
+    return AuditReport(count, len(means), false, better, false / len(means), float(interval.low), float(interval.high))

@@ -101,6 +101,8 @@ def _loss_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     relative = loss["nearest"]
     yield "loss", loss["loss"]
     yield "formula", loss["formula"]
+    if loss["label_smoothing"]:
+        yield "smoothing", f"targets mixed with {loss['label_smoothing']:g} of the uniform distribution"
     if loss["simplified"] != loss["formula"]:
         yield "simplified", loss["simplified"]
     if loss["latex"]:

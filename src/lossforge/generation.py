@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -59,6 +59,7 @@ class Generation:
         self.trainer = trainer
         self.rates = rates
         self.on_asked = on_asked
+        self._judged: dict[str, Expression] = {}
 
     def run(self, number: int) -> list[CandidateRow]:
         """Run generation ``number`` and return a row for every candidate that it generated."""
@@ -85,11 +86,14 @@ class Generation:
         wanted = settings.population if number == 0 else settings.population - settings.elites
         members = {told.key for told in self.strategy.members()}
         asked = Asked()
+        for key, judged in self.scores.judged.items():
+            if key not in self._judged:
+                self._judged[key] = parse_formula(judged.formula)
         left = wanted * settings.attempts
         while left > 0 and len(asked.new) < wanted:
             proposals = [self.strategy.ask() for _ in range(min(left, _BATCH))]
             left -= len(proposals)
-            screened = self.screener.screen([proposal.expression for proposal in proposals])
+            screened = self.screener.screen([proposal.expression for proposal in proposals], self._trained(asked))
             for proposal, answer in zip(proposals, screened, strict=True):
                 # What was proposed beyond the last that is needed is not judged.
                 if len(asked.new) < wanted:
@@ -98,6 +102,10 @@ class Generation:
             if self.trainer.stop():
                 raise InterruptedSearchError("stopped on request")
         return asked
+
+    def _trained(self, asked: Asked) -> ChainMap[str, Expression]:
+        """Losses that are trained, or will be at the end of this generation's asking, by key."""
+        return ChainMap(asked.new, self._judged)
 
     def _file(self, asked: Asked, members: set[str], number: int, origin: str, screened: Screened) -> CandidateRow:
         """Note what becomes of a screened proposal, and return its row."""

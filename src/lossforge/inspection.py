@@ -37,7 +37,7 @@ def run_status(path: Path) -> dict[str, Any]:
         ledger = Ledger(folder.ledger_file, read_only=True)
         try:
             tally, trainings = ledger.tally(), ledger.training_count()
-            audit = audit_report(ledger.trainings(AUDIT), ledger.trainings("control"))
+            audit = audit_report(ledger.candidates(), ledger.trainings(AUDIT), ledger.trainings("control"))
         except StoreError:
             if done:
                 raise
@@ -105,7 +105,7 @@ def explain_all(names_or_formulas: Sequence[str], seconds: float = SYMPY_SECONDS
             {
                 "loss": name,
                 "formula": spec.formula,
-                **(_of_term(spec) if expression is None else _of_formula(expression, next(shorter), screener)),
+                **(_of_term(spec) if expression is None else _of_formula(spec, expression, next(shorter), screener)),
                 "minimiser": {str(classes): minimiser(spec, classes) for classes in CLASSES},
                 "gradient_ratio": {str(classes): gradient_ratio(spec, classes) for classes in CLASSES},
                 "nearest": {"name": relative, "similarity": similarity},
@@ -114,14 +114,16 @@ def explain_all(names_or_formulas: Sequence[str], seconds: float = SYMPY_SECONDS
     return found
 
 
-def _of_formula(expression: Expression, shorter: Expression, screener: Screener) -> dict[str, Any]:
+def _of_formula(spec: LossSpec, expression: Expression, shorter: Expression, screener: Screener) -> dict[str, Any]:
     """What is told of formulas alone."""
     from lossforge.export.latex import latex
     from lossforge.expression.canonical import fold_constants
     from lossforge.expression.differentiate import derivative
     from lossforge.expression.formula import format_formula
-    from lossforge.expression.signature import signature
+    from lossforge.expression.interpreter import Interpreter
+    from lossforge.expression.signature import signatures
 
+    (signature,) = signatures(Interpreter([expression], [spec.label_smoothing]))
     change = derivative(expression)
     readable = change.size <= _READABLE
     verdict = screener(expression)
@@ -131,12 +133,13 @@ def _of_formula(expression: Expression, shorter: Expression, screener: Screener)
         "derivative": format_formula(change) if readable else None,
         "derivative_latex": latex(change) if readable else None,
         "size": expression.size,
-        "signature": signature(expression),
+        "label_smoothing": spec.label_smoothing,
+        "signature": None if signature is None else signature.key,
         "screen": {
             "passed": verdict.rejected_by is None,
             "rejected_by": None if verdict.rejected_by is None else str(verdict.rejected_by),
             "reason": verdict.reason,
-            "sign_repaired": verdict.expression != fold_constants(expression),
+            "sign_repaired": verdict.rejected_by is None and verdict.expression != fold_constants(expression),
         },
     }
 
@@ -149,6 +152,7 @@ def _of_term(spec: LossSpec) -> dict[str, Any]:
         "derivative": None,
         "derivative_latex": None,
         "size": None,
+        "label_smoothing": spec.label_smoothing,
         "signature": None,
         "screen": _term_screen(spec),
     }

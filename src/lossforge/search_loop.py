@@ -23,7 +23,7 @@ from lossforge.progress import Progress
 from lossforge.scores import Scores
 from lossforge.screening.descent import compile_kernels
 from lossforge.screening.screener import Screener
-from lossforge.screening.settings import Screen, ScreenSettings
+from lossforge.screening.settings import ScreenSettings
 from lossforge.spaces.schema import SearchSpace, TaskSection
 from lossforge.store.checkpoint import load_checkpoint, save_checkpoint
 from lossforge.store.ledger import Ledger
@@ -96,11 +96,6 @@ class _Search:
             self.progress.phase("compiling the screens, once a machine")
         compiling.join()
         screener = Screener(screen_settings(self.space))
-        screener.remember(
-            (row.formula, row.signature, None if row.rejected_by is None else Screen(row.rejected_by), row.reason)
-            for row in self.ledger.candidates(up_to_generation=done)
-            if row.signature is not None
-        )
         generation = Generation(self.space, strategy, screener, scores, trainer, rates, self._asked)
         self.progress.start_search(self.space.budget.generations, self.ledger.tally())
         for number in range(done + 1, self.space.budget.generations):
@@ -118,10 +113,9 @@ class _Search:
                 f"gain {best[0].gain if best else 0:+.2f}"
             )
             self.progress.end_generation(number, best, [told.fitness for told in strategy.members()])
-        audit = audit_report(self.ledger.trainings(AUDIT), self.ledger.trainings("control"))
-        if audit is not None:
-            self.folder.log(f"audit: {audit}")
-            self.progress.line(f"audit: {audit}")
+        audit = audit_report(self.ledger.candidates(), self.ledger.trainings(AUDIT), self.ledger.trainings("control"))
+        self.folder.log(f"audit: {audit}")
+        self.progress.line(f"audit: {audit}")
 
     def _load(self, strategy: Strategy, state: dict[str, object]) -> None:
         try:

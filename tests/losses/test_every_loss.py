@@ -268,3 +268,23 @@ def test_arguments_that_do_not_fit_are_told_with_what_was_expected(name: str) ->
         loss(name, reduction="average")
     with pytest.raises(ValueError, match=r"label_smoothing must be in \[0, 1\], not 2.0"):
         loss(name, label_smoothing=2.0)
+
+
+# Cross-entropy runs as torch's own, which has its own rules for such logits.
+@pytest.mark.parametrize("name", sorted({*PER_SAMPLE} - {"bce", "cross_entropy", "label_smoothing"}))
+def test_a_masked_class_has_no_part(name: str) -> None:
+    """A logit of -inf is a class that cannot be; what it is not the target of stays finite, in every form."""
+    logits = torch.tensor([[float("-inf"), 0.0, 1.0], [2.0, float("-inf"), -1.0]], dtype=torch.float64)
+    target = torch.tensor([2, 0])
+    criterion = loss(name)
+    found = value_and_gradient(criterion, logits, target)
+    assert found[0].isfinite()
+    assert found[1].isfinite().all()
+    assert not found[1][logits.isinf()].any()
+    assert_alike(value_and_gradient(criterion, logits, functional.one_hot(target, 3).double()), found)
+    z = logits.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(criterion(z, target), z, create_graph=True)
+    torch.testing.assert_close(gradient.detach(), found[1])
+    torch._dynamo.reset()
+    compiled = torch.compile(criterion, fullgraph=True, backend="aot_eager")
+    assert_alike(value_and_gradient(compiled, logits, target), found)

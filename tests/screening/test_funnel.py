@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from hypothesis import given
@@ -15,8 +13,7 @@ from lossforge.expression.formula import parse_formula
 from lossforge.expression.signature import signature
 from lossforge.expression.tree import Expression
 from lossforge.losses.library import CROSS_ENTROPY, LIBRARY
-from lossforge.screening import descent
-from lossforge.screening.funnel import Known, negated, screen, screen_all
+from lossforge.screening.funnel import negated, screen, screen_all
 from lossforge.screening.settings import Screen, ScreenSettings
 
 SETTINGS = ScreenSettings()
@@ -34,18 +31,17 @@ def rejected(formula: str, settings: ScreenSettings = SETTINGS) -> tuple[Screen 
     [
         ("y_pred**2", "y_true does not occur"),
         ("sin(y_true)", "y_pred does not occur"),
-        ("2", "y_pred and y_true does not occur"),
+        ("2", "y_pred and y_true do not occur"),
         ("y_true - y_true + y_pred", "y_true does not occur"),
-        ("0 * y_pred * y_true", "y_pred and y_true does not occur"),
+        ("0 * y_pred * y_true", "y_pred and y_true do not occur"),
         ("y_pred + 0 * log(y_true)", "y_true does not occur"),
-        ("y_true / 3 - y_true * (1 / 3) + y_pred - y_pred", "y_pred and y_true does not occur"),
+        ("y_true / 3 - y_true * (1 / 3) + y_pred - y_pred", "y_pred and y_true do not occur"),
     ],
 )
 def test_static_rejects_what_does_not_depend_on_both_leaves(formula: str, missing: str) -> None:
     by, reason = rejected(formula)
     assert by == Screen.STATIC
-    assert missing.split(" does")[0].split(" and ")[0] in reason
-    assert reason.endswith("does not occur")
+    assert reason == missing
 
 
 @pytest.mark.parametrize(
@@ -127,7 +123,7 @@ def test_a_negation_is_minus_the_value_and_undoes_itself(tree: Expression) -> No
     assert negated(tree).size <= tree.size + 1
 
 
-@pytest.mark.parametrize("scale", [1e-5, 1e-3, 1e3, 1e6])
+@pytest.mark.parametrize("scale", [1e-11, 1e-5, 1e-3, 1e3, 1e6])
 @pytest.mark.parametrize(
     "formula", [CROSS_ENTROPY, BRIER, f"-{BRIER}", "y_true * cos(20 * y_pred)", "y_true * exp(-log(y_pred)) * 0.001"]
 )
@@ -172,29 +168,6 @@ def test_verdicts_do_not_depend_on_who_else_is_asked() -> None:
     together = screen_all(forms, SETTINGS)
     assert together == [screen(form, SETTINGS) for form in forms]
     assert screen_all(forms[::-1], SETTINGS) == together[::-1]
-
-
-def test_one_signature_descends_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
-    monkeypatch.setattr(descent, "descend", _counting(descent.descend, asked))
-    known: dict[str, Known] = {}
-    forms = [parse_formula(text) for text in (BRIER, f"3 * {BRIER} + 1", f"2 - {BRIER}")]
-    verdicts = screen_all(forms, SETTINGS, known)
-    assert asked == [1]
-    assert len(known) == 1
-    assert len({verdict.signature for verdict in verdicts}) == 1
-    assert [verdict.flipped for verdict in verdicts] == [False, False, True]
-    again = screen_all([parse_formula(f"-5 * {BRIER}")], SETTINGS, known)
-    assert asked == [1]
-    assert (again[0].passed, again[0].flipped) == (True, True)
-
-
-def _counting(function: Any, asked: list[int]) -> Any:
-    def counted(losses: Any, *arguments: Any) -> Any:
-        asked.append(len(losses))
-        return function(losses, *arguments)
-
-    return counted
 
 
 @pytest.mark.parametrize("name", [name for name, entry in LIBRARY.items() if not entry.spec().is_term])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+import random
 
 import pytest
 import torch
@@ -15,23 +15,36 @@ from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import Expression
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.screening import screener
-from lossforge.screening.funnel import screen_all
+from lossforge.screening.funnel import Findings, descended, probe
 from lossforge.screening.screener import Screened, Screener
-from lossforge.screening.settings import Screen, ScreenSettings, Verdict
+from lossforge.screening.settings import Screen, ScreenSettings
 
 SETTINGS = ScreenSettings()
 
 
 @pytest.fixture
 def screened(monkeypatch: pytest.MonkeyPatch) -> list[Expression]:
-    """What has gone through the funnel so far."""
+    """What has gone through the probe so far."""
     seen: list[Expression] = []
 
-    def watched(forms: list[Expression], *arguments: Any) -> list[Verdict]:
+    def watched(forms: list[Expression], settings: ScreenSettings) -> list[Findings]:
         seen.extend(forms)
-        return screen_all(forms, *arguments)
+        return probe(forms, settings)
 
-    monkeypatch.setattr(screener, "screen_all", watched)
+    monkeypatch.setattr(screener, "probe", watched)
+    return seen
+
+
+@pytest.fixture
+def descending(monkeypatch: pytest.MonkeyPatch) -> list[Expression]:
+    """What has descended so far."""
+    seen: list[Expression] = []
+
+    def watched(found: list[Findings], settings: ScreenSettings) -> list[Findings]:
+        seen.extend(one.form for one in found)
+        return descended(found, settings)
+
+    monkeypatch.setattr(screener, "descended", watched)
     return seen
 
 
@@ -92,22 +105,60 @@ def test_memory_changes_no_verdict(screened: list[Expression]) -> None:
     assert len(screened) == 8
 
 
-def test_a_screener_that_was_told_answers_as_the_one_that_saw_it() -> None:
-    seen = ["-(y_true - y_pred)**2", "y_true * cos(20 * y_pred)", CROSS_ENTROPY, "y_pred * y_true", "sign(y_pred)"]
-    later = [
-        "3 * (y_true - y_pred)**2",
-        "2 - (y_true - y_pred)**2",
-        "5 - y_true * cos(20 * y_pred)",
-        "log(y_pred) * y_true",
+BRIER = "(y_true - y_pred)**2"
+
+
+def test_what_is_trained_already_passes_without_a_descent(descending: list[Expression]) -> None:
+    (answer,) = Screener(SETTINGS).screen([parse_formula(BRIER)])
+    assert len(descending) == 1
+    trained = {str(answer.signature): answer.expression}
+    proposals = [parse_formula(text) for text in (f"3 * {BRIER} + 1", f"2 - {BRIER}", CROSS_ENTROPY)]
+    found = Screener(SETTINGS).screen(proposals, trained)
+    assert len(descending) == 2
+    assert [one.signature in trained for one in found] == [True, True, False]
+    # Each has the sign of the loss that it repeats.
+    assert [str(one.expression) for one in found] == [f"3 * {BRIER} + 1", f"{BRIER} - 2", CROSS_ENTROPY]
+
+
+def test_those_of_one_signature_repeat_the_first_that_passes(descending: list[Expression]) -> None:
+    found = Screener(SETTINGS).screen([parse_formula(text) for text in (f"2 - {BRIER}", BRIER, f"-5 * {BRIER}")])
+    assert len(descending) == 1
+    assert len({one.signature for one in found}) == 1
+    assert [str(one.expression) for one in found] == [f"{BRIER} - 2", BRIER, f"-(-5 * {BRIER})"]
+
+
+def test_a_rejection_is_no_other_forms_rejection() -> None:
+    # One signature, but the first is so steep at a clamp that its descent fails.
+    steep, plain = "(exp(y_true) / min(y_pred, y_true) + erf(y_pred))**2", "(y_true / y_pred)**2"
+    for order in ((steep, plain), (plain, steep)):
+        together = Screener(SETTINGS).screen([parse_formula(text) for text in order])
+        assert together[0].signature == together[1].signature
+        assert together[order.index(plain)].rejected_by is None
+    one, other = Screener(SETTINGS), Screener(SETTINGS)
+    ask(one, steep)
+    assert ask(one, plain) == ask(other, plain)
+
+
+def test_what_was_asked_before_changes_nothing() -> None:
+    generator = random.Random(3)
+    texts = [
+        CROSS_ENTROPY,
+        BRIER,
+        f"-{BRIER}",
+        "y_true * cos(20 * y_pred)",
+        f"2 - {BRIER}",
+        "y_pred",
+        "sign(y_pred) * y_true",
     ]
-    first, second = Screener(SETTINGS), Screener(SETTINGS)
-    answers = [ask(first, formula) for formula in seen]
-    second.remember(
-        (str(answer.expression), answer.signature, answer.rejected_by, answer.reason)
-        for answer in answers
-        if answer.signature is not None
-    )
-    assert [ask(second, formula) for formula in later] == [ask(first, formula) for formula in later]
+    alone = {text: ask(Screener(SETTINGS), text) for text in texts}
+    used = Screener(SETTINGS)
+    for _ in range(20):
+        text = generator.choice(texts)
+        assert ask(used, text) == alone[text]
+    trained = {str(alone[BRIER].signature): alone[BRIER].expression}
+    fresh = Screener(SETTINGS)
+    for text in texts:
+        assert used.screen([parse_formula(text)], trained) == fresh.screen([parse_formula(text)], trained)
 
 
 @given(trees(max_leaves=6, numbers=short_constants()))

@@ -176,6 +176,7 @@ class Joint:
 
     function: JointFunction
     constant: tuple[float | None, float | None]
+    uses_log: bool
 
 
 @lru_cache(maxsize=4096)
@@ -184,4 +185,4 @@ def compile_joint(expression: Expression, y_true: float | None = None) -> Joint:
     program = joint_program(expression, y_true)
     function = _compile(_source(emit_program(program), "elementwise"), f"<loss and gradient {expression}>")
     loss, g = (operand if isinstance(operand, float) else None for operand in program.outputs)
-    return Joint(function, (loss, g))  # type: ignore[arg-type]
+    return Joint(function, (loss, g), emit(expression).uses_log)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy
 
 from lossforge.expression.jit import compiler
+from lossforge.expression.primitives import LOG_Y_PRED
 from lossforge.expression.program_kernel import run_program
 from lossforge.expression.vector_math import exp, log
 
@@ -17,6 +18,8 @@ BLOCK = 1280
 """Elements of a block, about: a block's registers stay in the nearer caches."""
 ROWS_FROM = 32
 """From this many classes on, a block holds samples as rows."""
+
+LEAST_LOG = numpy.float32(LOG_Y_PRED[0])
 
 compiled = compiler()
 compile_sums = compiler("reassoc")
@@ -134,6 +137,9 @@ def softmax(r, z, by_rows, row):
     for s in range(row.shape[0]):
         row[s] = -log(row[s])
     shift(r, 2, 2, row, by_rows)
+    for i in range(r.shape[1]):
+        # As in the modules: a masked class has the logit -inf.
+        r[2, i] = max(r[2, i], LEAST_LOG)
 
 
 @compiled
@@ -148,9 +154,10 @@ def loss_and_gradient(code, numbers, first, last, outputs, constants, by_rows, r
         fill(r, value, constants[0])
     if g >= 0:
         for i in range(r.shape[1]):
-            r[slope, i] = r[g, i]
+            r[slope, i] = 0 if r[2, i] <= LEAST_LOG else r[g, i]
     else:
-        fill(r, slope, constants[1])
+        for i in range(r.shape[1]):
+            r[slope, i] = 0 if r[2, i] <= LEAST_LOG else constants[1]
     if g >= 0 or constants[1] != 0:
         sums(r, slope, by_rows, row)
         for s in range(row.shape[0]):

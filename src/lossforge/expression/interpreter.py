@@ -100,6 +100,10 @@ class Interpreter:
         import torch
 
         k = len(self)
+        if target.dtype == torch.bool or target.is_complex():
+            raise ValueError(
+                f"targets must be class indices or probabilities, not {str(target.dtype).removeprefix('torch.')}"
+            )
         scores = logits.detach() if logits.dim() == 3 else logits.detach()[None]
         if scores.dim() != 3 or scores.shape[0] not in (1, k):
             raise ValueError(f"logits must be (N, C) or ({k}, N, C), not {tuple(logits.shape)}")
@@ -124,6 +128,7 @@ class Interpreter:
             if low < 0 or high >= scores.shape[2]:
                 wrong = low if low < 0 else high
                 raise ValueError(f"class indices must be in [0, {scores.shape[2]}), but one is {wrong}")
+        target = target.to(scores.dtype) if target.is_floating_point() else target
         loss = torch.empty(k, scores.shape[1], dtype=scores.dtype)
         gradient = torch.empty(k, *scores.shape[1:], dtype=scores.dtype)
         elementwise = torch.empty(k if terms else 0, *scores.shape[1:], dtype=scores.dtype)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +18,13 @@ _KERNELS = (
 )
 
 
-def _drop_stale() -> None:
-    """Forget kernels compiled before a source of theirs changed: numba looks at the file of the function alone."""
+def _digest() -> str:
     package = Path(__file__).parents[1]
-    with suppress(OSError):
-        newest = max((package / name).stat().st_mtime for name in _KERNELS)
-        for folder in {(package / name).parent / "__pycache__" for name in _KERNELS}:
-            for index in folder.glob("*_kernel.*.nbi"):
-                if index.stat().st_mtime < newest:
-                    index.unlink()
+    return hashlib.sha256(b"".join((package / name).read_bytes() for name in _KERNELS)).hexdigest()
+
+
+_STAMP = (_digest(), 0)
+"""What compiled code is valid for: all the kernels' sources. numba would look at the file of a function alone."""
 
 
 def compiler(*fastmath: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -36,11 +34,9 @@ def compiler(*fastmath: str) -> Callable[[Callable[..., Any]], Callable[..., Any
     def compile_function(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             compiled: Callable[..., Any] = njit(cache=True, **options)(function)
+            compiled._cache._cache_file._source_stamp = _STAMP  # type: ignore[attr-defined]
         except RuntimeError:  # nowhere to keep the compiled code: it is compiled anew in every process
             compiled = njit(**options)(function)
         return compiled
 
     return compile_function
-
-
-_drop_stale()

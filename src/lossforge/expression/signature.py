@@ -27,7 +27,10 @@ _DIGITS = 6
 """Significant digits of a projection that count; float64 rounding reaches the ninth or so."""
 _PROJECTIONS = 12
 _SMALLEST = 1e-9
-"""Norm of a gradient below which it is rounding: what softmax, summing to one, should have cancelled."""
+"""Norm of a gradient below which it is rounding, as a share of the loss's size (at most 1).
+
+Softmax sums to one, so parts of a gradient cancel; what is left of them is not zero but tiny.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +62,22 @@ def probe(
 
 def probe_gradients(losses: Interpreter, soft_targets: bool = False) -> NDArray[numpy.float64]:
     """Gradients on the logits over the probe, ``(K, total size)``; zero or not finite where a loss's is."""
+    return _probed(losses, soft_targets)[0]
+
+
+def _probed(losses: Interpreter, soft_targets: bool) -> tuple[NDArray[numpy.float64], NDArray[numpy.float64]]:
+    """Gradients ``(K, total size)`` and the largest magnitude ``(K,)`` of each loss's elements."""
     import numpy
 
-    gradients = []
+    gradients, sizes = [], numpy.zeros(len(losses))
     for logits, y_true in probe(soft_targets)[0]:
         gradient = numpy.empty((len(losses), *logits.shape))
         values = numpy.empty((len(losses), len(logits)))
-        losses.run_arrays(logits[None], y_true[None], values, gradient, numpy.empty((0, *logits.shape)))
+        terms = numpy.empty_like(gradient)
+        losses.run_arrays(logits[None], y_true[None], values, gradient, terms)
         gradients.append(gradient.reshape(len(losses), -1))
-    return numpy.concatenate(gradients, axis=1)
+        sizes = numpy.maximum(sizes, numpy.abs(terms).max((1, 2)))
+    return numpy.concatenate(gradients, axis=1), sizes
 
 
 def signatures(losses: Interpreter, *, keep_scale: bool = False, soft_targets: bool = False) -> list[Signature | None]:
@@ -81,16 +91,16 @@ def signatures(losses: Interpreter, *, keep_scale: bool = False, soft_targets: b
 
     if not len(losses):
         return []
-    gradients = probe_gradients(losses, soft_targets)
+    gradients, sizes = _probed(losses, soft_targets)
     with numpy.errstate(over="ignore", invalid="ignore"):
         norms = numpy.sqrt(numpy.square(gradients).sum(axis=1))
     projections = probe(soft_targets)[1]
     # One loss at a time: the products of a matrix of many would round by how many there are.
     return [
         _signature(projections @ (gradient / norm), float(norm), keep_scale)
-        if _SMALLEST < norm < float("inf")
+        if _SMALLEST * min(1.0, size) < norm < float("inf")
         else None
-        for gradient, norm in zip(gradients, norms, strict=True)
+        for gradient, norm, size in zip(gradients, norms, sizes, strict=True)
     ]
 
 

@@ -25,6 +25,9 @@ from lossforge.expression.tree import CONSTANT, Expression, call, constant, leaf
 TIME_LIMIT = 10.0
 """Seconds that sympy may spend on one expression."""
 
+_LOAD_LIMIT = 60.0
+"""Seconds that sympy may take to be imported."""
+
 _PLAIN = {"exp": "exp", "sin": "sin", "cos": "cos", "tanh": "tanh", "erf": "erf"}
 
 
@@ -72,7 +75,11 @@ def _ask_sympy(formulas: list[str], time_limit: float, budget: float | None) -> 
     # A worker that replaces a killed one loads sympy before its next task's time begins.
     pool = ProcessPool(max_workers=1, initializer=_load_sympy, context=context)
     try:
-        pool.schedule(_load_sympy).result()
+        try:
+            pool.schedule(_load_sympy).result(timeout=_LOAD_LIMIT)
+        except Exception:
+            # No sympy, one that hangs, or no process to be had: the forms that we have must do.
+            return [None] * len(formulas)
         tasks = [pool.schedule(sympy_simplify, args=(formula,), timeout=time_limit) for formula in formulas]
         wait(tasks, timeout=budget)
         return [_answer(task) for task in tasks]

@@ -10,6 +10,7 @@ from torch.autograd import forward_ad
 
 from lossforge.expression.codegen import compile_expression, compile_joint
 from lossforge.expression.tree import Expression
+from lossforge.losses.drop_in import LEAST_LOG
 
 
 def plain_operations_needed(*constants: Tensor | None) -> bool:
@@ -40,12 +41,14 @@ class ClosedForm(torch.autograd.Function):
         ctx: Any, logits: Tensor, target: Tensor, expression: Expression, dim: int, weight: Tensor | None
     ) -> Tensor:
         """Value in the shape of the logits without ``dim``."""
-        log_y_pred = torch.log_softmax(logits, dim)
+        log_y_pred = torch.log_softmax(logits, dim).clamp_(min=LEAST_LOG)
         y_pred = log_y_pred.exp()
         if target.is_floating_point():
             loss, g = compile_joint(expression).function(y_pred, target, log_y_pred)
         else:
             loss, g = _at_indices(expression, y_pred, log_y_pred, target.unsqueeze(dim), dim)
+        if compile_joint(expression).uses_log:
+            g = g.masked_fill(log_y_pred <= LEAST_LOG, 0.0)
         if weight is not None:
             loss, g = loss * weight, g * weight
         if ctx.needs_input_grad[0]:
@@ -91,7 +94,7 @@ def _differentiable_gradient(
 ) -> Tensor:
     if not target.is_floating_point():
         target = torch.zeros_like(logits).scatter(dim, target.unsqueeze(dim), 1.0)
-    log_y_pred = torch.log_softmax(logits, dim)
+    log_y_pred = torch.log_softmax(logits, dim).clamp(min=LEAST_LOG)
     loss = compile_expression(expression)(log_y_pred.exp(), target, log_y_pred)
     if weight is not None:
         loss = loss * weight

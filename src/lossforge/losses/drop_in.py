@@ -11,6 +11,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+LEAST_LOG = -1e5
+"""Least value of log(y_pred)."""
+
 
 class DropInLoss(nn.Module):
     """An elementwise loss f(y_pred, y_true) over classes, called like ``nn.CrossEntropyLoss``.
@@ -73,7 +76,8 @@ class DropInLoss(nn.Module):
     def class_terms(self, logits: Tensor, y_true: Tensor, dim: int) -> Tensor:
         """The loss of every sample and class, in the shape of ``logits``, whose classes lie along ``dim``."""
         if self.uses_log:
-            log_y_pred = torch.log_softmax(logits, dim)
+            # Held where 0 * log(y_pred) is still 0: a masked class has the logit -inf.
+            log_y_pred = torch.log_softmax(logits, dim).clamp(min=LEAST_LOG)
             y_pred = log_y_pred.exp()
         else:
             y_pred = torch.softmax(logits, dim)

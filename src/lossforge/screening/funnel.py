@@ -7,8 +7,8 @@ where only -f does. All screens look at the gradient's shape, never at its scale
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from lossforge.expression.canonical import canonical_form
 from lossforge.expression.interpreter import Interpreter
@@ -20,11 +20,18 @@ from lossforge.screening.settings import Screen, ScreenSettings, Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """How the first loss with a signature fared in the descent, and the sign that its signature removed."""
+class Findings:
+    """What was found of one canonical form; it depends on nothing else.
 
-    descent: Descent
-    sign: int
+    Either a screen before the descent rejected it, with a reason, or it has a signature. ``descent`` is None until
+    somebody needs to know.
+    """
+
+    form: Expression
+    rejected_by: Screen | None = None
+    reason: str = ""
+    signature: Signature | None = None
+    descent: Descent | None = None
 
 
 def negated(expression: Expression) -> Expression:
@@ -39,76 +46,65 @@ def negated(expression: Expression) -> Expression:
 def static_reason(form: Expression) -> str:
     """Why a canonical form cannot be a loss: a leaf does not occur in it. Nothing where both do."""
     missing = [name for name in ("y_pred", "y_true") if not form.uses(name)]
-    return f"{' and '.join(missing)} does not occur" if missing else ""
+    return f"{' and '.join(missing)} {'does' if len(missing) == 1 else 'do'} not occur" if missing else ""
 
 
-def screen_all(
-    forms: Sequence[Expression], settings: ScreenSettings, known: MutableMapping[str, Known] | None = None
-) -> list[Verdict]:
-    """Run the screens on canonical forms; each stops at the first that rejects it.
-
-    ``known`` remembers, by signature, how the descent went: those of one signature descend once.
-    """
-    known = {} if known is None else known
-    verdicts: dict[int, Verdict] = {}
+def probe(forms: Sequence[Expression], settings: ScreenSettings) -> list[Findings]:
+    """Everything before the descent, on canonical forms."""
+    found = [Findings(form) for form in forms]
+    left = []
     for place, form in enumerate(forms):
         if reason := static_reason(form):
-            verdicts[place] = Verdict(form, None, Screen.STATIC, reason)
-    left = [place for place in range(len(forms)) if place not in verdicts]
-    if left:
-        _probe_and_descend(forms, left, settings, known, verdicts)
-    return [verdicts[place] for place in range(len(forms))]
-
-
-def _probe_and_descend(
-    forms: Sequence[Expression],
-    left: list[int],
-    settings: ScreenSettings,
-    known: MutableMapping[str, Known],
-    verdicts: dict[int, Verdict],
-) -> None:
+            found[place] = Findings(form, Screen.STATIC, reason)
+        else:
+            left.append(place)
+    if not left:
+        return found
     losses = Interpreter([forms[place] for place in left])
     reasons = probe_reasons(losses, settings)
     well = [index for index, reason in enumerate(reasons) if not reason]
-    found = dict(zip(well, signatures(losses.take(well), keep_scale=settings.keep_scale), strict=True))
-    descending: dict[str, int] = {}
+    signed = dict(zip(well, signatures(losses.take(well), keep_scale=settings.keep_scale), strict=True))
     for index, place in enumerate(left):
-        signature = found.get(index)
+        signature = signed.get(index)
         if signature is None:
-            verdicts[place] = Verdict(forms[place], None, Screen.PROBE, reasons[index] or "the gradient is zero")
-        elif signature.key not in known:
-            descending.setdefault(signature.key, index)
-    fresh = list(descending.values())
-    for index, descent in zip(fresh, descents(losses.take(fresh), settings), strict=True):
-        known[_key(found[index])] = Known(descent, _sign(found[index]))
-    for index in well:
-        if (signature := found[index]) is not None:
-            verdicts[left[index]] = _verdict(forms[left[index]], signature, known[signature.key], settings)
+            found[place] = Findings(forms[place], Screen.PROBE, reasons[index] or "the gradient is zero")
+        else:
+            found[place] = Findings(forms[place], signature=signature)
+    return found
 
 
-def _key(signature: Signature | None) -> str:
-    assert signature is not None, "only what has a signature descends"
-    return signature.key
+def descended(found: Sequence[Findings], settings: ScreenSettings) -> list[Findings]:
+    """The findings with their descents."""
+    if not found:
+        return []
+    losses = Interpreter([one.form for one in found])
+    return [replace(one, descent=descent) for one, descent in zip(found, descents(losses, settings), strict=True)]
 
 
-def _sign(signature: Signature | None) -> int:
-    assert signature is not None, "only what has a signature descends"
-    return signature.sign
-
-
-def _verdict(form: Expression, signature: Signature, known: Known, settings: ScreenSettings) -> Verdict:
-    descent, key = known.descent, signature.key
+def verdict(found: Findings, settings: ScreenSettings) -> Verdict:
+    """The verdict that findings with a descent amount to."""
+    if found.signature is None or found.descent is None:
+        return Verdict(found.form, None, found.rejected_by, found.reason)
+    descent, key = found.descent, found.signature.key
     rejected_by = None if descent.passed else Screen.DESCENT
-    # Where the first one was the negative of this one, its repair is not this one's.
-    opposite = not settings.keep_scale and signature.sign != known.sign
-    if descent.flipped == opposite:
-        return Verdict(form, key, rejected_by, descent.reason)
-    turned = negated(form)
+    if not descent.flipped:
+        return Verdict(found.form, key, rejected_by, descent.reason)
+    turned = negated(found.form)
     if settings.keep_scale:
         # The repaired sign is part of the key here.
         (repaired,) = signatures(Interpreter([turned]), keep_scale=True)
-        key = _key(repaired)
+        assert repaired is not None, "of f and -f both have a gradient or neither"
+        key = repaired.key
     return Verdict(turned, key, rejected_by, descent.reason, flipped=True)
+
+
+def screen_all(forms: Sequence[Expression], settings: ScreenSettings) -> list[Verdict]:
+    """Verdicts on canonical forms; each stops at the first screen that rejects it."""
+    found = probe(forms, settings)
+    left = [place for place, one in enumerate(found) if one.signature is not None]
+    for place, one in zip(left, descended([found[place] for place in left], settings), strict=True):
+        found[place] = one
+    return [verdict(one, settings) for one in found]
 
 
 def screen(expression: Expression, settings: ScreenSettings) -> Verdict:

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 MODERATE = 48
 """Rows of moderate logits at the head of a probe: they say what the gradient's usual size is."""
-_SMALLEST = 1e-12
-"""Root mean square of a gradient below which it is rounding."""
+_SMALLEST = 1e-30
+"""Root mean square of a gradient below which it is zero; whether a larger one is rounding, the signature tells."""
+_HALF_SMALLEST, _HALF_LARGEST = 6e-8, 65504.0
+"""Least and largest magnitude that float16 has."""
 _CHUNK = 2**24
 """Numbers in the gradients of the losses that are probed at a time."""
 
@@ -111,13 +113,13 @@ def probe_reasons(losses: Interpreter, settings: ScreenSettings) -> list[str]:
         found = [""] * len(part)
         for classes in settings.classes:
             for precision in settings.precisions:
-                for place, reason in enumerate(_reasons(part, classes, precision, settings.max_gradient)):
+                for place, reason in enumerate(_reasons(part, classes, precision, settings)):
                     found[place] = found[place] or reason
         reasons += found
     return reasons
 
 
-def _reasons(losses: Interpreter, classes: int, precision: str, limit: float) -> list[str]:
+def _reasons(losses: Interpreter, classes: int, precision: str, settings: ScreenSettings) -> list[str]:
     import numpy
 
     values, gradient = run(losses, _rounded(classes, precision), probe(classes).labels)
@@ -125,8 +127,10 @@ def _reasons(losses: Interpreter, classes: int, precision: str, limit: float) ->
     peak = numpy.abs(gradient).max((1, 2))
     with numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):
         scale = numpy.sqrt(numpy.square(gradient[:, :MODERATE].astype(numpy.float64)).mean((1, 2)))
-        matched = peak / scale * _usual_size(classes)
-    largest = {"float16": 65504.0}.get(precision, float("inf"))
+        # Training scales gradients to cross-entropy's size, unless the space says otherwise.
+        matching = numpy.ones_like(scale) if settings.keep_scale else _usual_size(classes) / scale
+        trained_peak, trained_scale = peak * matching, scale * matching
+    limit, half = settings.max_gradient, precision == "float16"
     reasons = []
     for k in range(len(losses)):
         if not finite_value[k]:
@@ -137,8 +141,10 @@ def _reasons(losses: Interpreter, classes: int, precision: str, limit: float) ->
             reasons.append("the gradient is zero")
         elif peak[k] / scale[k] > limit:
             reasons.append(f"the gradient reaches {peak[k] / scale[k]:.2g} times its usual size (limit {limit:g})")
-        elif matched[k] > largest:
-            reasons.append(f"the gradient reaches {matched[k]:.2g}, which {precision} cannot hold")
+        elif half and trained_peak[k] > _HALF_LARGEST:
+            reasons.append(f"the gradient reaches {trained_peak[k]:.2g}, which {precision} cannot hold")
+        elif half and trained_scale[k] < _HALF_SMALLEST:
+            reasons.append(f"the gradient's usual size is {trained_scale[k]:.2g}, which {precision} takes for zero")
         else:
             reasons.append("")
     return reasons
