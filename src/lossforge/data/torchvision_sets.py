@@ -51,10 +51,14 @@ class KnownSet:
     def _open(self, root: Path, options: dict[str, Any]) -> Any:
         import torchvision.datasets
 
-        root.mkdir(parents=True, exist_ok=True)
-        if self.download:
-            options = {**options, "download": True}
-        return getattr(torchvision.datasets, self.kind)(str(root), **options)
+        kind = getattr(torchvision.datasets, self.kind)
+        try:
+            return kind(str(root), **options)
+        except RuntimeError:  # not there, or not whole
+            if not self.download:
+                raise
+        with locked(root, self.name):
+            return kind(str(root), **options, download=True)
 
     def _samples(self, opened: Any, form: Form, root: Path, part: str) -> Samples:
         if not self.arrays:
@@ -91,6 +95,16 @@ def told_as_data_error(name: str, files: str, folder: Path) -> Iterator[None]:
         ) from None
 
 
+@contextmanager
+def locked(folder: Path, name: str) -> Iterator[None]:
+    """Let one process at a time download a data set."""
+    from filelock import FileLock
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f".{name}.lock"):
+        yield
+
+
 def read_tiny_imagenet(place: str, form: Form) -> RawData:
     """Tiny ImageNet: 200 classes, 64×64. Its labelled validation images are its test part."""
     root = Path(place) / _TINY
@@ -99,7 +113,9 @@ def read_tiny_imagenet(place: str, form: Form) -> RawData:
         if not root.is_dir():
             from torchvision.datasets.utils import download_and_extract_archive
 
-            download_and_extract_archive(_TINY_URL, place, md5=_TINY_MD5)
+            with locked(Path(place), "tiny_imagenet"):
+                if not root.is_dir():
+                    download_and_extract_archive(_TINY_URL, place, md5=_TINY_MD5)
         names = sorted(folder.name for folder in (root / "train").iterdir() if folder.is_dir())
         number = {name: index for index, name in enumerate(names)}
         train = [(file, number[name]) for name in names for file in sorted((root / "train" / name).rglob("*.JPEG"))]
