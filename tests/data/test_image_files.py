@@ -78,8 +78,17 @@ def test_a_broken_image_is_named(pets: Path) -> None:
     whole = (pets / "cat" / "3.png").read_bytes()
     for content in (b"", b"no image", whole[: len(whole) // 2]):
         (pets / "cat" / "3.png").write_bytes(content)
+        _loaded.cache_clear()
         with pytest.raises(DataError, match=r"3\.png: cannot be read as an image"):
             loaded(pets)
+
+
+def test_an_image_more_is_noticed(pets: Path) -> None:
+    before = loaded(pets)
+    assert loaded(pets) is before
+    picture(pets / "cat" / "more.png", (200, 99, 0))
+    picture(pets / "cat" / "most.png", (200, 99, 0))
+    assert len(loaded(pets).train) == 13
 
 
 def test_a_folder_without_classes_is_refused(tmp_path: Path) -> None:
@@ -106,6 +115,7 @@ def test_what_was_decoded_is_kept_and_mapped(
     assert capsys.readouterr().err.count("decoding 20 images") == 1
     assert len(list((data_folder / "decoded").iterdir())) == 2
     picture(pets / "cat" / "3.png", (250, 3, 0))
+    _loaded.cache_clear()
     assert 250 in torch.cat(
         [part.x[:, 0, 0, 0] for part in (loaded(pets).train, loaded(pets).validation, loaded(pets).test)]
     )

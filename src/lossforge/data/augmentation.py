@@ -74,7 +74,7 @@ class Preparation:
         """The network's input. Augmented where there are generators: one a replica, or one for all of a batch."""
         stored_as_bytes = x.dtype == torch.uint8
         if stored_as_bytes:
-            x = x.float() / 255
+            x = x.float().div_(255)
         cut: Tensor | None = None
         if generators:
             shape = x.shape
@@ -87,7 +87,7 @@ class Preparation:
             x = x.view(shape)
             cut = None if cut is None else cut.view(*shape[:-3], 1, *shape[-2:])
         if self.scale is not None:
-            x = (x - self.scale.mean.view(-1, 1, 1)) / self.scale.std.view(-1, 1, 1)
+            x = (x - self.scale.mean.view(-1, 1, 1)).div_(self.scale.std.view(-1, 1, 1))
         return x if cut is None else x.masked_fill(cut, 0.0)
 
     def _moved(self, x: Tensor, draws: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import numpy
 from lossforge.data.csv_files import MARK, read_csv
 from lossforge.data.image_files import read_folder, read_masks
 from lossforge.data.npz_files import read_npz
-from lossforge.data.places import content_digest, data_folder, stamp
+from lossforge.data.places import content_digest, data_folder, quick_stamp
 from lossforge.data.samples import Form, RawData, Samples
 from lossforge.data.splits import TaskData
 from lossforge.data.torchvision_sets import KNOWN_SETS, Reader, read_tiny_imagenet
@@ -107,10 +107,10 @@ def own_digest(data: str) -> str:
 def load_task(task: TaskSection, device: str) -> TaskData:
     """Load and split a task's data set. Raises DataError where it is unknown, not to be had, or too small.
 
-    What was loaded is kept, until the task's own files change.
+    What was loaded is kept, until the user's file changes, or files are added to a folder or removed from it.
     """
     source, place = find_source(task.data)
-    return _loaded(task, device, source.load, place, "" if task.data in DATASETS else stamp(own_path(task.data)))
+    return _loaded(task, device, source.load, place, "" if task.data in DATASETS else quick_stamp(own_path(task.data)))
 
 
 @lru_cache(maxsize=4)
