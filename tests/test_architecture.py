@@ -60,8 +60,10 @@ OWNERS = {
     "typer": "cli.py",
     "triton": "expression/triton_kernel.py",
     "numba": "expression/",
+    "torchvision": "data/",
+    "PIL": "data/",
 }
-HEAVY = ("torch", "deap", "sympy", "ray", "matplotlib")
+HEAVY = ("torch", "torchvision", "PIL", "deap", "sympy", "ray", "matplotlib")
 UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
 UNSAFE_CALLS = {"eval", "sympify", "parse_expr", "__import__", "from_string", "unsafe_load"}
 

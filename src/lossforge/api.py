@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lossforge.errors import ExecutionError, InterruptedSearchError, SpaceError
+from lossforge.data.places import using_data_folder
+from lossforge.errors import DataError, ExecutionError, InterruptedSearchError, SpaceError
 from lossforge.interrupts import stop_on_signal
 from lossforge.spaces.load import apply_overrides, load_space, validate_space
 from lossforge.spaces.schema import SearchSpace
@@ -41,7 +42,8 @@ def search(
     """Search the space in a TOML file, to the end of its budget, and re-validate the best.
 
     ``run`` is the new run's folder (default: ``runs/NAME-TIME``); ``overrides`` are ``"KEY=VALUE"``
-    texts, and ``changes`` may give ``seed``, ``executor``, ``workers`` and ``device``. Raises LossforgeError.
+    texts, and ``changes`` may give ``seed``, ``executor``, ``workers``, ``device`` and
+    ``data_dir``. Raises LossforgeError.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise ExecutionError(
@@ -49,9 +51,11 @@ def search(
             "if __name__ == '__main__':"
         )
     loaded = load_space(Path(space), _overrides(overrides, changes))
-    check_names(loaded)
+    with using_data_folder(loaded.execution.data_dir):
+        check_names(loaded)
+        digests = check_data(loaded)
     path = Path("runs") / f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S')}" if run is None else Path(run)
-    folder = RunFolder.create(path, loaded)
+    folder = RunFolder.create(path, loaded, digests)
     return _go(folder, loaded, progress)
 
 
@@ -61,6 +65,7 @@ def resume(
     """Go on with a search where it stopped. Only budget and execution keys may be changed. Raises LossforgeError."""
     folder = RunFolder.open(Path(run))
     space = changed_space(folder, _overrides(overrides, changes))
+    refuse_changed_data(folder, space)
     return _go(folder, space, progress, save_space=True)
 
 
@@ -78,7 +83,9 @@ def validate(
 
     folder = RunFolder.open(Path(run))
     space = changed_space(folder, _overrides(None, changes))
-    with folder.locked(), stop_on_signal(_told_to_stop) as stop:
+    refuse_changed_data(folder, space)
+    data_folder = using_data_folder(space.execution.data_dir)
+    with data_folder, folder.locked(), stop_on_signal(_told_to_stop) as stop:
         try:
             return run_validation(
                 folder,
@@ -106,7 +113,7 @@ def changed_space(folder: RunFolder, overrides: list[str]) -> SearchSpace:
 
 def check_names(space: SearchSpace) -> None:
     """Refuse data sets, networks and rivals that do not exist before anything is written."""
-    from lossforge.data.datasets import DATASETS
+    from lossforge.data.datasets import find_source
     from lossforge.losses.library import LIBRARY
     from lossforge.models.registry import MODELS
 
@@ -114,9 +121,39 @@ def check_names(space: SearchSpace) -> None:
         if rival not in LIBRARY:
             raise SpaceError(f"validation.rivals: '{rival}' is not a loss of the library (known: {', '.join(LIBRARY)})")
     for task in space.task:
-        for key, name, known in (("data", task.data, list(DATASETS)), ("model", task.model, list(MODELS))):
-            if name not in known:
-                raise SpaceError(f"task.{key}: '{name}' is not known (known: {', '.join(known)})")
+        find_source(task.data)
+        if task.model not in MODELS:
+            raise SpaceError(f"task.model: '{task.model}' is not known (known: {', '.join(MODELS)})")
+
+
+def check_data(space: SearchSpace) -> dict[str, str]:
+    """Refuse data that cannot be read or do not fit their network, before anything is written.
+
+    Returns the sha256 of each of the user's own data sets, by ``task.data``. What is bundled needs no check.
+    """
+    from lossforge.data.datasets import BUNDLED, own_digest
+
+    tasks = [task for task in space.task if task.data not in BUNDLED]
+    if not tasks:
+        return {}
+    from lossforge.evaluation.fit import check_fit
+
+    for task in tasks:
+        check_fit(task)
+    return {task.data: digest for task in tasks if (digest := own_digest(task.data))}
+
+
+def refuse_changed_data(folder: RunFolder, space: SearchSpace) -> None:
+    """Raise DataError where a data set of the user's own is not what it was when the run began."""
+    from lossforge.data.datasets import own_digest
+
+    recorded = folder.manifest.get("data") or {}
+    for task in space.task:
+        if task.data in recorded and own_digest(task.data) != recorded[task.data]:
+            raise DataError(
+                f"task.data: '{task.data}' is not what it was when the run began; put the old data back, or start a "
+                "new run"
+            )
 
 
 def _overrides(overrides: list[str] | None, changes: dict[str, Any]) -> list[str]:
@@ -125,6 +162,7 @@ def _overrides(overrides: list[str] | None, changes: dict[str, Any]) -> list[str
         "executor": "execution.executor",
         "workers": "execution.workers",
         "device": "execution.device",
+        "data_dir": "execution.data_dir",
     }
     unknown = sorted(set(changes) - set(keys))
     if unknown:
@@ -148,7 +186,8 @@ def _told_to_stop() -> None:
 
 
 def _go(folder: RunFolder, space: SearchSpace, progress: Progress | None, *, save_space: bool = False) -> Run:
-    with folder.locked(), stop_on_signal(_told_to_stop) as stop:
+    data_folder = using_data_folder(space.execution.data_dir)
+    with data_folder, folder.locked(), stop_on_signal(_told_to_stop) as stop:
         if save_space:
             folder.update_space(space)
         # torch loads here, after the folder exists: a kill from now on can be resumed.

@@ -23,6 +23,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 WorkersOption = Annotated[int | None, typer.Option(help="Worker processes; 1 runs in this process, 0 is one a core.")]
 DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
 ExecutorOption = Annotated[str | None, typer.Option(help="local.")]
+DataDirOption = Annotated[
+    str | None, typer.Option(help="Where known data sets lie or are downloaded to; default: LOSSFORGE_DATA.")
+]
 SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the space.")]
 
 
@@ -34,6 +37,7 @@ def search(
     executor: ExecutorOption = None,
     workers: WorkersOption = None,
     device: DeviceOption = None,
+    data_dir: DataDirOption = None,
     overrides: SetOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -51,6 +55,7 @@ def search(
             executor=executor,
             workers=workers,
             device=device,
+            data_dir=data_dir,
         )
     print_run(result, json)
 
@@ -61,6 +66,7 @@ def resume(
     executor: ExecutorOption = None,
     workers: WorkersOption = None,
     device: DeviceOption = None,
+    data_dir: DataDirOption = None,
     overrides: SetOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -69,7 +75,15 @@ def resume(
     from lossforge.console import print_run, progress
 
     with progress(json) as shown:
-        result = api.resume(run, overrides=overrides, progress=shown, executor=executor, workers=workers, device=device)
+        result = api.resume(
+            run,
+            overrides=overrides,
+            progress=shown,
+            executor=executor,
+            workers=workers,
+            device=device,
+            data_dir=data_dir,
+        )
     print_run(result, json)
 
 
@@ -125,6 +139,7 @@ def validate(
     executor: ExecutorOption = None,
     workers: WorkersOption = None,
     device: DeviceOption = None,
+    data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
     """Train the best losses again beside tuned rivals, with fresh seeds, and score them on the test part."""
@@ -133,7 +148,14 @@ def validate(
 
     with progress(json) as shown:
         rows = api.validate(
-            run, top=top, seeds=seeds, progress=shown, executor=executor, workers=workers, device=device
+            run,
+            top=top,
+            seeds=seeds,
+            progress=shown,
+            executor=executor,
+            workers=workers,
+            device=device,
+            data_dir=data_dir,
         )
     print_validation(rows, json)
 
@@ -165,12 +187,17 @@ def list_(
 
 
 @app.command()
-def doctor(json: JsonOption = False) -> None:
-    """Check this machine: versions, cores, memory, disk, GPU, and that a worker can train."""
+def doctor(
+    data: Annotated[str | None, typer.Option(metavar="NAME", help="Examine this data set instead.")] = None,
+    resize: Annotated[int | None, typer.Option(min=1, help="Side of its images, where they differ in size.")] = None,
+    data_dir: DataDirOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Check this machine: versions, cores, memory, disk, GPU, and that a worker can train; or check a data set."""
     from lossforge.console import print_rows
-    from lossforge.doctor import examine
+    from lossforge.doctor import examine, examine_data
 
-    checks = examine()
+    checks = examine() if data is None else examine_data(data, data_dir or "", resize)
     print_rows(checks, json)
     if any(check["state"] == "bad" for check in checks):
         raise typer.Exit(1)

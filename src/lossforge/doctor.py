@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lossforge.errors import LossforgeError
 
-_PACKAGES = ("torch", "numpy", "deap", "sympy", "scikit-learn", "pebble", "pydantic")
+_PACKAGES = ("torch", "numpy", "deap", "sympy", "scikit-learn", "pebble", "pydantic", "torchvision", "pillow")
 _FREE_GIB = 1.0
 
 
@@ -29,6 +29,25 @@ def examine() -> list[dict[str, str]]:
         ("GPU", _gpu),
         ("training", _training),
     ]
+    return _run(checks)
+
+
+def examine_data(data: str, data_dir: str = "", resize: int | None = None) -> list[dict[str, str]]:
+    """What a data set is like, as `examine` tells it: parts, samples, classes, balance, duplicates."""
+    from lossforge.data.datasets import load_task
+    from lossforge.data.examine import describe
+    from lossforge.data.places import using_data_folder
+    from lossforge.spaces.schema import TaskSection
+
+    try:
+        with using_data_folder(data_dir):
+            found = describe(load_task(TaskSection(data=data, resize=resize), "cpu"))
+    except LossforgeError as error:
+        found = [("data", "bad", str(error))]
+    return [{"check": name, "state": state, "told": told} for name, state, told in found]
+
+
+def _run(checks: list[tuple[str, Callable[[], tuple[str, str]]]]) -> list[dict[str, str]]:
     rows = []
     for name, check in checks:
         try:

@@ -195,9 +195,9 @@ def listing(what: str) -> list[dict[str, Any]]:
         leaves = [{"name": name, "arity": 0, "meaning": meaning} for name, (meaning, _) in LEAVES.items()]
         return leaves + [{"name": p.name, "arity": p.arity, "meaning": p.meaning} for p in PRIMITIVES.values()]
     if what == "datasets":
-        from lossforge.data.datasets import DATASETS
+        from lossforge.data.datasets import DATASETS, FORMATS
 
-        return [{"name": source.name, "summary": source.summary} for source in DATASETS.values()]
+        return [{"name": source.name, "summary": source.summary} for source in (*DATASETS.values(), *FORMATS.values())]
     if what == "models":
         from lossforge.models.registry import MODELS
 

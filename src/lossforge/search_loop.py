@@ -205,6 +205,8 @@ def sweep_learning_rates(
 
 
 def _sweep(space: SearchSpace, task: TaskSection, trainer: Trainer) -> Sweep:
+    from lossforge.data.datasets import own_digest
+
     loss = LossSpec(CROSS_ENTROPY)
     key = loss_key(loss, keep_scale=not space.recipe.match_gradient)
 
@@ -214,7 +216,7 @@ def _sweep(space: SearchSpace, task: TaskSection, trainer: Trainer) -> Sweep:
 
     first = at(space.recipe.learning_rates[0])[0].fingerprint()
     cohort = hashlib.sha256(
-        json.dumps([first, space.recipe.learning_rates, space.recipe.sweep_seeds]).encode()
+        json.dumps([first, own_digest(task.data), space.recipe.learning_rates, space.recipe.sweep_seeds]).encode()
     ).hexdigest()
     file = cache_file(cohort, machine_name(resolve_device(space.execution.device)))
     restore_sweep(file, trainer.ledger)

@@ -6,7 +6,10 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from lossforge.data.datasets import DATASETS, load_task, part_sizes
+from lossforge.data.augmentation import Preparation
+from lossforge.data.datasets import DATASETS, _loaded, load_task
+from lossforge.data.prepare import part_sizes
+from lossforge.data.samples import Form
 from lossforge.errors import DataError
 from lossforge.evaluation import evaluate as evaluation
 from lossforge.evaluation.records import TrainingRequest
@@ -23,23 +26,22 @@ def rows(x: torch.Tensor) -> set[tuple[float, ...]]:
     return {tuple(sample.flatten().tolist()) for sample in x}
 
 
-@pytest.mark.parametrize("name", sorted(DATASETS))
-def test_every_data_set_has_the_promised_form(name: str) -> None:
-    x, y, classes = DATASETS[name].load()
-    assert (x.ndim, str(x.dtype), str(y.dtype)) == (4, "float32", "int64")
-    assert len(x) == len(y)
-    assert (x.min(), x.max()) == (0, 1)
-    assert set(y.tolist()) == set(range(classes))
-    assert DATASETS[name].summary
-
-
 def test_digits_are_scikit_learns() -> None:
-    x, y, classes = DATASETS["digits"].load()
+    raw = DATASETS["digits"].load("", Form())
     bunch = load_digits()
-    assert x.shape == (1797, 1, 8, 8)
-    assert classes == 10
-    assert y.tolist() == bunch.target.tolist()
-    assert (x[:, 0] * 16 == bunch.images).all()
+    assert raw.train.x.shape == (1797, 1, 8, 8)
+    assert (str(raw.train.x.dtype), raw.train.x.min(), raw.train.x.max()) == ("float32", 0, 1)
+    assert raw.test is None
+    assert raw.classes == 10
+    assert raw.train.y.tolist() == bunch.target.tolist()
+    assert (raw.train.x[:, 0] * 16 == bunch.images).all()
+
+
+def test_digits_reach_the_network_as_they_are() -> None:
+    data = load_task(NOISY, "cpu")
+    assert data.scale is None
+    x = data.train.x[:5]
+    assert Preparation(NOISY.augmentation, data.scale, data.shape)(x) is x
 
 
 def test_a_task_is_split_as_asked() -> None:
@@ -66,7 +68,7 @@ def test_parts_hold_different_images_with_their_own_labels() -> None:
 
 def test_the_split_follows_its_seed_alone() -> None:
     first = load_task(NOISY, "cpu")
-    load_task.cache_clear()
+    _loaded.cache_clear()
     torch.manual_seed(5)
     again = load_task(NOISY, "cpu")
     other = load_task(NOISY.model_copy(update={"split_seed": 1}), "cpu")
@@ -87,8 +89,8 @@ def test_a_loaded_task_is_kept() -> None:
 
 
 def test_an_unknown_data_set_names_those_there_are() -> None:
-    with pytest.raises(DataError, match=r"^task\.data: 'mnist' is not a data set \(known: digits"):
-        load_task(TaskSection(data="mnist"), "cpu")
+    with pytest.raises(DataError, match=r"^task\.data: 'mnits' is not a data set \(known: digits, .*, npz:PATH"):
+        load_task(TaskSection(data="mnits"), "cpu")
 
 
 def test_sizes_that_are_not_given_are_shares_of_all() -> None:

@@ -2,76 +2,120 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy
 
-from lossforge.data.splits import Part, TaskData, stratified_parts
+from lossforge.data.csv_files import MARK, read_csv
+from lossforge.data.image_files import read_folder, read_masks
+from lossforge.data.npz_files import read_npz
+from lossforge.data.places import content_digest, data_folder, quick_stamp
+from lossforge.data.samples import Form, RawData, Samples
+from lossforge.data.splits import TaskData
+from lossforge.data.torchvision_sets import KNOWN_SETS, Reader, read_tiny_imagenet
 from lossforge.errors import DataError
 from lossforge.spaces.schema import TaskSection
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-Arrays = tuple["NDArray[numpy.float32]", "NDArray[numpy.int64]", int]
-"""Samples ``(N, C, H, W)`` in [0, 1], class indices ``(N,)``, number of classes."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataSource:
-    """One known data set."""
+    """One known data set, or one format of a user's own. ``load`` takes the data folder, or the user's path."""
 
     name: str
     summary: str
-    load: Callable[[], Arrays]
+    load: Reader
 
 
-def _digits() -> Arrays:
+def _digits(place: str, form: Form) -> RawData:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     images = (bunch.images / 16.0).astype(numpy.float32)[:, None]
-    return images, bunch.target.astype(numpy.int64), 10
+    samples = Samples(images, bunch.target.astype(numpy.int64))
+    return RawData(samples, None, tuple(map(str, range(10))), ready=True)
 
+
+_SUMMARIES = {
+    "fashion_mnist": "70,000 articles of clothing, 28×28 grey, 10 classes",
+    "mnist": "70,000 handwritten digits, 28×28 grey, 10 classes",
+    "kmnist": "70,000 handwritten kana, 28×28 grey, 10 classes",
+    "cifar10": "60,000 photographs, 32×32, 10 classes",
+    "cifar100": "60,000 photographs, 32×32, 100 classes",
+    "svhn": "99,289 house numbers, 32×32, 10 classes",
+    "stl10": "13,000 photographs, 96×96, 10 classes",
+    "flowers102": "8,189 flowers of many sizes, 102 classes; needs task.resize",
+    "caltech101": "8,677 objects of many sizes, 101 classes; needs task.resize",
+    "dtd": "5,640 textures of many sizes, 47 classes; needs task.resize",
+    "eurosat": "27,000 satellite images, 64×64, 10 classes",
+    "pcam": "294,912 patches of tissue, 96×96, 2 classes; needs the package h5py",
+    "food101": "101,000 dishes of many sizes, 101 classes; needs task.resize",
+    "oxford_pets": "7,349 cats and dogs of many sizes, 37 classes; needs task.resize",
+    "imagenet": "1,331,167 photographs of many sizes, 1,000 classes; needs task.resize; not downloaded",
+}
 
 DATASETS: dict[str, DataSource] = {
     source.name: source
     for source in (
         DataSource("digits", "1,797 handwritten digits, 8×8 grey, 10 classes; ships with scikit-learn", _digits),
+        *(DataSource(name, _SUMMARIES[name], known.read) for name, known in KNOWN_SETS.items()),
+        DataSource("tiny_imagenet", "110,000 photographs, 64×64, 200 classes", read_tiny_imagenet),
     )
 }
 """Every data set by name."""
 
+BUNDLED = ("digits",)
+"""Data sets that are installed with lossforge's packages."""
+
+FORMATS: dict[str, DataSource] = {
+    source.name.partition(":")[0]: source
+    for source in (
+        DataSource("npz:PATH", "your arrays x_train, y_train and, if you like, x_test, y_test", read_npz),
+        DataSource("folder:PATH", "your images, one folder a class; or train/ and test/ of that form", read_folder),
+        DataSource(f"csv:PATH[{MARK}COLUMN]", "your table, a sample a row; the label is last, or named", read_csv),
+        DataSource("masks:PATH", "your segmentation pairs: images/ and masks/, or .npz with x_* and m_*", read_masks),
+    )
+}
+"""Every format of a user's own data, by what stands before the colon."""
+
+
+def find_source(data: str) -> tuple[DataSource, str]:
+    """The source of ``task.data`` and where it lies. Raises DataError where there is none such."""
+    if data in DATASETS:
+        return DATASETS[data], str(data_folder())
+    kind, colon, place = data.partition(":")
+    if not colon or kind not in FORMATS:
+        known = ", ".join([*DATASETS, *(source.name for source in FORMATS.values())])
+        raise DataError(f"task.data: '{data}' is not a data set (known: {known})")
+    if not own_path(data).exists():
+        raise DataError(f"task.data: there is nothing at '{own_path(data)}'; '{FORMATS[kind].name}' is a path of yours")
+    return FORMATS[kind], place
+
+
+def own_path(data: str) -> Path:
+    """The path in ``KIND:PATH``."""
+    return Path(data.partition(":")[2].partition(MARK)[0])
+
+
+def own_digest(data: str) -> str:
+    """sha256 of a user's own data; "" for a data set with a name, whose checksum its reader knows."""
+    find_source(data)
+    return "" if data in DATASETS else content_digest(own_path(data))
+
+
+def load_task(task: TaskSection, device: str) -> TaskData:
+    """Load and split a task's data set. Raises DataError where it is unknown, not to be had, or too small.
+
+    What was loaded is kept, until the user's file changes, or files are added to a folder or removed from it.
+    """
+    source, place = find_source(task.data)
+    return _loaded(task, device, source.load, place, "" if task.data in DATASETS else quick_stamp(own_path(task.data)))
+
 
 @lru_cache(maxsize=4)
-def load_task(task: TaskSection, device: str) -> TaskData:
-    """Load and split a task's data set. Raises DataError where it is unknown or too small."""
-    import torch
+def _loaded(task: TaskSection, device: str, load: Reader, place: str, stamped: str) -> TaskData:
+    from lossforge.data.prepare import task_data
 
-    source = DATASETS.get(task.data)
-    if source is None:
-        raise DataError(f"task.data: '{task.data}' is not a data set (known: {', '.join(DATASETS)})")
-    x, y, classes = source.load()
-    indices = stratified_parts(y, part_sizes(task, len(y)), task.split_seed)
-
-    def part(chosen: NDArray[numpy.int64]) -> Part:
-        return Part(torch.from_numpy(x[chosen]).to(device), torch.from_numpy(y[chosen]).to(device))
-
-    train, validation, test = (part(chosen) for chosen in indices)
-    return TaskData(train, validation, test, classes)
-
-
-def part_sizes(task: TaskSection, total: int) -> tuple[int, int, int]:
-    """Sizes of train, validation and test; what is not given is 60, 15 and 25 %."""
-    train = task.train if task.train is not None else int(total * 0.6)
-    validation = task.validation if task.validation is not None else int(total * 0.15)
-    test = task.test if task.test is not None else total - train - validation
-    if test < 1:
-        raise DataError(
-            f"task: train = {train} and validation = {validation} leave no test part of the {total} samples of "
-            f"'{task.data}'; make them smaller"
-        )
-    return train, validation, test
+    form = Form(task.image_size, task.greyscale)
+    return task_data(load(place, form), form, task, device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,26 +14,60 @@ from lossforge.seeding import derive_seed
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lossforge.data.augmentation import Scale
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Samples ``x``, float32 of shape ``(N, C, H, W)``, and class indices ``y``, int64 of shape ``(N,)``."""
+    """Samples ``x``, uint8 or float32 of shape ``(N, C, H, W)``, and ``y``, int64.
+
+    ``y`` holds class indices ``(N,)``, or masks ``(N, H, W)``, on the device; so is ``x``, unless the set is too
+    large: then ``rows`` (N,) says which of all the samples in ``x``, in memory or on disk, are the part's.
+    """
 
     x: Tensor
     y: Tensor
+    rows: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.y)
 
+    def samples(self, indices: Tensor) -> Tensor:
+        """Samples ``(*, C, H, W)`` at ``indices``, shape ``(*)``, on the device."""
+        if self.rows is None:
+            return self.x[indices]
+        return self.x[self.rows[indices.cpu()]].to(self.y.device)
+
+    def batches(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
+        """`samples` of each batch of indices; what is not on the device is fetched ahead."""
+        if self.rows is None:
+            return map(self.samples, batches)
+        from lossforge.data.streaming import prefetched
+
+        return prefetched(self.samples, batches)
+
+    def chunks(self, size: int) -> Iterator[Tensor]:
+        """All samples in order, ``size`` at a time."""
+        import torch
+
+        if self.rows is None:
+            return iter(torch.split(self.x, size))
+        return self.batches(torch.split(torch.arange(len(self)), size))
+
 
 @dataclass(frozen=True, slots=True)
 class TaskData:
-    """The three parts of a task. Only validation (`lossforge.validation`) reads ``test``."""
+    """The three parts of a task. Only validation (`lossforge.validation`) reads ``test``.
+
+    ``scale`` is the training part's mean and deviation, where samples are to be normalised by them.
+    """
 
     train: Part
     validation: Part
     test: Part
     classes: int
+    scale: Scale | None = None
+    names: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -40,12 +75,21 @@ class TaskData:
         channels, height, width = self.train.x.shape[1:]
         return channels, height, width
 
+    @property
+    def segmentation(self) -> bool:
+        """Whether every pixel has a class, and not every sample."""
+        return self.train.y.ndim == 3
+
     def pooled(self) -> Part:
         """Training and validation parts together: what a re-validation trains on."""
         import torch
 
         parts = (self.train, self.validation)
-        return Part(torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts]))
+        y = torch.cat([part.y for part in parts])
+        rows = [part.rows for part in parts if part.rows is not None]
+        if rows:
+            return Part(self.train.x, y, torch.cat(rows))
+        return Part(torch.cat([part.x for part in parts]), y)
 
 
 Indices = numpy.ndarray[tuple[int], numpy.dtype[numpy.int64]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from lossforge.data.augmentation import Preparation
 from lossforge.data.datasets import load_task
 from lossforge.evaluation.records import Outcome, TrainingRequest, TrainingResult
 from lossforge.models.registry import build_model
@@ -31,6 +32,7 @@ def evaluate(request: TrainingRequest, device: str, *, on_step: Callable[[], Non
         learning_rate=request.learning_rate,
         label_noise=task.label_noise,
         build=lambda seed: build_model(task.model, data.shape, data.classes, task.width, seed),
+        prepare=Preparation(task.augmentation, data.scale, data.shape),
         deadline=started + request.seconds,
         clock=clock,
         on_epoch=on_step,

@@ -56,7 +56,7 @@ class TrainingRequest:
             "smoothing": self.loss.label_smoothing,
             # With matched gradients a mean and a sum over classes are one loss.
             "class_mean": self.loss.class_mean and not self.recipe.match_gradient,
-            "task": self.task.model_dump(mode="json"),
+            "task": self.task.identity(),
             "recipe": recipe,
             "learning_rate": self.learning_rate,
             "epochs": self.epochs,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from pathlib import PurePath
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -27,6 +28,7 @@ def _formula(text: str) -> str:
 Formula = Annotated[str, AfterValidator(_formula)]
 PrimitiveName = Annotated[str, AfterValidator(_primitive)]
 Rate = Annotated[float, Field(gt=0, le=10)]
+Side = Annotated[int, Field(ge=1, le=4096)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -39,7 +41,11 @@ class _Section(BaseModel):
         """Refuse true and false where a number is meant: Python would take them for 1 and 0."""
         for name, value in data.items() if isinstance(data, dict) else ():
             field = cls.model_fields.get(name)
-            if isinstance(value, bool) and field is not None and field.annotation is not bool:
+            if (
+                isinstance(value, bool)
+                and field is not None
+                and bool not in (field.annotation, *get_args(field.annotation))
+            ):
                 raise ValueError(f"{name}: {str(value).lower()} is no value for it; true and false are for switches")
         return data
 
@@ -86,6 +92,23 @@ class ScreeningSection(_Section):
     audit: Probability = 0.02
 
 
+class AugmentationSection(_Section):
+    """How training images are varied, anew in every epoch, each on its own."""
+
+    crop: int = Field(default=0, ge=0, le=256)
+    flip: bool = False
+    rotation: float = Field(default=0.0, ge=0, le=180)
+    brightness: float = Field(default=0.0, ge=0, le=1)
+    contrast: float = Field(default=0.0, ge=0, le=1)
+    saturation: float = Field(default=0.0, ge=0, le=1)
+    cutout: int = Field(default=0, ge=0, le=1024)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is varied."""
+        return self != AugmentationSection()
+
+
 class TaskSection(_Section):
     """What candidates are judged on: data, parts, noise and network."""
 
@@ -96,13 +119,32 @@ class TaskSection(_Section):
     test: int | None = Field(default=None, ge=10)
     split_seed: int = Field(default=0, ge=0)
     label_noise: float = Field(default=0.0, ge=0, lt=1)
+    resize: Side | tuple[Side, Side] | None = None
+    greyscale: bool = False
+    normalize: bool | None = None
+    augmentation: AugmentationSection = AugmentationSection()
     model: str = "small_cnn"
     width: int = Field(default=16, ge=1, le=1024)
 
     @property
     def title(self) -> str:
-        """The task's name: as given, or its data set's."""
-        return self.name or self.data
+        """The task's name: as given, or its data set's, or its own file's."""
+        kind, colon, place = self.data.partition(":")
+        return self.name or (PurePath(place.partition("#")[0]).stem if colon else kind)
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Height and width that images are resized to; None: as they are."""
+        return (self.resize, self.resize) if isinstance(self.resize, int) else self.resize
+
+    def identity(self) -> dict[str, Any]:
+        """All that decides a training's result, as plain data.
+
+        Keys of the input enter where they are not at their default: runs that are older than these keys go on.
+        """
+        inputs = {"resize", "greyscale", "normalize", "augmentation"}
+        unused = {name for name in inputs if getattr(self, name) == type(self).model_fields[name].default}
+        return self.model_dump(mode="json", exclude=unused)
 
 
 class RecipeSection(_Section):
@@ -207,6 +249,7 @@ class ExecutionSection(_Section):
     executor: Literal["local"] = "local"
     workers: int = Field(default=0, ge=0, le=10_000)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    data_dir: str = ""
 
 
 class SearchSpace(_Section):

@@ -43,8 +43,11 @@ class RunFolder:
         self.export_folder = path / "export"
 
     @classmethod
-    def create(cls, path: Path, space: SearchSpace) -> RunFolder:
-        """Make a new run folder. Raises StoreError where there is one already, or it cannot be written."""
+    def create(cls, path: Path, space: SearchSpace, data: dict[str, str] | None = None) -> RunFolder:
+        """Make a new run folder. Raises StoreError where there is one already, or it cannot be written.
+
+        ``data`` is the sha256 of each of the user's own data sets.
+        """
         with told_as_store_error(path, "start again"):
             exists = path.exists()
         if exists:
@@ -52,7 +55,7 @@ class RunFolder:
                 raise StoreError(f"{path}: already holds a run; continue it with 'lossforge resume {path}'")
             if not path.is_dir() or any(path.iterdir()):
                 raise StoreError(f"{path}: exists and is not a run; choose another folder with --run")
-        manifest = _manifest(space)
+        manifest = {**_manifest(space), "data": data or {}}
         place = path.resolve()
         with told_as_store_error(path, "start again"):
             place.parent.mkdir(parents=True, exist_ok=True)

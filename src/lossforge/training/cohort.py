@@ -7,7 +7,7 @@ elementwise, so a replica that diverges changes nothing in its neighbours.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from lossforge.seeding import derive_seed
 from lossforge.training.optimizers import make_optimizer, make_schedule
 
 if TYPE_CHECKING:
+    from lossforge.data.augmentation import Preparation
     from lossforge.spaces.schema import RecipeSection
 
 _MATCH_SAMPLES = 512
@@ -55,7 +56,7 @@ class ReplicaScore:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything of a training but its replicas."""
+    """Everything of a training but its replicas. ``prepare`` makes stored samples the network's input."""
 
     train: Part
     score: Part
@@ -65,6 +66,7 @@ class Plan:
     learning_rate: float
     label_noise: float
     build: Callable[[int], nn.Module]
+    prepare: Preparation | None = None
     deadline: float = float("inf")
     clock: Callable[[], float] = time.monotonic
     on_epoch: Callable[[], None] | None = None
@@ -74,7 +76,7 @@ class _Cohort:
     """Stacked networks, their training data and their losses."""
 
     def __init__(self, plan: Plan, replicas: Sequence[Replica]) -> None:
-        device = plan.train.x.device
+        device = plan.train.y.device
         models = [plan.build(derive_seed(replica.seed, "weights")).to(device) for replica in replicas]
         self.params, self.buffers = torch.func.stack_module_state(models)
         self.model = models[0].to("meta")
@@ -83,6 +85,8 @@ class _Cohort:
         self.plan = plan
         self.losses = [replica.loss.build() for replica in replicas]
         self.order = [torch.Generator().manual_seed(derive_seed(replica.seed, "order")) for replica in replicas]
+        seeds = [replica.seed for replica in replicas]
+        self.augmenting = [] if plan.prepare is None else plan.prepare.generators(seeds)
         labels = [
             noisy_labels(plan.train.y.cpu(), plan.label_noise, plan.classes, derive_seed(replica.seed, "noise"))
             for replica in replicas
@@ -103,10 +107,26 @@ class _Cohort:
         stacked: Tensor = torch.func.vmap(one, randomness="different")(self.params, self.buffers, x)
         return stacked
 
+    def inputs(self, x: Tensor, *, augment: bool) -> Tensor:
+        """Stored samples as the networks take them; ``augment`` varies those of a training batch."""
+        if self.plan.prepare is None:
+            return x
+        return self.plan.prepare(x, self.augmenting if augment else ())
+
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples ``(K, B, C, H, W)`` and targets ``(K, B, classes)`` at ``indices``, shape ``(K, B)``."""
+        """Samples ``(K, B, C, H, W)``, not augmented, and targets at ``indices``, shape ``(K, B)``."""
+        return self.inputs(self.plan.train.samples(indices), augment=False), self.targets_of(indices)
+
+    def targets_of(self, indices: Tensor) -> Tensor:
+        """Targets ``(K, B, classes)`` at ``indices``, shape ``(K, B)``."""
         replica = torch.arange(len(indices), device=self.targets.device)[:, None]
-        return self.plan.train.x[indices], self.targets[replica, indices]
+        return self.targets[replica, indices]
+
+    def batches(self, order: Tensor, count: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """``count`` batches along ``order``, shape ``(K, N)``: samples ``(K, B, C, H, W)`` and their targets."""
+        batches = [order[:, start : start + size] for start in range(0, count * size, size)]
+        for indices, x in zip(batches, self.plan.train.batches(batches), strict=True):
+            yield self.inputs(x, augment=True), self.targets_of(indices)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of each replica's batch, shape ``(K,)``, times its scale."""
@@ -195,16 +215,14 @@ def train_cohort(plan: Plan, replicas: Sequence[Replica]) -> list[ReplicaScore]:
     batches = max(1, len(plan.train) // plan.recipe.batch_size)
     optimizer = make_optimizer(plan.recipe, params, plan.learning_rate)
     schedule = make_schedule(plan.recipe, optimizer, plan.learning_rate, batches * plan.epochs)
-    finite = torch.ones(len(replicas), dtype=torch.bool, device=plan.train.x.device)
+    finite = torch.ones(len(replicas), dtype=torch.bool, device=plan.train.y.device)
     for _ in range(plan.epochs):
         if plan.on_epoch is not None:
             plan.on_epoch()
         order = cohort.epoch_order()
-        for batch in range(batches):
+        for x, targets in cohort.batches(order, batches, plan.recipe.batch_size):
             if plan.clock() > plan.deadline:
                 raise TrainingTimeoutError
-            start = batch * plan.recipe.batch_size
-            x, targets = cohort.batch(order[:, start : start + plan.recipe.batch_size])
             loss = cohort.loss(cohort.logits(x, training=True), targets)
             optimizer.zero_grad(set_to_none=True)
             loss.sum().backward()  # type: ignore[no-untyped-call]
@@ -217,9 +235,10 @@ def train_cohort(plan: Plan, replicas: Sequence[Replica]) -> list[ReplicaScore]:
 
 
 def _scores(cohort: _Cohort, plan: Plan, finite: Tensor, reasons: list[str]) -> list[ReplicaScore]:
-    correct = torch.zeros(len(reasons), dtype=torch.int64, device=plan.score.x.device)
+    correct = torch.zeros(len(reasons), dtype=torch.int64, device=plan.score.y.device)
     with torch.no_grad():
-        for x, y in zip(torch.split(plan.score.x, 1024), torch.split(plan.score.y, 1024), strict=True):
+        for stored, y in zip(plan.score.chunks(1024), torch.split(plan.score.y, 1024), strict=True):
+            x = cohort.inputs(stored, augment=False)
             logits = cohort.logits(x.expand(len(reasons), *x.shape), training=False)
             finite = finite & logits.isfinite().flatten(1).all(1)
             correct += (logits.argmax(-1) == y).sum(1)

@@ -1,0 +1,164 @@
+"""From stored samples to what the network is given: scaled and, in training, augmented."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lossforge.errors import DataError
+from lossforge.seeding import derive_seed
+
+if TYPE_CHECKING:
+    from lossforge.data.splits import Part
+    from lossforge.spaces.schema import AugmentationSection
+
+_LUMA = (0.299, 0.587, 0.114)
+_DRAWS = 10
+"""Random numbers a sample: two of the crop, flip, angle, three of colour, two of the cutout, one in reserve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Mean and standard deviation ``(C,)`` of the training part, of values as `Preparation` scales them first."""
+
+    mean: Tensor
+    std: Tensor
+
+
+def scale_of(part: Part) -> Scale:
+    """The part's mean and standard deviation of each channel; bytes count as [0, 1]. A constant keeps its size."""
+    channels = part.x.shape[1]
+    unit = torch.int64 if part.x.dtype == torch.uint8 else torch.float64
+    sums = torch.zeros(2, channels, dtype=unit, device=part.y.device)
+    count = 0
+    for x in part.chunks(1024):
+        flat = x.transpose(0, 1).flatten(1).to(unit)
+        sums += torch.stack([flat.sum(1), (flat * flat).sum(1)])
+        count += flat.shape[1]
+    mean, square = sums.double() / count
+    std = (square - mean * mean).clamp(min=0).sqrt()
+    # What is left of rounding where a channel is constant is no deviation.
+    std = torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.ones_like(std) * (255 if unit == torch.int64 else 1))
+    if unit == torch.int64:
+        mean, std = mean / 255, std / 255
+    return Scale(mean.float(), std.float())
+
+
+class Preparation:
+    """Maps samples ``(K, B, C, H, W)`` or ``(B, C, H, W)``, uint8 or float32, to float32 of the same shape.
+
+    Bytes become [0, 1]; then come crop, flip and rotation, then colour, then the training part's mean and
+    deviation, then the cutout, so that what is cut out is the mean. Every sample has its own random numbers.
+    """
+
+    def __init__(self, augmentation: AugmentationSection, scale: Scale | None, shape: tuple[int, int, int]) -> None:
+        self.augmentation = augmentation
+        self.scale = scale
+        self.augments = augmentation.is_on
+        if self.augments:
+            _check(augmentation, shape)
+
+    def generators(self, seeds: Sequence[int]) -> list[torch.Generator]:
+        """A generator for each replica; none where nothing is augmented."""
+        if not self.augments:
+            return []
+        return [torch.Generator().manual_seed(derive_seed(seed, "augmentation")) for seed in seeds]
+
+    def __call__(self, x: Tensor, generators: Sequence[torch.Generator] = ()) -> Tensor:
+        """The network's input. Augmented where there are generators: one a replica, or one for all of a batch."""
+        stored_as_bytes = x.dtype == torch.uint8
+        if stored_as_bytes:
+            x = x.float().div_(255)
+        cut: Tensor | None = None
+        if generators:
+            shape = x.shape
+            x = x.flatten(0, -4)
+            draws = torch.cat([torch.rand(len(x) // len(generators), _DRAWS, generator=one) for one in generators])
+            draws = draws.to(x.device)
+            x = self._moved(x, draws)
+            x = self._coloured(x, draws, clamp=stored_as_bytes)
+            cut = self._cut(x, draws)
+            x = x.view(shape)
+            cut = None if cut is None else cut.view(*shape[:-3], 1, *shape[-2:])
+        if self.scale is not None:
+            x = (x - self.scale.mean.view(-1, 1, 1)).div_(self.scale.std.view(-1, 1, 1))
+        return x if cut is None else x.masked_fill(cut, 0.0)
+
+    def _moved(self, x: Tensor, draws: Tensor) -> Tensor:
+        """Crop from a padded image, and flip: whole pixels, so nothing is blurred. Then rotate about the middle."""
+        spec = self.augmentation
+        count, _, height, width = x.shape
+        if spec.crop or spec.flip:
+            padded = functional.pad(x, (spec.crop,) * 4)
+            top, left = (draws[:, :2] * (2 * spec.crop + 1)).long().clamp(max=2 * spec.crop).unbind(1)
+            rows = top[:, None] + torch.arange(height, device=x.device)
+            columns = torch.arange(width, device=x.device).expand(count, width)
+            if spec.flip:
+                columns = torch.where(draws[:, 2:3] < 0.5, width - 1 - columns, columns)
+            columns = columns + left[:, None]
+            sample = torch.arange(count, device=x.device)[:, None, None]
+            x = padded.permute(0, 2, 3, 1)[sample, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+        if spec.rotation:
+            angle = (2 * draws[:, 3] - 1) * math.radians(spec.rotation)
+            cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+            # The grid runs from -1 to 1 along both sides: an oblong image needs its ratio, or it would be sheared.
+            ratio = height / width
+            turn = torch.stack([cosine, -sine * ratio, zero, sine / ratio, cosine, zero], 1).view(-1, 2, 3)
+            grid = functional.affine_grid(turn, list(x.shape), align_corners=False)
+            x = functional.grid_sample(x, grid, align_corners=False)
+        return x.contiguous()
+
+    def _coloured(self, x: Tensor, draws: Tensor, *, clamp: bool) -> Tensor:
+        """Brightness, contrast and saturation, each by a factor within 1 ± its strength."""
+        spec = self.augmentation
+        strengths = (spec.brightness, spec.contrast, spec.saturation)
+        if not any(strengths):
+            return x
+        brightness, contrast, saturation = (
+            (1 + (2 * draws[:, 4 + place] - 1) * strength).view(-1, 1, 1, 1) for place, strength in enumerate(strengths)
+        )
+        x = x * brightness
+        if spec.contrast:
+            middle = _grey(x).mean((1, 2, 3), keepdim=True)
+            x = middle + (x - middle) * contrast
+        if spec.saturation:
+            grey = _grey(x)
+            x = grey + (x - grey) * saturation
+        return x.clamp(0, 1) if clamp else x
+
+    def _cut(self, x: Tensor, draws: Tensor) -> Tensor | None:
+        """True ``(N, 1, H, W)`` in a square of each sample, its middle anywhere in the image; None where none is."""
+        side = self.augmentation.cutout
+        if not side:
+            return None
+        spans = []
+        for place, length in ((7, x.shape[2]), (8, x.shape[3])):
+            start = (draws[:, place : place + 1] * length).long().clamp(max=length - 1) - side // 2
+            position = torch.arange(length, device=x.device)
+            spans.append((position >= start) & (position < start + side))
+        return (spans[0][:, :, None] & spans[1][:, None, :])[:, None]
+
+
+def _grey(x: Tensor) -> Tensor:
+    """Brightness ``(N, 1, H, W)`` of colour images; another number of channels is averaged."""
+    if x.shape[1] != 3:
+        return x.mean(1, keepdim=True)
+    return (x * torch.tensor(_LUMA, device=x.device).view(1, 3, 1, 1)).sum(1, keepdim=True)
+
+
+def _check(spec: AugmentationSection, shape: tuple[int, int, int]) -> None:
+    channels, height, width = shape
+    if height == width == 1:
+        raise DataError("task.augmentation: is for images, and this data set is a table; leave it out")
+    if spec.cutout > min(height, width):
+        raise DataError(f"task.augmentation.cutout: is {spec.cutout}, larger than the images ({height}×{width})")
+    if spec.crop >= min(height, width):
+        raise DataError(f"task.augmentation.crop: is {spec.crop}, too much padding for images of {height}×{width}")
+    if spec.saturation and channels != 3:
+        raise DataError(f"task.augmentation.saturation: needs images of 3 channels, and these have {channels}")

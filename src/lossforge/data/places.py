@@ -1,0 +1,84 @@
+"""Where data lie: the data folder, and the files that a user's own data set is made of."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+VARIABLE = "LOSSFORGE_DATA"
+"""Names the folder of known data sets; worker processes inherit it."""
+
+
+def data_folder() -> Path:
+    """The folder of known data sets: ``LOSSFORGE_DATA``, or ``lossforge/data`` in the user's cache."""
+    given = os.environ.get(VARIABLE, "")
+    return Path(given).expanduser() if given else _cache_folder() / "lossforge" / "data"
+
+
+def _cache_folder() -> Path:
+    if os.environ.get("XDG_CACHE_HOME"):
+        return Path(os.environ["XDG_CACHE_HOME"])
+    if os.environ.get("LOCALAPPDATA"):
+        return Path(os.environ["LOCALAPPDATA"])
+    try:
+        home = Path.home()
+    except RuntimeError:  # a user without a home
+        return Path()
+    return home / "Library" / "Caches" if sys.platform == "darwin" else home / ".cache"
+
+
+@contextmanager
+def using_data_folder(folder: str) -> Iterator[None]:
+    """Let ``folder`` be the data folder here and in processes started from here; "" changes nothing."""
+    if not folder:
+        yield
+        return
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = str(Path(folder).expanduser().absolute())
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[VARIABLE]
+        else:
+            os.environ[VARIABLE] = before
+
+
+def files_below(path: Path) -> list[Path]:
+    """The file itself, or every file in the folder and below, sorted."""
+    if path.is_file():
+        return [path]
+    return sorted(file for file in path.rglob("*") if file.is_file())
+
+
+def stamp(path: Path) -> str:
+    """Changes whenever a file at ``path`` or below is written, added or removed; cheap."""
+    digest = hashlib.sha256()
+    for file in files_below(path):
+        state = file.stat()
+        digest.update(f"{file}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def quick_stamp(path: Path) -> str:
+    """As `stamp`, but of folders alone, down to those of classes: a file added or removed, not one written over."""
+    above = [folder for folder in (path, path / "train", path / "test") if folder.is_dir()]
+    places = [path, *(place for folder in above for place in sorted(folder.iterdir()))]
+    states = [(place, place.stat()) for place in places]
+    return "\n".join(f"{place}\0{state.st_size}\0{state.st_mtime_ns}" for place, state in states)
+
+
+def content_digest(path: Path) -> str:
+    """sha256 of the file's content, or of the names and contents of all files in the folder."""
+    digest = hashlib.sha256()
+    for file in files_below(path):
+        with file.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        if file == path:
+            return content
+        digest.update(f"{file.relative_to(path).as_posix()}\0{content}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,163 @@
+"""From a data set as it was read to the parts of a task on the device."""
+
+from __future__ import annotations
+
+import os
+
+import numpy
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lossforge.data.augmentation import scale_of
+from lossforge.data.samples import Array, Form, Labels, RawData, Samples
+from lossforge.data.splits import Part, TaskData, stratified_parts
+from lossforge.errors import DataError
+from lossforge.seeding import derive_seed
+from lossforge.spaces.schema import TaskSection
+
+_RESIDENT_BYTES = 2 * 2**30
+"""Larger sets stay where they are, and their batches stream to the device; so does what takes a quarter of it."""
+_AT_ONCE = 1_024
+
+
+def task_data(raw: RawData, form: Form, task: TaskSection, device: str) -> TaskData:
+    """The task's three parts. Raises DataError where they cannot be had from these samples."""
+    train_indices, validation_indices, test_indices = _divide(raw, task)
+    train = fitted(raw.train, form, device)
+    test = train if raw.test is None else fitted(raw.test, form, device)
+    size = train.x.nbytes + (0 if raw.test is None else test.x.nbytes)
+    streamed = size > resident_limit(device)
+    parts = (
+        _part(train, train_indices, device, streamed=streamed),
+        _part(train, validation_indices, device, streamed=streamed),
+        _part(test, test_indices, device, streamed=streamed),
+    )
+    normalize = not raw.ready if task.normalize is None else task.normalize
+    return TaskData(*parts, raw.classes, scale_of(parts[0]) if normalize else None, raw.names)
+
+
+def resident_limit(device: str) -> int:
+    """Bytes of samples that are kept on the device."""
+    if device.startswith("cuda"):
+        total = torch.cuda.get_device_properties(device).total_memory
+    elif hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    else:
+        total = 4 * _RESIDENT_BYTES
+    return int(min(_RESIDENT_BYTES, total // 4))
+
+
+def _part(samples: Samples, chosen: Labels, device: str, *, streamed: bool) -> Part:
+    y = torch.from_numpy(samples.y[chosen]).to(device)
+    if streamed:
+        return Part(torch.from_numpy(samples.x), y, torch.from_numpy(chosen))
+    return Part(torch.from_numpy(numpy.ascontiguousarray(samples.x[chosen])).to(device), y)
+
+
+def _divide(raw: RawData, task: TaskSection) -> tuple[Labels, Labels, Labels]:
+    """Indices of train, validation and test: of one line of samples, or the last of the set's own test part."""
+    seed, total = task.split_seed, len(raw.train)
+    if raw.test is None:
+        parts = stratified_parts(raw.train.strata, part_sizes(task, total), seed)
+    else:
+        train, validation, test = own_part_sizes(task, total, len(raw.test))
+        first, second, _ = stratified_parts(raw.train.strata, (train, validation, 0), seed)
+        parts = (first, second, stratified_parts(raw.test.strata, (0, 0, test), seed)[2])
+    if raw.ready:
+        return parts
+    # Many sets are stored class by class; what reads the first of a part must see all of its classes.
+    mixer = numpy.random.Generator(numpy.random.PCG64(derive_seed(seed, "order")))
+    return mixer.permutation(parts[0]), mixer.permutation(parts[1]), mixer.permutation(parts[2])
+
+
+def part_sizes(task: TaskSection, total: int) -> tuple[int, int, int]:
+    """Sizes of train, validation and test; what is not given is 60, 15 and 25 %."""
+    train = task.train if task.train is not None else int(total * 0.6)
+    validation = task.validation if task.validation is not None else int(total * 0.15)
+    test = task.test if task.test is not None else total - train - validation
+    if test < 1:
+        raise DataError(
+            f"task: train = {train} and validation = {validation} leave no test part of the {total} samples of "
+            f"'{task.data}'; make them smaller"
+        )
+    _refuse_empty(task, total, train, validation)
+    return train, validation, test
+
+
+def own_part_sizes(task: TaskSection, total: int, tests: int) -> tuple[int, int, int]:
+    """Sizes where the set has a test part of ``tests`` samples: validation is a fifth of the rest, or what is left."""
+    validation = task.validation
+    if validation is None:
+        validation = min(int(total * 0.2), total - (task.train or 0))
+    train = total - validation if task.train is None else task.train
+    test = tests if task.test is None else task.test
+    for name, wanted, found in (("train + validation", train + validation, total), ("test", test, tests)):
+        if wanted > found:
+            part = "test" if name == "test" else "training"
+            raise DataError(
+                f"task: {name} = {wanted} samples, but the {part} part of '{task.data}' has {found}; make it smaller"
+            )
+    _refuse_empty(task, total, train, validation)
+    return train, validation, test
+
+
+def _refuse_empty(task: TaskSection, total: int, train: int, validation: int) -> None:
+    if train < 1 or validation < 1:
+        raise DataError(
+            f"task: train = {train} and validation = {validation} of the {total} samples of '{task.data}'; each part "
+            "needs a sample at least"
+        )
+
+
+def fitted(samples: Samples, form: Form, device: str) -> Samples:
+    """The samples in the form asked for, made in batches on the device; as they are where they have it."""
+    x, y = samples.x, samples.y
+    grey = form.greyscale and x.shape[1] == 3
+    if form.size is None or form.size == x.shape[2:]:
+        if not grey:
+            return samples
+        size = (x.shape[2], x.shape[3])
+    else:
+        if x.shape[2:] == (1, 1):
+            raise DataError("task.resize: is for images, and this data set is a table; leave it out")
+        size = form.size
+    shape = (len(x), 1 if grey else x.shape[1], *size)
+    images = numpy.empty(shape, x.dtype)
+    masks = None if y.ndim == 1 else numpy.empty((len(y), *size), y.dtype)
+    for start in range(0, len(x), _AT_ONCE):
+        batch = slice(start, start + _AT_ONCE)
+        images[batch] = _fit(x[batch], size, device, grey=grey)
+        if masks is not None:
+            masks[batch] = _fit_masks(y[batch], size)
+    return Samples(images, y if masks is None else masks)
+
+
+def _fit(x: Array, size: tuple[int, int], device: str, *, grey: bool) -> Array:
+    batch = torch.from_numpy(numpy.ascontiguousarray(x)).to(device)
+    bytes_ = batch.dtype == torch.uint8
+    batch = batch.float()
+    if grey:
+        batch = (batch * torch.tensor([0.299, 0.587, 0.114], device=device).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    if tuple(batch.shape[2:]) != size:
+        batch = functional.interpolate(_middle(batch, size), size, mode="bilinear", antialias=True)
+    if bytes_:
+        batch = batch.round().clamp(0, 255).byte()
+    array: Array = batch.cpu().numpy()
+    return array
+
+
+def _fit_masks(masks: Labels, size: tuple[int, int]) -> Array:
+    """Masks by their nearest pixel: classes are never mixed."""
+    whole = _middle(torch.from_numpy(masks)[:, None].double(), size)
+    array: Array = functional.interpolate(whole, size, mode="nearest-exact")[:, 0].long().numpy()
+    return array
+
+
+def _middle(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """The largest part of the images about their middle that has the shape of ``size``."""
+    height, width = x.shape[2:]
+    tall = min(height, max(1, round(width * size[0] / size[1])))
+    wide = min(width, max(1, round(height * size[1] / size[0])))
+    top, left = (height - tall) // 2, (width - wide) // 2
+    return x[:, :, top : top + tall, left : left + wide]

@@ -1,0 +1,30 @@
+"""Whether a task's data and its network fit together, found out before anything is trained or written."""
+
+from __future__ import annotations
+
+from lossforge.data.augmentation import Preparation
+from lossforge.data.datasets import load_task
+from lossforge.errors import DataError
+from lossforge.models.registry import build_model
+from lossforge.spaces.schema import TaskSection
+
+
+def check_fit(task: TaskSection) -> None:
+    """Load the data and build the network once. Raises DataError or ModelError where they do not fit."""
+    import torch
+
+    data = load_task(task, "cpu")
+    if data.segmentation:
+        raise DataError(
+            f"task.model: '{task.model}' gives one answer an image, and '{task.data}' has a mask an image; take a data "
+            "set with a class an image, or a network for segmentation"
+        )
+    counts = torch.bincount(data.train.y.cpu(), minlength=data.classes)
+    if int(counts.min()) == 0:
+        name = data.names[int(counts.argmin())]
+        raise DataError(
+            f"task.train: none of the {len(data.train)} training samples is of class '{name}' of '{task.data}'; make "
+            "train larger, or leave the class out of the data"
+        )
+    Preparation(task.augmentation, data.scale, data.shape)
+    build_model(task.model, data.shape, data.classes, task.width, 0)

@@ -1,0 +1,112 @@
+"""A search on data of the user's own, from the command line's functions down to the worker processes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+from tests.conftest import SMOKE, TINY
+from typer.testing import CliRunner
+
+import lossforge
+from lossforge.cli import app
+from lossforge.errors import DataError, ModelError
+
+RNG = numpy.random.default_rng(0)
+Y = numpy.arange(400) % 4
+X = (RNG.integers(0, 60, (400, 8, 8)) + 60 * Y[:, None, None]).astype(numpy.uint8)
+KEYS = [key for key in TINY if not key.startswith("budget")] + ["budget.generations=1", "task.width=2"]
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.npz"
+    numpy.savez(path, x_train=X[:320], y_train=Y[:320], x_test=X[320:], y_test=Y[320:])
+    return path
+
+
+def search(path: Path, run: Path, *overrides: str, **changes: Any) -> lossforge.api.Run:
+    keys = [*KEYS, f"task.data='npz:{path}'", "task.test=80", "task.label_noise=0", *overrides]
+    return lossforge.search(SMOKE, run=run, seed=1, overrides=keys, **changes)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_search_on_ones_own_arrays_and_what_changed_is_noticed(mine: Path, tmp_path: Path, workers: int) -> None:
+    run = tmp_path / "run"
+    found = search(mine, run, "task.augmentation.crop=1", "task.augmentation.flip=true", workers=workers)
+    assert found.hall_of_fame[0].accuracy is not None
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert list(manifest["data"]) == [f"npz:{mine}"]
+    before = (run / "hall_of_fame.csv").read_bytes()
+    lossforge.resume(run, workers=1)
+    assert (run / "hall_of_fame.csv").read_bytes() == before
+    numpy.savez(mine, x_train=255 - X, y_train=Y)
+    for again in (lossforge.resume, lossforge.validate):
+        with pytest.raises(DataError, match="is not what it was when the run began; put the old data back"):
+            again(run, workers=1)
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "told"),
+    [
+        ("task.resize=2", ModelError, "takes images of 4×4 or more"),
+        ("task.augmentation.cutout=9", DataError, "cutout: is 9, larger"),
+        ("task.train=310", DataError, r"train \+ validation = 410 samples, but the training part"),
+        ("task.data='npz:nowhere.npz'", DataError, "there is nothing at 'nowhere.npz'"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_written(
+    mine: Path, tmp_path: Path, override: str, error: type[Exception], told: str
+) -> None:
+    with pytest.raises(error, match=told):
+        search(mine, tmp_path / "run", override, workers=1)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_data_folder_may_change_on_resume(mine: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    search(mine, run, workers=1, data_dir=str(tmp_path / "a"))
+    lossforge.resume(run, workers=1, data_dir=str(tmp_path / "b"))
+    assert f'data_dir = "{tmp_path / "b"}"' in (run / "space.toml").read_text()
+
+
+def test_two_files_of_one_name_need_names(mine: Path) -> None:
+    from lossforge.spaces.schema import TaskSection
+
+    assert TaskSection(data=f"npz:{mine}").title == "mine"
+    assert TaskSection(data="csv:some/table.csv#label=a/b.c").title == "table"
+    assert TaskSection(data="mnist").title == "mnist"
+
+
+def test_the_identity_of_a_task_is_older_than_its_input_keys() -> None:
+    from lossforge.spaces.schema import TaskSection
+
+    plain = TaskSection(data="digits")
+    inputs = {"resize", "greyscale", "normalize", "augmentation"}
+    assert set(plain.identity()) == set(TaskSection.model_fields) - inputs
+    for key, value in (("resize", 4), ("greyscale", True), ("normalize", False), ("augmentation", {"crop": 1})):
+        changed = TaskSection(**{"data": "digits", key: value})
+        assert set(changed.identity()) - set(plain.identity()) == {key}
+
+
+def test_the_doctor_examines_a_data_set(mine: Path) -> None:
+    answer = CliRunner().invoke(app, ["doctor", "--data", f"npz:{mine}", "--json"])
+    assert answer.exit_code == 0
+    rows = {row["check"]: row for row in json.loads(answer.stdout)}
+    assert rows["parts"]["told"] == "training 256, validation 64, test 80"
+    assert rows["samples"]["told"] == "8×8, 1 channels, uint8"
+    assert "0 of 80 test samples" in rows["duplicates"]["told"]
+    small = CliRunner().invoke(app, ["doctor", "--data", f"npz:{mine}", "--resize", "5", "--json"])
+    assert json.loads(small.stdout)[1]["told"].startswith("5×5")
+
+
+def test_the_doctor_names_what_is_missing(tmp_path: Path) -> None:
+    answer = CliRunner().invoke(app, ["doctor", "--data", "imagenet", "--data-dir", str(tmp_path), "--json"])
+    assert answer.exit_code == 1
+    (row,) = json.loads(answer.stdout)
+    assert row["state"] == "bad"
+    assert "ILSVRC2012_img_train.tar" in row["told"]
+    assert str(tmp_path) in row["told"]
