@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 
 from lossforge.errors import InterruptedSearchError
@@ -88,8 +89,14 @@ def _rows(
             accuracy=accuracy,
             reason=result.reason,
             seconds=result.seconds,
+            metrics=json.dumps(metrics),
         )
-        for seed, replicate, outcome, accuracy in zip(
-            request.seeds, request.replicates, result.outcomes, result.accuracies, strict=True
+        for seed, replicate, outcome, accuracy, metrics in zip(
+            request.seeds,
+            request.replicates,
+            result.outcomes,
+            result.accuracies,
+            result.metrics or [{}] * len(request.seeds),
+            strict=True,
         )
     ]

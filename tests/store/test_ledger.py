@@ -307,15 +307,33 @@ def test_a_missing_folder_is_told(tmp_path: Path) -> None:
     assert message.startswith(f"{path}: cannot be read or written (unable to open database file)")
 
 
+def test_a_ledger_from_before_the_metrics_is_read_and_goes_on(path: Path) -> None:
+    opened = Ledger(path)
+    opened.add_trainings([TRAINING])
+    opened.close()
+    with sqlite3.connect(path) as db:
+        db.execute("ALTER TABLE trainings DROP COLUMN metrics")
+        db.execute("PRAGMA user_version = 1")
+    db.close()
+    reader = Ledger(path, read_only=True)
+    assert reader.trainings() == [TRAINING]
+    reader.close()
+    again = Ledger(path)
+    more = replace(TRAINING, fingerprint="other", metrics='{"f1": 0.5}')
+    again.add_trainings([more])
+    assert again.trainings() == [TRAINING, more]
+    again.close()
+
+
 @pytest.mark.parametrize("read_only", [False, True])
 def test_a_newer_ledger_is_refused_and_left_as_it_is(path: Path, read_only: bool) -> None:
     filled(path)
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
     db.close()
     content = path.read_bytes()
     message = refusal(path, read_only=read_only)
-    assert message == f"{path}: was written by a newer lossforge (ledger 2); update lossforge"
+    assert message == f"{path}: was written by a newer lossforge (ledger 3); update lossforge"
     assert path.read_bytes() == content
 
 

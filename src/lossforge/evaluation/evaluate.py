@@ -51,4 +51,5 @@ def evaluate(request: TrainingRequest, device: str, *, on_step: Callable[[], Non
 def _result(scores: list[ReplicaScore], seconds: float) -> TrainingResult:
     outcomes = tuple(Outcome.DIVERGED if score.accuracy is None else Outcome.TRAINED for score in scores)
     reason = next((score.reason for score in scores if score.reason), "")
-    return TrainingResult(outcomes, tuple(score.accuracy for score in scores), reason, seconds)
+    accuracies = tuple(score.accuracy for score in scores)
+    return TrainingResult(outcomes, accuracies, reason, seconds, tuple(score.metrics for score in scores))

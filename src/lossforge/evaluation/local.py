@@ -110,7 +110,7 @@ def _wall_seconds(request: TrainingRequest) -> float:
 def _outcome(future: Future[Any], request: TrainingRequest) -> TrainingResult | None:
     """The future's result; None where the worker died."""
     try:
-        outcomes, accuracies, reason, seconds = future.result()
+        outcomes, accuracies, reason, seconds, metrics = future.result()
     except TimeoutError:
         reason = f"its worker hung and was killed after {_wall_seconds(request):g} s"
         return TrainingResult.failed(len(request.seeds), Outcome.TIMED_OUT, reason, request.seconds)
@@ -122,7 +122,7 @@ def _outcome(future: Future[Any], request: TrainingRequest) -> TrainingResult | 
         raise ExecutionError(
             f"a worker failed: {type(error).__name__}: {error}; run with --workers 1 to see where"
         ) from error
-    return TrainingResult(tuple(map(Outcome, outcomes)), tuple(accuracies), reason, seconds)
+    return TrainingResult(tuple(map(Outcome, outcomes)), tuple(accuracies), reason, seconds, tuple(metrics))
 
 
 def one_thread() -> None:
@@ -150,9 +150,10 @@ def _leave_with_parent() -> None:
         os._exit(1)
 
 
-def _evaluate_text(text: str, device: str) -> tuple[list[str], list[float | None], str, float]:
+def _evaluate_text(text: str, device: str) -> tuple[list[str], list[float | None], str, float, list[dict[str, Any]]]:
     from lossforge.evaluation.evaluate import evaluate
 
     _leave_with_parent()
     result = evaluate(request_from_text(text), device, on_step=_leave_with_parent)
-    return [str(outcome) for outcome in result.outcomes], list(result.accuracies), result.reason, result.seconds
+    outcomes = [str(outcome) for outcome in result.outcomes]
+    return outcomes, list(result.accuracies), result.reason, result.seconds, list(result.metrics)

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from typing import Any
 
 from lossforge.losses.compiled import LossSpec
 from lossforge.spaces.schema import RecipeSection, TaskSection
@@ -67,12 +68,16 @@ class TrainingRequest:
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """What a cohort gave: an accuracy in [0, 1] a replicate, or None with the outcome and reason."""
+    """What a cohort gave: an accuracy in [0, 1] a replicate, or None with the outcome and reason.
+
+    ``metrics`` are those of each replicate (see `lossforge.training.metrics`), empty for one that failed.
+    """
 
     outcomes: tuple[Outcome, ...]
     accuracies: tuple[float | None, ...]
     reason: str
     seconds: float
+    metrics: tuple[dict[str, Any], ...] = ()
 
     @classmethod
     def failed(cls, count: int, outcome: Outcome, reason: str, seconds: float = 0.0) -> TrainingResult:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lossforge.errors import StoreError
 
-_FORMAT = 1
+_FORMAT = 2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS candidates (
     generation INTEGER NOT NULL, position INTEGER NOT NULL, origin TEXT NOT NULL, formula TEXT NOT NULL,
@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS trainings (
     stage TEXT NOT NULL, generation INTEGER NOT NULL, key TEXT NOT NULL, formula TEXT NOT NULL,
     task TEXT NOT NULL, part TEXT NOT NULL, learning_rate REAL NOT NULL, epochs INTEGER NOT NULL,
     outcome TEXT NOT NULL, accuracy REAL, reason TEXT NOT NULL, seconds REAL NOT NULL,
+    metrics TEXT NOT NULL DEFAULT '{}',
     UNIQUE (fingerprint, seed)
 );
 """
@@ -47,7 +48,10 @@ class CandidateRow:
 
 @dataclass(frozen=True, slots=True)
 class TrainingRow:
-    """One training of one replicate. ``accuracy`` in [0, 1], or None where it failed; ``seconds`` of its cohort."""
+    """One training of one replicate. ``accuracy`` in [0, 1], or None where it failed; ``seconds`` of its cohort.
+
+    ``metrics`` is JSON; see `lossforge.training.metrics`.
+    """
 
     fingerprint: str
     seed: int
@@ -64,6 +68,7 @@ class TrainingRow:
     accuracy: float | None
     reason: str
     seconds: float
+    metrics: str = "{}"
 
 
 class Ledger:
@@ -106,7 +111,10 @@ class Ledger:
         version = int(self._db.execute("PRAGMA user_version").fetchone()[0])
         if version > _FORMAT:
             raise StoreError(f"{self.path}: was written by a newer lossforge (ledger {version}); update lossforge")
+        self._columns = ", ".join(TrainingRow.__slots__)
         if read_only:
+            if version == 1:
+                self._columns = self._columns.replace("metrics", "'{}'")
             self._db.execute("PRAGMA query_only = ON")
             return
         self._db.execute("PRAGMA journal_mode = WAL")
@@ -115,7 +123,8 @@ class Ledger:
         if answer != "ok":
             raise sqlite3.DatabaseError(answer)
         if version < _FORMAT:
-            self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_FORMAT}; COMMIT;")
+            change = "ALTER TABLE trainings ADD COLUMN metrics TEXT NOT NULL DEFAULT '{}';" if version == 1 else _SCHEMA
+            self._db.executescript(f"BEGIN; {change} PRAGMA user_version = {_FORMAT}; COMMIT;")
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -199,7 +208,7 @@ class Ledger:
             return self._select(f"{where} ORDER BY id", values)
 
     def _select(self, clause: str, values: Sequence[str]) -> list[TrainingRow]:
-        rows = self._db.execute(f"SELECT {', '.join(TrainingRow.__slots__)} FROM trainings {clause}", values)
+        rows = self._db.execute(f"SELECT {self._columns} FROM trainings {clause}", values)
         return [TrainingRow(row[0], int(row[1]), *row[2:]) for row in rows]
 
     def candidates(self, outcome: str | None = None, up_to_generation: int | None = None) -> list[CandidateRow]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,6 +20,7 @@ from lossforge.losses.compiled import ExpressionLoss, LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.losses.terms import OverlapLoss, TermLoss
 from lossforge.seeding import derive_seed
+from lossforge.training.metrics import Metrics, classification_metrics
 from lossforge.training.optimizers import make_optimizer, make_schedule
 
 if TYPE_CHECKING:
@@ -48,10 +49,14 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaScore:
-    """``accuracy`` in [0, 1], or None where the replica diverged, with the reason."""
+    """``accuracy`` in [0, 1], or None where the replica diverged, with the reason.
+
+    ``metrics`` holds further figures of the scored part, and ``curve``, the mean training loss of each epoch.
+    """
 
     accuracy: float | None
     reason: str = ""
+    metrics: Metrics = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +221,11 @@ def train_cohort(plan: Plan, replicas: Sequence[Replica]) -> list[ReplicaScore]:
     optimizer = make_optimizer(plan.recipe, params, plan.learning_rate)
     schedule = make_schedule(plan.recipe, optimizer, plan.learning_rate, batches * plan.epochs)
     finite = torch.ones(len(replicas), dtype=torch.bool, device=plan.train.y.device)
+    curve: list[Tensor] = []
     for _ in range(plan.epochs):
         if plan.on_epoch is not None:
             plan.on_epoch()
+        total = torch.zeros(len(replicas), device=plan.train.y.device)
         order = cohort.epoch_order()
         for x, targets in cohort.batches(order, batches, plan.recipe.batch_size):
             if plan.clock() > plan.deadline:
@@ -229,23 +236,28 @@ def train_cohort(plan: Plan, replicas: Sequence[Replica]) -> list[ReplicaScore]:
             optimizer.step()
             schedule.step()
             finite &= loss.detach().isfinite()
+            total += loss.detach()
+        curve.append(total / batches / cohort.scale)
         if not finite.any():
             break
-    return _scores(cohort, plan, finite, reasons)
+    return _scores(cohort, plan, finite, reasons, torch.stack(curve, 1))
 
 
-def _scores(cohort: _Cohort, plan: Plan, finite: Tensor, reasons: list[str]) -> list[ReplicaScore]:
-    correct = torch.zeros(len(reasons), dtype=torch.int64, device=plan.score.y.device)
+def _scores(cohort: _Cohort, plan: Plan, finite: Tensor, reasons: list[str], curve: Tensor) -> list[ReplicaScore]:
+    parts = []
     with torch.no_grad():
-        for stored, y in zip(plan.score.chunks(1024), torch.split(plan.score.y, 1024), strict=True):
+        for stored in plan.score.chunks(1024):
             x = cohort.inputs(stored, augment=False)
-            logits = cohort.logits(x.expand(len(reasons), *x.shape), training=False)
-            finite = finite & logits.isfinite().flatten(1).all(1)
-            correct += (logits.argmax(-1) == y).sum(1)
+            parts.append(cohort.logits(x.expand(len(reasons), *x.shape), training=False))
+    logits = torch.cat(parts, 1)
+    finite = finite & logits.isfinite().flatten(1).all(1)
+    correct = (logits.argmax(-1) == plan.score.y).sum(1)
     scores = []
-    for good, count, reason in zip(finite.tolist(), correct.tolist(), reasons, strict=True):
+    for k, (good, count, reason) in enumerate(zip(finite.tolist(), correct.tolist(), reasons, strict=True)):
         if not good or reason:
             scores.append(ReplicaScore(None, reason or "the loss or the logits stopped being finite"))
         else:
-            scores.append(ReplicaScore(count / len(plan.score)))
+            metrics = classification_metrics(logits[k], plan.score.y)
+            metrics["curve"] = [float(f"{value:.6g}") for value in curve[k].tolist()]
+            scores.append(ReplicaScore(count / len(plan.score), metrics=metrics))
     return scores
