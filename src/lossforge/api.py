@@ -108,15 +108,15 @@ def check_names(space: SearchSpace) -> None:
     """Refuse data sets, networks and rivals that do not exist before anything is written."""
     from lossforge.data.datasets import DATASETS
     from lossforge.losses.library import LIBRARY
-    from lossforge.models.registry import MODELS
+    from lossforge.models.registry import check_model
 
     for rival in space.validation.rivals:
         if rival not in LIBRARY:
             raise SpaceError(f"validation.rivals: '{rival}' is not a loss of the library (known: {', '.join(LIBRARY)})")
     for task in space.task:
-        for key, name, known in (("data", task.data, list(DATASETS)), ("model", task.model, list(MODELS))):
-            if name not in known:
-                raise SpaceError(f"task.{key}: '{name}' is not known (known: {', '.join(known)})")
+        if task.data not in DATASETS:
+            raise SpaceError(f"task.data: '{task.data}' is not known (known: {', '.join(DATASETS)})")
+        check_model(task.model, task.width)
 
 
 def _overrides(overrides: list[str] | None, changes: dict[str, Any]) -> list[str]:

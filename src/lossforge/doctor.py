@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lossforge.errors import LossforgeError
 
-_PACKAGES = ("torch", "numpy", "deap", "sympy", "scikit-learn", "pebble", "pydantic")
+_PACKAGES = ("torch", "torchvision", "numpy", "deap", "sympy", "scikit-learn", "pebble", "pydantic")
 _FREE_GIB = 1.0
 
 
