@@ -1,7 +1,8 @@
 """Cohort training: K replicas of one network, each with its own loss and seed, in one training.
 
-Parameters and buffers are stacked with `torch.func`, so any network works unchanged; the optimiser is
-elementwise, so a replica that diverges changes nothing in its neighbours.
+Parameters and buffers are stacked with `torch.func`, and a back end (`lossforge.training.backends`) runs the
+replicas, so any network works unchanged; the optimiser is elementwise, so a replica that diverges changes nothing in
+its neighbours. Logits of every pixel count as logits of that many samples.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from lossforge.losses.compiled import ExpressionLoss, LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.losses.terms import OverlapLoss, TermLoss
 from lossforge.seeding import derive_seed
+from lossforge.training.backends import choose_backend
 from lossforge.training.optimizers import make_optimizer, make_schedule
 
 if TYPE_CHECKING:
@@ -27,10 +29,10 @@ if TYPE_CHECKING:
 
 _MATCH_SAMPLES = 512
 """Training samples on which the gradient's size at the start is matched to cross-entropy's."""
-
-
-Grouped = Callable[[dict[str, Tensor], dict[str, Tensor], Tensor, bool], Tensor]
-"""``(stacked parameters, stacked buffers, x (K, B, C, H, W), training) -> logits (K, B, classes)``."""
+_SCORE_SAMPLES = 1024
+"""Samples that are scored at once."""
+_NUMBERS = 2**22
+"""Numbers in the samples of one such batch: of large images there are fewer, for the memory's sake."""
 
 
 class TrainingTimeoutError(Exception):
@@ -77,9 +79,7 @@ class _Cohort:
         device = plan.train.x.device
         models = [plan.build(derive_seed(replica.seed, "weights")).to(device) for replica in replicas]
         self.params, self.buffers = torch.func.stack_module_state(models)
-        self.model = models[0].to("meta")
-        # Some networks can run their replicas as groups of one convolution: the same numbers, sooner.
-        self.grouped: Grouped | None = getattr(self.model, "grouped", None)
+        self.backend = choose_backend(models[0].to("meta"), len(replicas), device.type, plan.train.x.shape[1:])
         self.plan = plan
         self.losses = [replica.loss.build() for replica in replicas]
         self.order = [torch.Generator().manual_seed(derive_seed(replica.seed, "order")) for replica in replicas]
@@ -91,22 +91,14 @@ class _Cohort:
         self.scale = torch.ones(len(replicas), device=device)
 
     def logits(self, x: Tensor, *, training: bool) -> Tensor:
-        """Logits ``(K, B, classes)`` of ``x``, shape ``(K, B, C, H, W)``."""
-        if self.grouped is not None:
-            return self.grouped(self.params, self.buffers, x, training)
-        self.model.train(training)
-
-        def one(params: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
-            output: Tensor = torch.func.functional_call(self.model, (params, buffers), (x,))
-            return output
-
-        stacked: Tensor = torch.func.vmap(one, randomness="different")(self.params, self.buffers, x)
-        return stacked
+        """Logits ``(K, B, classes)`` of ``x``, shape ``(K, B, C, H, W)``; ``(K, B * H * W, classes)`` of pixels."""
+        logits = self.backend.logits(self.params, self.buffers, x, training=training)
+        return logits if logits.ndim == 3 else logits.movedim(2, -1).flatten(1, -2)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples ``(K, B, C, H, W)`` and targets ``(K, B, classes)`` at ``indices``, shape ``(K, B)``."""
+        """Samples ``(K, B, C, H, W)`` and targets, of the logits' shape, at ``indices``, shape ``(K, B)``."""
         replica = torch.arange(len(indices), device=self.targets.device)[:, None]
-        return self.plan.train.x[indices], self.targets[replica, indices]
+        return self.plan.train.x[indices], self.targets[replica, indices].flatten(1, -2)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of each replica's batch, shape ``(K,)``, times its scale."""
@@ -120,7 +112,7 @@ class _Cohort:
 
         Returns a reason for each replica whose gradient is zero or not finite, else ``""``.
         """
-        count = min(_MATCH_SAMPLES, len(self.plan.train))
+        count = min(_batch_limit(self.plan.train.x, _MATCH_SAMPLES), len(self.plan.train))
         indices = torch.arange(count, device=self.targets.device).expand(len(self.losses), count)
         x, targets = self.batch(indices)
         kept = {name: buffer.clone() for name, buffer in self.buffers.items()}
@@ -137,6 +129,11 @@ class _Cohort:
         """Indices ``(K, N)``: every replica's own order of the training samples."""
         orders = [torch.randperm(len(self.plan.train), generator=generator) for generator in self.order]
         return torch.stack(orders).to(self.targets.device)
+
+
+def _batch_limit(x: Tensor, samples: int) -> int:
+    """How many samples such as those of ``x`` to take at once: ``samples``, or fewer where they are large."""
+    return max(1, min(samples, _NUMBERS // x[0].numel()))
 
 
 def _same(a: ExpressionLoss | TermLoss, b: ExpressionLoss | TermLoss) -> bool:
@@ -218,15 +215,16 @@ def train_cohort(plan: Plan, replicas: Sequence[Replica]) -> list[ReplicaScore]:
 
 def _scores(cohort: _Cohort, plan: Plan, finite: Tensor, reasons: list[str]) -> list[ReplicaScore]:
     correct = torch.zeros(len(reasons), dtype=torch.int64, device=plan.score.x.device)
+    size = _batch_limit(plan.score.x, _SCORE_SAMPLES)
     with torch.no_grad():
-        for x, y in zip(torch.split(plan.score.x, 1024), torch.split(plan.score.y, 1024), strict=True):
+        for x, y in zip(torch.split(plan.score.x, size), torch.split(plan.score.y, size), strict=True):
             logits = cohort.logits(x.expand(len(reasons), *x.shape), training=False)
             finite = finite & logits.isfinite().flatten(1).all(1)
-            correct += (logits.argmax(-1) == y).sum(1)
+            correct += (logits.argmax(-1) == y.flatten()).sum(1)
     scores = []
     for good, count, reason in zip(finite.tolist(), correct.tolist(), reasons, strict=True):
         if not good or reason:
             scores.append(ReplicaScore(None, reason or "the loss or the logits stopped being finite"))
         else:
-            scores.append(ReplicaScore(count / len(plan.score)))
+            scores.append(ReplicaScore(count / plan.score.y.numel()))
     return scores
