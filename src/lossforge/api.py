@@ -115,15 +115,14 @@ def check_names(space: SearchSpace) -> None:
     """Refuse data sets, networks and rivals that do not exist before anything is written."""
     from lossforge.data.datasets import find_source
     from lossforge.losses.library import LIBRARY
-    from lossforge.models.registry import MODELS
+    from lossforge.models.registry import check_model
 
     for rival in space.validation.rivals:
         if rival not in LIBRARY:
             raise SpaceError(f"validation.rivals: '{rival}' is not a loss of the library (known: {', '.join(LIBRARY)})")
     for task in space.task:
         find_source(task.data)
-        if task.model not in MODELS:
-            raise SpaceError(f"task.model: '{task.model}' is not known (known: {', '.join(MODELS)})")
+        check_model(task.model, task.width)
 
 
 def check_data(space: SearchSpace) -> dict[str, str]:

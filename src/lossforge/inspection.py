@@ -201,7 +201,17 @@ def listing(what: str) -> list[dict[str, Any]]:
     if what == "models":
         from lossforge.models.registry import MODELS
 
-        return [{"name": model.name, "summary": model.summary} for model in MODELS.values()]
+        return [
+            {
+                "name": model.name,
+                "takes": model.takes,
+                "weights": model.weights,
+                "width": "scales it" if model.scales else "fixed",
+                "summary": model.summary,
+                "source": model.source,
+            }
+            for model in MODELS.values()
+        ]
     return _spaces()
 
 

@@ -44,6 +44,8 @@ def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progr
 
     Raises InterruptedSearchError once ``stop()`` is true; a later call goes on where this one stopped.
     """
+    from lossforge.evaluation.evaluate import backend_name
+
     state = load_checkpoint(folder.checkpoint_file)
     if state is not None and not folder.ledger_file.exists():
         raise StoreError(
@@ -62,6 +64,9 @@ def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progr
             # Finished: the file may be missing if the process died between checkpoint and table.
             _write_results(folder, space, *_known(ledger, space, done))
             return
+        for task in space.task:
+            told = backend_name(task, space.recipe.cohort, resolve_device(space.execution.device))
+            folder.log(f"{task.title}: {task.model} of width {task.width}, {space.recipe.cohort} at once by {told}")
         progress.phase("starting workers")
         executor = make_executor(space.execution)
         try:

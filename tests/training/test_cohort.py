@@ -147,24 +147,3 @@ def test_validation_labels_are_clean() -> None:
     clean = load_task(TASK.model_copy(update={"label_noise": 0.0}), "cpu")
     assert torch.equal(data.validation.y, clean.validation.y)
     assert torch.equal(data.test.y, clean.test.y)
-
-
-def test_the_grouped_network_is_the_vmapped_one() -> None:
-    grouped = _Cohort(plan(), replicas(CROSS_ENTROPY, CROSS_ENTROPY, CROSS_ENTROPY))
-    vmapped = _Cohort(plan(), replicas(CROSS_ENTROPY, CROSS_ENTROPY, CROSS_ENTROPY))
-    assert grouped.grouped is not None
-    vmapped.grouped = None
-    x, targets = grouped.batch(grouped.epoch_order()[:, :32])
-    for training in (True, False):
-        gradients = []
-        outputs = []
-        for cohort in (grouped, vmapped):
-            logits = cohort.logits(x, training=training)
-            outputs.append(logits.detach())
-            gradients.append(torch.autograd.grad(cohort.loss(logits, targets).sum(), list(cohort.params.values())))
-        torch.testing.assert_close(outputs[0], outputs[1], rtol=1e-4, atol=1e-5)
-        for one, other in zip(*gradients, strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
-    for name, buffer in grouped.buffers.items():
-        if "running" in name:
-            torch.testing.assert_close(buffer, vmapped.buffers[name], rtol=1e-4, atol=1e-6)

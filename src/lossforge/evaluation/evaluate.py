@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from lossforge.data.augmentation import Preparation
 from lossforge.data.datasets import load_task
 from lossforge.evaluation.records import Outcome, TrainingRequest, TrainingResult
 from lossforge.models.registry import build_model
+from lossforge.training.backends import choose_backend
 from lossforge.training.cohort import Plan, Replica, ReplicaScore, TrainingTimeoutError, train_cohort
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lossforge.data.splits import TaskData
+    from lossforge.spaces.schema import TaskSection
 
 
 def evaluate(request: TrainingRequest, device: str, *, on_step: Callable[[], None] | None = None) -> TrainingResult:
@@ -31,7 +39,7 @@ def evaluate(request: TrainingRequest, device: str, *, on_step: Callable[[], Non
         epochs=request.epochs,
         learning_rate=request.learning_rate,
         label_noise=task.label_noise,
-        build=lambda seed: build_model(task.model, data.shape, data.classes, task.width, seed),
+        build=lambda seed: network(task, data, seed),
         prepare=Preparation(task.augmentation, data.scale, data.shape),
         deadline=started + request.seconds,
         clock=clock,
@@ -46,6 +54,18 @@ def evaluate(request: TrainingRequest, device: str, *, on_step: Callable[[], Non
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         return TrainingResult.failed(len(request.seeds), Outcome.CRASHED, first_line, clock() - started)
     return _result(scores, clock() - started)
+
+
+def network(task: TaskSection, data: TaskData, seed: int) -> nn.Module:
+    """The task's network for its data. Raises ModelError where it does not fit."""
+    dense = data.train.y.ndim > 1
+    return build_model(task.model, data.shape, data.classes, task.width, seed, dense=dense)
+
+
+def backend_name(task: TaskSection, replicas: int, device: str) -> str:
+    """The back end that trains a cohort of the task. Raises ModelError where its network does not fit its data."""
+    data = load_task(task, "cpu")
+    return choose_backend(network(task, data, 0).to("meta"), replicas, device, data.shape).name
 
 
 def _result(scores: list[ReplicaScore], seconds: float) -> TrainingResult:

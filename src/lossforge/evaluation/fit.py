@@ -5,7 +5,7 @@ from __future__ import annotations
 from lossforge.data.augmentation import Preparation
 from lossforge.data.datasets import load_task
 from lossforge.errors import DataError
-from lossforge.models.registry import build_model
+from lossforge.evaluation.evaluate import network
 from lossforge.spaces.schema import TaskSection
 
 
@@ -14,12 +14,7 @@ def check_fit(task: TaskSection) -> None:
     import torch
 
     data = load_task(task, "cpu")
-    if data.segmentation:
-        raise DataError(
-            f"task.model: '{task.model}' gives one answer an image, and '{task.data}' has a mask an image; take a data "
-            "set with a class an image, or a network for segmentation"
-        )
-    counts = torch.bincount(data.train.y.cpu(), minlength=data.classes)
+    counts = torch.bincount(data.train.y.cpu().flatten(), minlength=data.classes)
     if int(counts.min()) == 0:
         name = data.names[int(counts.argmin())]
         raise DataError(
@@ -27,4 +22,4 @@ def check_fit(task: TaskSection) -> None:
             "train larger, or leave the class out of the data"
         )
     Preparation(task.augmentation, data.scale, data.shape)
-    build_model(task.model, data.shape, data.classes, task.width, 0)
+    network(task, data, 0)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from lossforge.losses.compiled import LossSpec
+from lossforge.models.imported import source_digest
 from lossforge.spaces.schema import RecipeSection, TaskSection
 
 
@@ -46,8 +47,8 @@ class TrainingRequest:
     def fingerprint(self) -> str:
         """sha256 of all that decides the result but the seeds: the ledger's key, with a replicate's seed.
 
-        The loss enters by its key: two formulas with one signature are one candidate. How the rate was
-        found, and the time limit, do not enter.
+        The loss enters by its key: two formulas with one signature are one candidate. A network of the user's
+        own enters with its file. How the rate was found, and the time limit, do not enter.
         """
         recipe = self.recipe.model_dump(
             mode="json", exclude={"learning_rate", "learning_rates", "sweep_seeds", "epochs"}
@@ -63,6 +64,8 @@ class TrainingRequest:
             "epochs": self.epochs,
             "part": self.part,
         }
+        if ":" in self.task.model:
+            parts["network"] = source_digest(self.task.model)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,52 +1,123 @@
-"""Networks by name."""
+"""Networks by name, and by the import path of a function of the user's own.
+
+``width`` is the one dial of size: at 16, the default, every network has the size that its source gives. Where
+``scales`` is false that is its only size, and another width is refused.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lossforge.errors import ModelError
+from lossforge.models.imported import Shape, build_imported, import_function
 
 if TYPE_CHECKING:
     from torch import nn
 
-Factory = Callable[[tuple[int, int, int], int, int], "nn.Module"]
-"""``(sample shape (C, H, W), classes, width) -> network``, drawing its weights from torch's global generator."""
+PUBLISHED_WIDTH = 16
+"""The width at which a network is as published."""
 
 
 @dataclass(frozen=True, slots=True)
 class NamedModel:
-    """One known network; ``smallest`` is the least height and width of an image that it takes."""
+    """One known network.
+
+    ``smallest`` is the least height and width of a sample that it takes, ``weights`` their number at width 16 for
+    10 classes and colour images of 32×32 (or of ``smallest``, where that is more). ``dense``: it gives a class for
+    every pixel. The function ``lossforge.models.MODULE:NAME`` builds it from ``(shape, classes, width)``.
+    """
 
     name: str
-    summary: str
+    module: str
     smallest: int
-    factory: Factory
+    weights: int
+    summary: str
+    source: str
+    scales: bool = True
+    dense: bool = False
+
+    @property
+    def takes(self) -> str:
+        """The samples that it takes, in words."""
+        if self.smallest == 1:
+            return "samples of any shape"
+        masks = ", with a class for every pixel" if self.dense else ""
+        return f"images of {self.smallest}×{self.smallest} or more{masks}"
+
+    def check(self, width: int) -> None:
+        """Raise ModelError for a width that it does not have."""
+        if not self.scales and width != PUBLISHED_WIDTH:
+            raise ModelError(
+                f"task.width: '{self.name}' has one size, its published one; leave width out (it is {PUBLISHED_WIDTH} "
+                f"then), not {width}"
+            )
+
+    def build(self, shape: Shape, classes: int, width: int, *, dense: bool) -> nn.Module:
+        """The network, its weights drawn from torch's global generator. Raises ModelError where it does not fit."""
+        self.check(width)
+        if dense != self.dense:
+            gives, wants = ("every pixel", "every sample") if self.dense else ("every sample", "every pixel")
+            raise ModelError(f"task.model: '{self.name}' gives a class for {gives}, and the data has one for {wants}")
+        if min(shape[1:]) < self.smallest:
+            size = f"{self.smallest}×{self.smallest}"
+            tabular = "; for samples that are no images there is 'mlp'" if shape[1:] == (1, 1) else ""
+            raise ModelError(f"task.model: '{self.name}' takes images of {size} or more, not {shape}{tabular}")
+        network: nn.Module = import_function(f"lossforge.models.{self.module}:{self.name}")(shape, classes, width)
+        return network
 
 
-def _small_cnn(shape: tuple[int, int, int], classes: int, width: int) -> nn.Module:
-    from lossforge.models.small_cnn import SmallCNN
-
-    return SmallCNN(shape, classes, width)
-
+_HE = "He et al. 2016"
 
 MODELS: dict[str, NamedModel] = {
     model.name: model
-    for model in (NamedModel("small_cnn", "two convolutions and a linear head; about 10,000 weights", 4, _small_cnn),)
+    for model in (
+        NamedModel("small_cnn", "small_cnn", 4, 10_266, "two convolutions and a linear head", "lossforge"),
+        NamedModel("mlp", "mlp", 1, 855_050, "two hidden layers of 16 × width units", "Rumelhart et al. 1986"),
+        NamedModel("resnet8", "residual", 4, 75_290, "CIFAR form, one block a stage", _HE),
+        NamedModel("resnet20", "residual", 4, 269_722, "CIFAR form, three blocks a stage", _HE),
+        NamedModel("resnet18", "adapted", 8, 11_173_962, "CIFAR stem up to 64×64", _HE, scales=False),
+        NamedModel("resnet50", "adapted", 8, 23_520_842, "CIFAR stem up to 64×64", _HE, scales=False),
+        NamedModel("inception_small", "inception_small", 8, 1_651_114, "Inception for CIFAR", "Zhang et al. 2017"),
+        NamedModel("inception_v3", "adapted", 75, 21_806_058, "no auxiliary head", "Szegedy et al. 2016", scales=False),
+        NamedModel(
+            "vgg16", "adapted", 8, 14_728_266, "BatchNorm, small head up to 64×64", "Simonyan 2015", scales=False
+        ),
+        NamedModel("mobilenet_v3", "adapted", 8, 1_528_106, "small; a finer stem up to 64×64", "Howard et al. 2019"),
+        NamedModel("convnext_tiny", "adapted", 16, 27_824_362, "patches of 2×2 up to 64×64", "Liu et al. 2022"),
+        NamedModel("vit_small", "vit", 4, 21_342_346, "patches of 2 to 16 pixels, by size", "Touvron et al. 2021"),
+        NamedModel("unet", "unet", 16, 1_942_730, "four levels, BatchNorm", "Ronneberger et al. 2015", dense=True),
+    )
 }
 """Every network by name."""
 
 
-def build_model(name: str, shape: tuple[int, int, int], classes: int, width: int, seed: int) -> nn.Module:
-    """A network with weights that depend on ``seed`` alone. Raises ModelError where it does not fit."""
+def check_model(name: str, width: int) -> None:
+    """Raise ModelError where ``name`` is no network, cannot be imported, or does not have this width."""
+    if ":" in name:
+        import_function(name)
+    else:
+        _named(name).check(width)
+
+
+def build_model(name: str, shape: Shape, classes: int, width: int, seed: int, *, dense: bool = False) -> nn.Module:
+    """A network for samples of ``shape``, ``(C, H, W)``, with weights that depend on ``seed`` alone.
+
+    It gives logits ``(B, classes)``, or ``(B, classes, H, W)`` where ``dense``. Raises ModelError where it does not
+    fit.
+    """
     import torch
 
-    model = MODELS.get(name)
-    if model is None:
-        raise ModelError(f"task.model: '{name}' is not a network (known: {', '.join(MODELS)})")
-    if min(shape[1:]) < model.smallest:
-        raise ModelError(f"task.model: '{name}' takes images of {model.smallest}×{model.smallest} or more, not {shape}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return model.factory(shape, classes, width)
+        if ":" in name:
+            return build_imported(name, shape, classes, width, dense=dense)
+        return _named(name).build(shape, classes, width, dense=dense)
+
+
+def _named(name: str) -> NamedModel:
+    if name not in MODELS:
+        raise ModelError(
+            f"task.model: '{name}' is not a network (known: {', '.join(MODELS)}; your own: package.module:function)"
+        )
+    return MODELS[name]

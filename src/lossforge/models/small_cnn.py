@@ -57,3 +57,8 @@ class SmallCNN(nn.Sequential):
             elif not isinstance(module, nn.Flatten) and module is not None:
                 h = module(h)
         return h
+
+
+def small_cnn(shape: tuple[int, int, int], classes: int, width: int) -> nn.Module:
+    """`SmallCNN` by the registry's name."""
+    return SmallCNN(shape, classes, width)

@@ -24,7 +24,7 @@ from lossforge.store.files import told_as_store_error, write_atomically
 FORMAT = 1
 """Version of the folder's layout; a folder of a newer one is refused."""
 
-_PACKAGES = ("lossforge", "torch", "numpy", "deap", "sympy", "pebble", "scikit-learn", "pydantic")
+_PACKAGES = ("lossforge", "torch", "torchvision", "numpy", "deap", "sympy", "pebble", "scikit-learn", "pydantic")
 
 
 class RunFolder:

@@ -1,7 +1,8 @@
 """Cohort training: K replicas of one network, each with its own loss and seed, in one training.
 
-Parameters and buffers are stacked with `torch.func`, so any network works unchanged; the optimiser is
-elementwise, so a replica that diverges changes nothing in its neighbours.
+Parameters and buffers are stacked with `torch.func`, and a back end (`lossforge.training.backends`) runs the
+replicas, so any network works unchanged; the optimiser is elementwise, so a replica that diverges changes nothing in
+its neighbours. Logits of every pixel count as logits of that many samples.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from lossforge.losses.compiled import ExpressionLoss, LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.losses.terms import OverlapLoss, TermLoss
 from lossforge.seeding import derive_seed
-from lossforge.training.metrics import Metrics, classification_metrics
+from lossforge.training.backends import choose_backend
+from lossforge.training.metrics import Metrics, classification_metrics, segmentation_metrics
 from lossforge.training.optimizers import make_optimizer, make_schedule
 
 if TYPE_CHECKING:
@@ -29,10 +31,10 @@ if TYPE_CHECKING:
 
 _MATCH_SAMPLES = 512
 """Training samples on which the gradient's size at the start is matched to cross-entropy's."""
-
-
-Grouped = Callable[[dict[str, Tensor], dict[str, Tensor], Tensor, bool], Tensor]
-"""``(stacked parameters, stacked buffers, x (K, B, C, H, W), training) -> logits (K, B, classes)``."""
+_SCORE_SAMPLES = 1024
+"""Samples that are scored at once."""
+_NUMBERS = 2**22
+"""Numbers in the samples of one such batch: of large images there are fewer, for the memory's sake."""
 
 
 class TrainingTimeoutError(Exception):
@@ -84,9 +86,7 @@ class _Cohort:
         device = plan.train.y.device
         models = [plan.build(derive_seed(replica.seed, "weights")).to(device) for replica in replicas]
         self.params, self.buffers = torch.func.stack_module_state(models)
-        self.model = models[0].to("meta")
-        # Some networks can run their replicas as groups of one convolution: the same numbers, sooner.
-        self.grouped: Grouped | None = getattr(self.model, "grouped", None)
+        self.backend = choose_backend(models[0].to("meta"), len(replicas), device.type, plan.train.x.shape[1:])
         self.plan = plan
         self.losses = [replica.loss.build() for replica in replicas]
         self.order = [torch.Generator().manual_seed(derive_seed(replica.seed, "order")) for replica in replicas]
@@ -100,17 +100,9 @@ class _Cohort:
         self.scale = torch.ones(len(replicas), device=device)
 
     def logits(self, x: Tensor, *, training: bool) -> Tensor:
-        """Logits ``(K, B, classes)`` of ``x``, shape ``(K, B, C, H, W)``."""
-        if self.grouped is not None:
-            return self.grouped(self.params, self.buffers, x, training)
-        self.model.train(training)
-
-        def one(params: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor) -> Tensor:
-            output: Tensor = torch.func.functional_call(self.model, (params, buffers), (x,))
-            return output
-
-        stacked: Tensor = torch.func.vmap(one, randomness="different")(self.params, self.buffers, x)
-        return stacked
+        """Logits ``(K, B, classes)`` of ``x``, shape ``(K, B, C, H, W)``; ``(K, B * H * W, classes)`` of pixels."""
+        logits = self.backend.logits(self.params, self.buffers, x, training=training)
+        return logits if logits.ndim == 3 else logits.movedim(2, -1).flatten(1, -2)
 
     def inputs(self, x: Tensor, *, augment: bool) -> Tensor:
         """Stored samples as the networks take them; ``augment`` varies those of a training batch."""
@@ -119,13 +111,13 @@ class _Cohort:
         return self.plan.prepare(x, self.augmenting if augment else ())
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples ``(K, B, C, H, W)``, not augmented, and targets at ``indices``, shape ``(K, B)``."""
+        """Samples ``(K, B, C, H, W)``, not augmented, and targets of the logits' shape, at ``indices`` ``(K, B)``."""
         return self.inputs(self.plan.train.samples(indices), augment=False), self.targets_of(indices)
 
     def targets_of(self, indices: Tensor) -> Tensor:
-        """Targets ``(K, B, classes)`` at ``indices``, shape ``(K, B)``."""
+        """Targets ``(K, B, classes)``, or of ``B * H * W`` pixels, at ``indices``, shape ``(K, B)``."""
         replica = torch.arange(len(indices), device=self.targets.device)[:, None]
-        return self.targets[replica, indices]
+        return self.targets[replica, indices].flatten(1, -2)
 
     def batches(self, order: Tensor, count: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """``count`` batches along ``order``, shape ``(K, N)``: samples ``(K, B, C, H, W)`` and their targets."""
@@ -145,7 +137,7 @@ class _Cohort:
 
         Returns a reason for each replica whose gradient is zero or not finite, else ``""``.
         """
-        count = min(_MATCH_SAMPLES, len(self.plan.train))
+        count = min(_batch_limit(self.plan.train.x, _MATCH_SAMPLES), len(self.plan.train))
         indices = torch.arange(count, device=self.targets.device).expand(len(self.losses), count)
         x, targets = self.batch(indices)
         kept = {name: buffer.clone() for name, buffer in self.buffers.items()}
@@ -162,6 +154,11 @@ class _Cohort:
         """Indices ``(K, N)``: every replica's own order of the training samples."""
         orders = [torch.randperm(len(self.plan.train), generator=generator) for generator in self.order]
         return torch.stack(orders).to(self.targets.device)
+
+
+def _batch_limit(x: Tensor, samples: int) -> int:
+    """How many samples such as those of ``x`` to take at once: ``samples``, or fewer where they are large."""
+    return max(1, min(samples, _NUMBERS // x[0].numel()))
 
 
 def _same(a: ExpressionLoss | TermLoss, b: ExpressionLoss | TermLoss) -> bool:
@@ -246,18 +243,19 @@ def train_cohort(plan: Plan, replicas: Sequence[Replica]) -> list[ReplicaScore]:
 def _scores(cohort: _Cohort, plan: Plan, finite: Tensor, reasons: list[str], curve: Tensor) -> list[ReplicaScore]:
     parts = []
     with torch.no_grad():
-        for stored in plan.score.chunks(1024):
+        for stored in plan.score.chunks(_batch_limit(plan.score.x, _SCORE_SAMPLES)):
             x = cohort.inputs(stored, augment=False)
             parts.append(cohort.logits(x.expand(len(reasons), *x.shape), training=False))
-    logits = torch.cat(parts, 1)
+    logits, y = torch.cat(parts, 1), plan.score.y.flatten()
     finite = finite & logits.isfinite().flatten(1).all(1)
-    correct = (logits.argmax(-1) == plan.score.y).sum(1)
+    correct = (logits.argmax(-1) == y).sum(1)
+    figures = classification_metrics if plan.score.y.ndim == 1 else segmentation_metrics
     scores = []
     for k, (good, count, reason) in enumerate(zip(finite.tolist(), correct.tolist(), reasons, strict=True)):
         if not good or reason:
             scores.append(ReplicaScore(None, reason or "the loss or the logits stopped being finite"))
         else:
-            metrics = classification_metrics(logits[k], plan.score.y)
+            metrics = figures(logits[k], y)
             metrics["curve"] = [float(f"{value:.6g}") for value in curve[k].tolist()]
-            scores.append(ReplicaScore(count / len(plan.score), metrics=metrics))
+            scores.append(ReplicaScore(count / y.numel(), metrics=metrics))
     return scores

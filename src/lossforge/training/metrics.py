@@ -52,7 +52,7 @@ def classification_metrics(logits: Tensor, target: Tensor) -> Metrics:
 
 
 def segmentation_metrics(logits: Tensor, target: Tensor) -> Metrics:
-    """Figures of logits ``(N, C, H, W)``, finite, against class indices ``(N, H, W)``.
+    """Figures of logits ``(N, C, H, W)``, or ``(pixels, C)``, finite, against class indices without the C.
 
     accuracy (of pixels), mean_iou and dice: means over the classes that occur in target or prediction, of counts over
     all pixels.

@@ -1,0 +1,125 @@
+"""How K replicas of one network run: three back ends behind one interface, and the rule that chooses.
+
+All compute the same; they round differently, so the rule depends on nothing but the network, K and the device.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+State = dict[str, Tensor]
+"""Parameters or buffers by name, each stacked: the first axis is the replica's."""
+
+Grouped = Callable[[State, State, Tensor, bool], Tensor]
+"""``(parameters, buffers, x (K, B, C, H, W), training) -> logits (K, B, classes)``: a network's ``grouped``."""
+
+
+HEAVY = 25_000_000
+"""Weights times pixels of a sample above which a CPU gains nothing from vmap; measured in docs/design-notes.md."""
+
+
+class Backend(Protocol):
+    """Runs K replicas of one network."""
+
+    name: str
+
+    def logits(self, params: State, buffers: State, x: Tensor, *, training: bool) -> Tensor:
+        """Logits ``(K, B, ...)`` of ``x``, shape ``(K, B, C, H, W)``, with gradients for ``params``.
+
+        In training, running statistics in ``buffers`` change in place, each replica's by its own samples.
+        """
+
+
+class GroupedBackend:
+    """The replicas as groups of one convolution, where the network says how."""
+
+    name = "grouped"
+
+    def __init__(self, grouped: Grouped) -> None:
+        self._grouped = grouped
+
+    def logits(self, params: State, buffers: State, x: Tensor, *, training: bool) -> Tensor:
+        """See `Backend.logits`."""
+        return self._grouped(params, buffers, x, training)
+
+
+class VmapBackend:
+    """`torch.func.vmap` over the replicas: every layer once, for all of them. Random layers draw for each apart."""
+
+    name = "vmap"
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+
+    def logits(self, params: State, buffers: State, x: Tensor, *, training: bool) -> Tensor:
+        """See `Backend.logits`."""
+        self._model.train(training)
+
+        def one(params: State, buffers: State, x: Tensor) -> Tensor:
+            output: Tensor = torch.func.functional_call(self._model, (params, buffers), (x,))
+            return output
+
+        stacked: Tensor = torch.func.vmap(one, randomness="different")(params, buffers, x)
+        return stacked
+
+
+class LoopBackend:
+    """One replica after the other: for any network, and for one replica."""
+
+    name = "loop"
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+
+    def logits(self, params: State, buffers: State, x: Tensor, *, training: bool) -> Tensor:
+        """See `Backend.logits`."""
+        self._model.train(training)
+        parts = {name: value.unbind(0) for name, value in params.items()}
+        outputs = []
+        for k, samples in enumerate(x.unbind(0)):
+            state = {name: part[k] for name, part in parts.items()}
+            kept = {name: buffer[k] for name, buffer in buffers.items()}
+            outputs.append(torch.func.functional_call(self._model, (state, kept), (samples,)))
+        return torch.stack(outputs)
+
+
+def choose_backend(model: nn.Module, replicas: int, device: str, shape: Sequence[int]) -> Backend:
+    """The back end for a network (on the meta device), K, a kind of device ("cpu", "cuda") and samples ``(C, H, W)``.
+
+    The network's grouped form where it has one. Else the loop for one replica, for a network that vmap cannot run,
+    such as one that branches on its values, and on a CPU where weights times pixels pass `HEAVY`. Else vmap.
+    """
+    grouped: Grouped | None = getattr(model, "grouped", None)
+    if grouped is not None:
+        return GroupedBackend(grouped)
+    work = sum(weight.numel() for weight in model.parameters()) * math.prod(shape[1:])
+    if replicas == 1 or (device == "cpu" and work > HEAVY) or not _runs_under_vmap(model, shape):
+        return LoopBackend(model)
+    return VmapBackend(model)
+
+
+def _runs_under_vmap(model: nn.Module, shape: Sequence[int]) -> bool:
+    """Whether vmap takes the network, in training and in evaluation; tried without memory or arithmetic.
+
+    A warning counts as a no: vmap warns where it would loop itself, slowly.
+    """
+    params, buffers = (
+        {name: torch.empty(2, *value.shape, dtype=value.dtype, device="meta") for name, value in named}
+        for named in (model.named_parameters(), model.named_buffers())
+    )
+    x = torch.empty(2, 2, *shape, device="meta")
+    backend = VmapBackend(model)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("error")
+        try:
+            for training in (True, False):
+                backend.logits(params, buffers, x, training=training)
+        except Exception:
+            return False
+    return True
