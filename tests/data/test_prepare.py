@@ -157,5 +157,5 @@ def test_what_does_not_fit_the_network_is_refused(mine: str, tmp_path: Path) -> 
 
 def test_a_network_with_one_answer_an_image_is_refused_for_masks(tmp_path: Path) -> None:
     numpy.savez(tmp_path / "m.npz", x_train=X, m_train=X[..., 0] > 128)
-    with pytest.raises(DataError, match=r"task\.model: 'small_cnn' gives one answer an image, and 'masks:"):
+    with pytest.raises(ModelError, match=r"task\.model: 'small_cnn' gives a class for every sample"):
         check_fit(task(f"masks:{tmp_path / 'm.npz'}"))
