@@ -83,3 +83,14 @@ def test_a_network_that_does_not_fit_is_told_before_workers_start() -> None:
         backend_name(task, 2, "cpu")
     with pytest.raises(ModelError, match="'convnext_tiny' takes images of 16×16 or more"):
         backend_name(task.model_copy(update={"model": "convnext_tiny"}), 2, "cpu")
+
+
+def test_recipe_keys_that_are_off_leave_the_key_of_a_training_as_it_was() -> None:
+    wanted = request("small_cnn")
+    changed = {"steps": 9, "clip_norm": 1.0, "label_smoothing": 0.1, "optimizer": "muon"}
+    keys = {replace(wanted, recipe=RecipeSection(**{name: value})).fingerprint() for name, value in changed.items()}
+    assert len({*keys, wanted.fingerprint()}) == 5
+    longer = RecipeSection(epochs=20)
+    assert replace(wanted, recipe=longer).fingerprint() == wanted.fingerprint()
+    by_steps = RecipeSection(steps=9)
+    assert replace(wanted, recipe=by_steps.model_copy(update={"epochs": 20})).fingerprint() not in keys

@@ -49,8 +49,11 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "recipe.optimizer": ["lion", ""],
     "recipe.schedule": ["step"],
     "recipe.epochs": [0, 10_001],
+    "recipe.steps": [-1, 0.5, 10_000_001],
     "recipe.batch_size": [1, 100_001],
     "recipe.weight_decay": [-0.1, math.inf],
+    "recipe.clip_norm": [-1.0, math.inf, math.nan],
+    "recipe.label_smoothing": [-0.1, 1.0, math.nan],
     "recipe.learning_rate": [0, -1.0, 10.1, math.nan, "best"],
     "recipe.learning_rates": [[], [0.1], [0.2, 0.1], [0.1, 0.1], [0.0, 0.1], [1.0, 11.0]],
     "recipe.sweep_seeds": [0, 102, 3],
@@ -273,3 +276,10 @@ def test_the_defaults_are_a_valid_space() -> None:
 
 def test_the_largest_seed_is_accepted() -> None:
     assert validate_space({**SMALLEST, "seed": 2**63 - 1}, "x").seed == 2**63 - 1
+
+
+def test_steps_and_epochs_of_a_validation_contradict_one_another() -> None:
+    data = {**SMALLEST, "recipe": {"steps": 100}}
+    assert validate_space(data, "x").recipe.steps == 100
+    with pytest.raises(SpaceError, match=r"^x: validation\.epochs: recipe\.steps says how long"):
+        validate_space({**data, "validation": {"epochs": 3}}, "x")

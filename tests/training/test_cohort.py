@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -129,10 +131,10 @@ def test_the_deadline_stops_a_training() -> None:
         train_cohort(plan(deadline=0.0), replicas(CROSS_ENTROPY))
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "muon"])
 @pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "constant"])
 def test_every_optimizer_and_schedule_trains(optimizer: str, schedule: str) -> None:
-    rate = 0.1 if optimizer == "sgd" else 0.01
+    rate = {"sgd": 0.1, "muon": 0.03}.get(optimizer, 0.01)
     (score,) = train_cohort(plan(optimizer=optimizer, schedule=schedule, learning_rate=rate), replicas(CROSS_ENTROPY))
     assert score.accuracy is not None
     assert score.accuracy > 0.2
@@ -147,3 +149,33 @@ def test_validation_labels_are_clean() -> None:
     clean = load_task(TASK.model_copy(update={"label_noise": 0.0}), "cpu")
     assert torch.equal(data.validation.y, clean.validation.y)
     assert torch.equal(data.test.y, clean.test.y)
+
+
+def test_steps_count_instead_of_epochs() -> None:
+    beats: list[int] = []
+    counted = replace(plan(epochs=10, steps=11, batch_size=64), on_epoch=lambda: beats.append(1))
+    cohort_steps = train_cohort(counted, replicas(CROSS_ENTROPY, CROSS_ENTROPY))
+    assert len(beats) == 3  # 300 samples: 4 + 4 + 3 batches of 64
+    assert cohort_steps == train_cohort(plan(epochs=5, steps=22, batch_size=64), replicas(CROSS_ENTROPY, CROSS_ENTROPY))
+    whole = train_cohort(plan(epochs=3, batch_size=64), replicas(CROSS_ENTROPY, CROSS_ENTROPY))
+    assert whole == train_cohort(plan(epochs=10, steps=12, batch_size=64), replicas(CROSS_ENTROPY, CROSS_ENTROPY))
+
+
+def test_label_smoothing_spreads_every_training_target() -> None:
+    plain, smooth = (_Cohort(plan(label_smoothing=share), replicas(CROSS_ENTROPY)).targets for share in (0.0, 0.2))
+    torch.testing.assert_close(smooth, 0.8 * plain + 0.02)
+    recipe = train_cohort(plan(label_smoothing=0.2), replicas(CROSS_ENTROPY, CROSS_ENTROPY))
+    loss = train_cohort(plan(), [Replica(LossSpec(CROSS_ENTROPY, label_smoothing=0.2), seed) for seed in (0, 1)])
+    for one, other in zip(recipe, loss, strict=True):
+        assert one.accuracy == pytest.approx(other.accuracy, abs=0.05)
+
+
+def test_a_clip_that_never_acts_changes_nothing_and_a_tight_one_slows() -> None:
+    free = train_cohort(plan(optimizer="sgd", learning_rate=0.1), replicas(CROSS_ENTROPY, CROSS_ENTROPY))
+    loose = plan(optimizer="sgd", learning_rate=0.1, clip_norm=1e9)
+    assert train_cohort(loose, replicas(CROSS_ENTROPY, CROSS_ENTROPY)) == free
+    tight = plan(optimizer="sgd", learning_rate=0.1, clip_norm=1e-6)
+    for one, other in zip(train_cohort(tight, replicas(CROSS_ENTROPY, CROSS_ENTROPY)), free, strict=True):
+        assert one.accuracy is not None
+        assert other.accuracy is not None
+        assert one.accuracy < other.accuracy - 0.1

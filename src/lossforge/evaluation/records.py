@@ -50,9 +50,10 @@ class TrainingRequest:
         The loss enters by its key: two formulas with one signature are one candidate. A network of the user's
         own enters with its file. How the rate was found, and the time limit, do not enter.
         """
-        recipe = self.recipe.model_dump(
-            mode="json", exclude={"learning_rate", "learning_rates", "sweep_seeds", "epochs"}
-        )
+        unused = {name for name in ("steps", "clip_norm", "label_smoothing") if not getattr(self.recipe, name)}
+        # The request's own number of epochs counts; a recipe's steps count in proportion to the recipe's.
+        elsewhere = {"learning_rate", "learning_rates", "sweep_seeds", *([] if self.recipe.steps else ["epochs"])}
+        recipe = self.recipe.model_dump(mode="json", exclude=elsewhere | unused)
         parts = {
             "key": self.key,
             "smoothing": self.loss.label_smoothing,

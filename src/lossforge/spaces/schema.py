@@ -150,11 +150,14 @@ class TaskSection(_Section):
 class RecipeSection(_Section):
     """How one training goes."""
 
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    optimizer: Literal["adam", "adamw", "sgd", "muon"] = "adam"
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
     epochs: int = Field(default=10, ge=1, le=10_000)
+    steps: int = Field(default=0, ge=0, le=10_000_000)
     batch_size: int = Field(default=64, ge=2, le=100_000)
     weight_decay: float = Field(default=0.0, ge=0)
+    clip_norm: float = Field(default=0.0, ge=0)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     learning_rate: Rate | Literal["sweep"] = "sweep"
     learning_rates: list[Rate] = Field(default=[0.0003, 0.001, 0.003, 0.01, 0.03], min_length=2)
     sweep_seeds: int = Field(default=4, ge=1, le=100)
@@ -280,6 +283,8 @@ class SearchSpace(_Section):
         names = [task.title for task in self.task]
         if len(set(names)) < len(names):
             raise ValueError("task: two tasks have the same name; give each one of its own")
+        if self.recipe.steps and self.validation.epochs is not None:
+            raise ValueError("validation.epochs: recipe.steps says how long a training is; leave one of them out")
         cohort = self.recipe.cohort
         for place, seeds in (
             ("recipe.sweep_seeds", self.recipe.sweep_seeds),

@@ -23,7 +23,7 @@ from lossforge.losses.terms import OverlapLoss, TermLoss
 from lossforge.seeding import derive_seed
 from lossforge.training.backends import choose_backend
 from lossforge.training.metrics import Metrics, classification_metrics, segmentation_metrics
-from lossforge.training.optimizers import make_optimizer, make_schedule
+from lossforge.training.optimizers import clip_gradients, make_optimizer, make_schedule
 
 if TYPE_CHECKING:
     from lossforge.data.augmentation import Preparation
@@ -78,6 +78,18 @@ class Plan:
     clock: Callable[[], float] = time.monotonic
     on_epoch: Callable[[], None] | None = None
 
+    @property
+    def batches(self) -> int:
+        """Batches of an epoch."""
+        return max(1, len(self.train) // self.recipe.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """Batches of the whole training. ``recipe.steps`` stand for ``recipe.epochs``: twice those are twice these."""
+        if self.recipe.steps:
+            return max(1, round(self.recipe.steps * self.epochs / self.recipe.epochs))
+        return self.batches * self.epochs
+
 
 class _Cohort:
     """Stacked networks, their training data and their losses."""
@@ -97,6 +109,8 @@ class _Cohort:
             for replica in replicas
         ]
         self.targets = functional.one_hot(torch.stack(labels), plan.classes).float().to(device)
+        if plan.recipe.label_smoothing:
+            self.targets.lerp_(torch.full_like(self.targets[:1], 1 / plan.classes), plan.recipe.label_smoothing)
         self.scale = torch.ones(len(replicas), device=device)
 
     def logits(self, x: Tensor, *, training: bool) -> Tensor:
@@ -214,27 +228,31 @@ def train_cohort(plan: Plan, replicas: Sequence[Replica]) -> list[ReplicaScore]:
     if all(reasons):
         return [ReplicaScore(None, reason) for reason in reasons]
     params = list(cohort.params.values())
-    batches = max(1, len(plan.train) // plan.recipe.batch_size)
+    batches = plan.batches
     optimizer = make_optimizer(plan.recipe, params, plan.learning_rate)
-    schedule = make_schedule(plan.recipe, optimizer, plan.learning_rate, batches * plan.epochs)
+    steps = plan.steps
+    schedule = make_schedule(plan.recipe, optimizer, plan.learning_rate, steps)
     finite = torch.ones(len(replicas), dtype=torch.bool, device=plan.train.y.device)
     curve: list[Tensor] = []
-    for _ in range(plan.epochs):
+    for begun in range(0, steps, batches):
         if plan.on_epoch is not None:
             plan.on_epoch()
         total = torch.zeros(len(replicas), device=plan.train.y.device)
         order = cohort.epoch_order()
-        for x, targets in cohort.batches(order, batches, plan.recipe.batch_size):
+        count = min(batches, steps - begun)
+        for x, targets in cohort.batches(order, count, plan.recipe.batch_size):
             if plan.clock() > plan.deadline:
                 raise TrainingTimeoutError
             loss = cohort.loss(cohort.logits(x, training=True), targets)
             optimizer.zero_grad(set_to_none=True)
             loss.sum().backward()  # type: ignore[no-untyped-call]
+            if plan.recipe.clip_norm:
+                clip_gradients(params, plan.recipe.clip_norm)
             optimizer.step()
             schedule.step()
             finite &= loss.detach().isfinite()
             total += loss.detach()
-        curve.append(total / batches / cohort.scale)
+        curve.append(total / count / cohort.scale)
         if not finite.any():
             break
     return _scores(cohort, plan, finite, reasons, torch.stack(curve, 1))
