@@ -17,7 +17,7 @@ import pytest
 from tests.conftest import SMOKE, TINY
 
 import lossforge
-from lossforge.errors import InterruptedSearchError, LossforgeError, ModelError, SpaceError, StoreError
+from lossforge.errors import DataError, InterruptedSearchError, LossforgeError, ModelError, SpaceError, StoreError
 from lossforge.hall_of_fame import read_hall_of_fame
 from lossforge.inspection import run_status
 from lossforge.progress import Progress
@@ -211,7 +211,7 @@ def test_a_run_is_never_overwritten(reference: Path) -> None:
 
 def test_unknown_data_and_networks_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     for override in ("task.data=nonsense", "task.model=nonsense"):
-        with pytest.raises((SpaceError, ModelError), match="nonsense"):
+        with pytest.raises((DataError, ModelError), match="nonsense"):
             search(tmp_path / "run", override)
     assert not (tmp_path / "run").exists()
 
