@@ -28,7 +28,6 @@ from lossforge.evolution.variation import Variation
 from lossforge.expression.canonical import canonical_form, canonical_text, fold_constants
 from lossforge.expression.equivalence import value_and_gradient
 from lossforge.expression.formula import parse_formula
-from lossforge.expression.interpreter import Interpreter
 from lossforge.expression.signature import probe as signature_probe
 from lossforge.expression.tree import Expression
 from lossforge.losses.library import LIBRARY
@@ -134,7 +133,6 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     Screener(SETTINGS).screen(random_trees(50, (2, 4), 99))  # the kernels are compiled, or loaded
-    Interpreter([parse_formula("y_true * y_pred")])
     versions = f"torch {torch.__version__}, numpy {numpy.__version__}, Python {platform.python_version()}"
     lines = [f"{versions}, {platform.machine()}, {os.cpu_count()} cores, one used; median of {arguments.rounds} rounds"]
     count = arguments.population

@@ -8,7 +8,6 @@ and scale removed, ``-f`` too.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -114,12 +113,5 @@ def _signature(projected: NDArray[numpy.float64], norm: float, keep_scale: bool)
 
 def signature(expression: Expression, *, keep_scale: bool = False, soft_targets: bool = False) -> str | None:
     """Key of one expression; see `signatures`."""
-    return keys([expression], keep_scale=keep_scale, soft_targets=soft_targets)[0]
-
-
-def keys(
-    expressions: Sequence[Expression], *, keep_scale: bool = False, soft_targets: bool = False
-) -> list[str | None]:
-    """Keys of expressions; see `signatures`."""
-    found = signatures(Interpreter(expressions), keep_scale=keep_scale, soft_targets=soft_targets)
-    return [None if one is None else one.key for one in found]
+    (found,) = signatures(Interpreter([expression]), keep_scale=keep_scale, soft_targets=soft_targets)
+    return None if found is None else found.key
