@@ -31,7 +31,7 @@ from lossforge.expression.formula import parse_formula
 from lossforge.expression.signature import probe as signature_probe
 from lossforge.expression.tree import Expression
 from lossforge.losses.library import LIBRARY
-from lossforge.screening.descent import free_logits
+from lossforge.screening.descent import compile_kernels, free_logits
 from lossforge.screening.funnel import static_reason
 from lossforge.screening.probes import MODERATE, probe
 from lossforge.screening.screener import Screener
@@ -132,7 +132,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    Screener(SETTINGS).screen(random_trees(50, (2, 4), 99))  # the kernels are compiled, or loaded
+    compile_kernels()
     versions = f"torch {torch.__version__}, numpy {numpy.__version__}, Python {platform.python_version()}"
     lines = [f"{versions}, {platform.machine()}, {os.cpu_count()} cores, one used; median of {arguments.rounds} rounds"]
     count = arguments.population
