@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from lossforge.errors import FormulaError
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.primitives import BOUND, LEAVES, PRIMITIVES
+from lossforge.spaces.section import Section
+from lossforge.spaces.task_section import AugmentationSection, TaskSection
+
+__all__ = [
+    "AugmentationSection",
+    "BudgetSection",
+    "EvolutionSection",
+    "ExecutionSection",
+    "ExpressionSection",
+    "FitnessSection",
+    "RecipeSection",
+    "ScreeningSection",
+    "SearchSpace",
+    "TaskSection",
+    "ValidationSection",
+]
 
 
 def _primitive(name: str) -> str:
@@ -28,34 +43,15 @@ def _formula(text: str) -> str:
 Formula = Annotated[str, AfterValidator(_formula)]
 PrimitiveName = Annotated[str, AfterValidator(_primitive)]
 Rate = Annotated[float, Field(gt=0, le=10)]
-Side = Annotated[int, Field(ge=1, le=4096)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _numbers(cls, data: Any) -> Any:
-        """Refuse true and false where a number is meant: Python would take them for 1 and 0."""
-        for name, value in data.items() if isinstance(data, dict) else ():
-            field = cls.model_fields.get(name)
-            if (
-                isinstance(value, bool)
-                and field is not None
-                and bool not in (field.annotation, *get_args(field.annotation))
-            ):
-                raise ValueError(f"{name}: {str(value).lower()} is no value for it; true and false are for switches")
-        return data
-
-
-class ExpressionSection(_Section):
+class ExpressionSection(Section):
     """Which expressions may be built."""
 
     primitives: list[PrimitiveName] = Field(default=list(PRIMITIVES), min_length=1)
     constant_range: tuple[float, float] = (-3.0, 3.0)
-    seeds: list[Formula] = ["-y_true * log(y_pred)"]
+    seeds: list[Formula] = Field(default=["-y_true * log(y_pred)"])
     initial_height: tuple[Annotated[int, Field(ge=1, le=10)], Annotated[int, Field(ge=1, le=10)]] = (2, 4)
     max_height: int = Field(default=8, ge=1, le=20)
     max_size: int = Field(default=30, ge=3, le=200)
@@ -80,7 +76,7 @@ class ExpressionSection(_Section):
         return self
 
 
-class ScreeningSection(_Section):
+class ScreeningSection(Section):
     """What rejects a candidate before training; see `lossforge.screening.ScreenSettings`."""
 
     max_gradient: float = Field(default=1e12, gt=1)
@@ -92,62 +88,7 @@ class ScreeningSection(_Section):
     audit: Probability = 0.02
 
 
-class AugmentationSection(_Section):
-    """How training images are varied, anew in every epoch, each on its own."""
-
-    crop: int = Field(default=0, ge=0, le=256)
-    flip: bool = False
-    rotation: float = Field(default=0.0, ge=0, le=180)
-    brightness: float = Field(default=0.0, ge=0, le=1)
-    contrast: float = Field(default=0.0, ge=0, le=1)
-    saturation: float = Field(default=0.0, ge=0, le=1)
-    cutout: int = Field(default=0, ge=0, le=1024)
-
-    @property
-    def is_on(self) -> bool:
-        """Whether anything is varied."""
-        return self != AugmentationSection()
-
-
-class TaskSection(_Section):
-    """What candidates are judged on: data, parts, noise and network."""
-
-    name: str = Field(default="", pattern=r"^[\w.-]*$")
-    data: str = Field(min_length=1)
-    train: int | None = Field(default=None, ge=10)
-    validation: int | None = Field(default=None, ge=10)
-    test: int | None = Field(default=None, ge=10)
-    split_seed: int = Field(default=0, ge=0)
-    label_noise: float = Field(default=0.0, ge=0, lt=1)
-    resize: Side | tuple[Side, Side] | None = None
-    greyscale: bool = False
-    normalize: bool | None = None
-    augmentation: AugmentationSection = AugmentationSection()
-    model: str = "small_cnn"
-    width: int = Field(default=16, ge=1, le=1024)
-
-    @property
-    def title(self) -> str:
-        """The task's name: as given, or its data set's, or its own file's."""
-        kind, colon, place = self.data.partition(":")
-        return self.name or (PurePath(place.partition("#")[0]).stem if colon else kind)
-
-    @property
-    def image_size(self) -> tuple[int, int] | None:
-        """Height and width that images are resized to; None: as they are."""
-        return (self.resize, self.resize) if isinstance(self.resize, int) else self.resize
-
-    def identity(self) -> dict[str, Any]:
-        """All that decides a training's result, as plain data.
-
-        Keys of the input enter where they are not at their default: runs that are older than these keys go on.
-        """
-        inputs = {"resize", "greyscale", "normalize", "augmentation"}
-        unused = {name for name in inputs if getattr(self, name) == type(self).model_fields[name].default}
-        return self.model_dump(mode="json", exclude=unused)
-
-
-class RecipeSection(_Section):
+class RecipeSection(Section):
     """How one training goes."""
 
     optimizer: Literal["adam", "adamw", "sgd", "muon"] = "adam"
@@ -171,7 +112,7 @@ class RecipeSection(_Section):
         return self
 
 
-class FitnessSection(_Section):
+class FitnessSection(Section):
     """How many seeds a candidate, and a finalist, is judged on."""
 
     seeds: int = Field(default=2, ge=1, le=100)
@@ -185,7 +126,7 @@ class FitnessSection(_Section):
         return self
 
 
-class EvolutionSection(_Section):
+class EvolutionSection(Section):
     """How candidates evolve. Weights of the mutations are relative."""
 
     population: int = Field(default=40, ge=4, le=100_000)
@@ -219,14 +160,14 @@ class EvolutionSection(_Section):
         }
 
 
-class BudgetSection(_Section):
+class BudgetSection(Section):
     """Where a search stops; may change on resume."""
 
     generations: int = Field(default=12, ge=1)
     training_seconds: float = Field(default=60.0, gt=0)
 
 
-class ValidationSection(_Section):
+class ValidationSection(Section):
     """How the best losses are trained again, beside rivals tuned in the same way."""
 
     after_search: bool = True
@@ -235,7 +176,7 @@ class ValidationSection(_Section):
     epochs: int | None = Field(default=None, ge=1)
     tuning_seeds: int = Field(default=2, ge=1, le=100)
     learning_rates: list[Rate] = Field(default=[0.001, 0.003, 0.01], min_length=1)
-    rivals: list[str] = ["cross_entropy", "label_smoothing", "ngl"]
+    rivals: list[str] = Field(default=["cross_entropy", "label_smoothing", "ngl"])
 
     @model_validator(mode="after")
     def _known(self) -> ValidationSection:
@@ -246,7 +187,7 @@ class ValidationSection(_Section):
         return self
 
 
-class ExecutionSection(_Section):
+class ExecutionSection(Section):
     """Where trainings run; changes no result, and may change on resume. 0 workers: one a core."""
 
     executor: Literal["local"] = "local"
@@ -255,7 +196,7 @@ class ExecutionSection(_Section):
     data_dir: str = ""
 
 
-class SearchSpace(_Section):
+class SearchSpace(Section):
     """One search space. ``seed`` is the run's; all else says what is searched and how."""
 
     name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
