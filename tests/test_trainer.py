@@ -10,33 +10,30 @@ from hypothesis import strategies as st
 
 from lossforge.errors import InterruptedSearchError
 from lossforge.evaluation.executor import Stop
-from lossforge.evaluation.records import Outcome, TrainingRequest, TrainingResult
+from lossforge.evaluation.records import Outcome, Setup, Training, TrainingRequest, TrainingResult
 from lossforge.losses.compiled import LossSpec
 from lossforge.spaces.schema import RecipeSection, TaskSection
 from lossforge.store.ledger import Ledger, TrainingRow
 from lossforge.trainer import Trainer
 
-REQUEST = TrainingRequest(
-    key="a",
-    loss=LossSpec("y_pred"),
-    task=TaskSection(data="digits"),
-    recipe=RecipeSection(),
-    learning_rate=0.1,
-    epochs=3,
-    part="validation",
-    replicates=(0, 1),
-    seeds=(2**63 - 1, 11),
-    seconds=5.0,
-)
+SETUP = Setup(TaskSection(data="digits"), RecipeSection(cohort=2), 3, "validation", 5.0)
 
 
-def request(key: str, *seeds: int) -> TrainingRequest:
-    chosen = seeds or REQUEST.seeds
-    return replace(REQUEST, key=key, seeds=chosen, replicates=tuple(range(len(chosen))))
+def trainings(key: str, *seeds: int, setup: Setup = SETUP) -> list[Training]:
+    chosen = seeds or (2**63 - 1, 11)
+    return [Training(setup, key, LossSpec("y_pred"), 0.1, place, seed) for place, seed in enumerate(chosen)]
+
+
+def wanted_of(*keys: str) -> list[Training]:
+    return [training for key in keys for training in trainings(key)]
 
 
 def accuracy(key: str, seed: int) -> float:
     return (sum(map(ord, key)) * 7 + seed) % 100 / 100
+
+
+def told(request: TrainingRequest) -> str:
+    return "".join(training.key for training in request.trainings)
 
 
 class FakeExecutor:
@@ -46,18 +43,21 @@ class FakeExecutor:
 
     def __init__(self, order: Callable[[list[int]], list[int]] = lambda indices: indices) -> None:
         self.order = order
-        self.given: list[list[str]] = []
+        self.given: list[list[TrainingRequest]] = []
         self.finished: list[str] = []
 
     def run(self, requests: Sequence[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
-        self.given.append([one.key for one in requests])
+        self.given.append(list(requests))
         for index in self.order(list(range(len(requests)))):
             if stop():
                 return
-            one = requests[index]
-            self.finished.append(one.key)
-            accuracies = tuple(accuracy(one.key, seed) for seed in one.seeds)
-            yield index, TrainingResult((Outcome.TRAINED,) * len(one.seeds), accuracies, "", 1.5)
+            self.finished.append(told(requests[index]))
+            yield index, self.result(requests[index])
+
+    def result(self, request: TrainingRequest) -> TrainingResult:
+        count = len(request.trainings)
+        accuracies = tuple(accuracy(one.key, one.seed) for one in request.trainings)
+        return TrainingResult((Outcome.TRAINED,) * count, accuracies, ("",) * count, 1.5, ({},) * count)
 
     def close(self) -> None:
         pass
@@ -82,15 +82,15 @@ def never() -> bool:
     return False
 
 
-def keys(rows: list[list[TrainingRow]]) -> list[str]:
-    return [found[0].key for found in rows]
+def keys(rows: list[TrainingRow]) -> str:
+    return "".join(row.key for row in rows)
 
 
-def test_a_result_becomes_a_row_for_each_replicate(ledger: Ledger) -> None:
-    (rows,) = Trainer(ledger, FakeExecutor(), never).run([REQUEST], "search", 4)
+def test_a_result_becomes_a_row_for_each_training(ledger: Ledger) -> None:
+    rows = Trainer(ledger, FakeExecutor(), never).run(trainings("a"), "search", 4)
     assert rows == ledger.trainings()
     assert rows[0] == TrainingRow(
-        fingerprint=REQUEST.fingerprint(),
+        fingerprint=trainings("a")[0].fingerprint(),
         seed=2**63 - 1,
         replicate=0,
         stage="search",
@@ -111,34 +111,58 @@ def test_a_result_becomes_a_row_for_each_replicate(ledger: Ledger) -> None:
 
 def test_a_failure_is_recorded_and_not_tried_again(ledger: Ledger) -> None:
     class Failing(FakeExecutor):
-        def run(self, requests: Sequence[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
-            for index, _ in super().run(requests, stop):
-                yield index, TrainingResult((Outcome.TRAINED, Outcome.DIVERGED), (0.5, None), "not finite", 1.0)
+        def result(self, request: TrainingRequest) -> TrainingResult:
+            return TrainingResult((Outcome.TRAINED, Outcome.DIVERGED), (0.5, None), ("", "not finite"), 1.0, ({}, {}))
 
     executor = Failing()
     for _ in range(2):
-        (rows,) = Trainer(ledger, executor, never).run([REQUEST], "search")
+        rows = Trainer(ledger, executor, never).run(trainings("a"), "search")
         assert [(row.outcome, row.accuracy, row.reason) for row in rows] == [
-            ("trained", 0.5, "not finite"),
+            ("trained", 0.5, ""),
             ("diverged", None, "not finite"),
         ]
-    assert executor.finished == ["a"]
+    assert executor.finished == ["aa"]
 
 
 def test_what_the_ledger_has_is_not_trained(ledger: Ledger) -> None:
     first, second = FakeExecutor(), FakeExecutor()
-    before = Trainer(ledger, first, never).run([request("a"), request("b")], "search")
-    after = Trainer(ledger, second, never).run([request("b"), request("c"), request("a")], "search", 7)
-    assert second.finished == ["c"]
-    assert keys(after) == ["b", "c", "a"]
-    assert [after[2], after[0]] == before
+    before = Trainer(ledger, first, never).run(wanted_of("a", "b"), "search")
+    after = Trainer(ledger, second, never).run(wanted_of("b", "c", "a"), "search", 7)
+    assert second.finished == ["cc"]
+    assert keys(after) == "bbccaa"
+    assert [*after[4:], *after[:2]] == before
+
+
+def test_cohorts_depend_on_what_is_asked_and_not_on_what_is_known(ledger: Ledger) -> None:
+    """So that a stop in between changes nobody's neighbours: known lanes are left out, and others stay in place."""
+    executor = FakeExecutor()
+    trainer = Trainer(ledger, executor, never)
+    trainer.run(trainings("a", 1, 2, 3), "search")
+    trainer.run([*trainings("a", 1, 2, 3), *trainings("b", 1, 2)], "search")
+    (again,) = executor.given[1:]
+    assert [[one.key + str(one.seed) for one in request.replicas] for request in again] == [["a3", "b1"], ["b2"]]
+    assert [told(request) for request in again] == ["b", "b"]
+    assert again[0].left_out == (0,)
+
+
+def test_only_trainings_of_one_setup_share_a_cohort(ledger: Ledger) -> None:
+    longer = replace(SETUP, epochs=9)
+    wanted = [
+        *trainings("a", 1),
+        *trainings("b", 1, setup=longer),
+        *trainings("c", 1),
+        *trainings("d", 1, setup=longer),
+    ]
+    executor = FakeExecutor()
+    assert keys(Trainer(ledger, executor, never).run(wanted, "search")) == "abcd"
+    assert executor.finished == ["ac", "bd"]
 
 
 def test_other_seeds_are_other_trainings(ledger: Ledger) -> None:
     executor = FakeExecutor()
     trainer = Trainer(ledger, executor, never)
-    trainer.run([request("a", 1, 2)], "search")
-    ((three, four),) = trainer.run([request("a", 3, 4)], "search")
+    trainer.run(trainings("a", 1, 2), "search")
+    three, four = trainer.run(trainings("a", 3, 4), "search")
     assert (three.seed, four.seed) == (3, 4)
     assert ledger.training_count() == 4
 
@@ -146,17 +170,16 @@ def test_other_seeds_are_other_trainings(ledger: Ledger) -> None:
 def test_nothing_to_train_asks_the_executor_for_nothing(ledger: Ledger) -> None:
     executor = FakeExecutor()
     assert Trainer(ledger, executor, never).run([], "search") == []
-    assert executor.finished == []
+    assert executor.given == []
 
 
-def test_a_request_asked_twice_is_trained_once(ledger: Ledger) -> None:
+def test_a_training_asked_twice_is_trained_once(ledger: Ledger) -> None:
     executor = FakeExecutor()
-    rows = Trainer(ledger, executor, never).run(
-        [request("a"), request("b"), request("a"), request("a", 5, 6)], "search"
-    )
-    assert executor.finished == ["a", "b", "a"]
-    assert keys(rows) == ["a", "b", "a", "a"]
-    assert rows[0] == rows[2] != rows[3]
+    wanted = [*wanted_of("a", "b", "a"), *trainings("a", 5, 6)]
+    rows = Trainer(ledger, executor, never).run(wanted, "search")
+    assert executor.finished == ["aa", "bb", "aa"]
+    assert keys(rows) == "aabbaaaa"
+    assert rows[:2] == rows[4:6] != rows[6:]
     assert ledger.training_count() == 6
 
 
@@ -172,10 +195,10 @@ def test_rows_come_in_the_order_asked_whatever_finishes_first(
     path = tmp_path_factory.mktemp("ledger") / "ledger.sqlite"
     opened = Ledger(path)
     executor = FakeExecutor(shuffled)
-    rows = Trainer(opened, executor, never).run([request(name) for name in names], "search")
-    assert keys(rows) == names
-    assert all(row.accuracy == accuracy(row.key, row.seed) for found in rows for row in found)
-    assert sorted(executor.finished) == sorted(set(names))
+    rows = Trainer(opened, executor, never).run(wanted_of(*names), "search")
+    assert keys(rows) == "".join(2 * name for name in names)
+    assert all(row.accuracy == accuracy(row.key, row.seed) for row in rows)
+    assert sorted(executor.finished) == sorted({2 * name for name in names})
     assert opened.training_count() == 2 * len(set(names))
     opened.close()
 
@@ -189,50 +212,101 @@ def test_each_result_is_recorded_before_the_next_is_awaited(ledger: Ledger) -> N
                 counts.append(ledger.training_count())
                 yield item
 
-    Trainer(ledger, Watching(), never).run([request(name) for name in "abc"], "search")
+    Trainer(ledger, Watching(), never).run(wanted_of(*"abc"), "search")
     assert counts == [0, 2, 4]
 
 
 def test_what_was_finished_before_a_break_is_recorded(ledger: Ledger) -> None:
-    requests = [request("a"), request("b")]
+    wanted = wanted_of("a", "b")
     with pytest.raises(KeyboardInterrupt):
-        Trainer(ledger, BrokenExecutor(), never).run(requests, "search")
+        Trainer(ledger, BrokenExecutor(), never).run(wanted, "search")
     assert {row.key for row in ledger.trainings()} == {"a"}
     executor = FakeExecutor()
-    assert keys(Trainer(ledger, executor, never).run(requests, "search")) == ["a", "b"]
-    assert executor.finished == ["b"]
+    assert keys(Trainer(ledger, executor, never).run(wanted, "search")) == "aabb"
+    assert executor.finished == ["bb"]
 
 
 def test_a_stop_is_told_after_what_was_finished_is_recorded(ledger: Ledger) -> None:
     executor = FakeExecutor()
-    requests = [request(name) for name in "abca"]
+    wanted = wanted_of(*"abca")
     with pytest.raises(InterruptedSearchError, match="stopped on request"):
-        Trainer(ledger, executor, lambda: len(executor.finished) >= 2).run(requests, "search")
-    assert [row.key for row in ledger.trainings()] == ["a", "a", "b", "b"]
+        Trainer(ledger, executor, lambda: len(executor.finished) >= 2).run(wanted, "search")
+    assert keys(ledger.trainings()) == "aabb"
     again = FakeExecutor()
-    assert keys(Trainer(ledger, again, never).run(requests, "search")) == list("abca")
-    assert again.finished == ["c"]
+    assert keys(Trainer(ledger, again, never).run(wanted, "search")) == "aabbccaa"
+    assert again.finished == ["cc"]
 
 
 def test_a_stop_during_the_last_training_is_told_too(ledger: Ledger) -> None:
     executor = FakeExecutor()
     with pytest.raises(InterruptedSearchError):
-        Trainer(ledger, executor, lambda: bool(executor.finished)).run([REQUEST], "search")
+        Trainer(ledger, executor, lambda: bool(executor.finished)).run(trainings("a"), "search")
     assert ledger.training_count() == 2
 
 
 def test_a_stop_before_the_first_training_trains_nothing(ledger: Ledger) -> None:
     executor = FakeExecutor()
     with pytest.raises(InterruptedSearchError):
-        Trainer(ledger, executor, lambda: True).run([REQUEST], "search")
+        Trainer(ledger, executor, lambda: True).run(trainings("a"), "search")
     assert executor.finished == []
     assert ledger.training_count() == 0
 
 
-def test_the_number_of_trained_replicates_is_told(ledger: Ledger) -> None:
-    told: list[tuple[int, int]] = []
-    trainer = Trainer(ledger, FakeExecutor(), never, lambda count: told.append((count, ledger.training_count())))
-    trainer.run([request("a", 1, 2, 3), request("b", 1), request("a", 1, 2, 3)], "search")
-    assert told == [(3, 3), (1, 4)]
-    trainer.run([request("a", 1, 2, 3)], "search")
-    assert len(told) == 2
+def test_the_number_of_trainings_is_told(ledger: Ledger) -> None:
+    counts: list[tuple[int, int]] = []
+    trainer = Trainer(ledger, FakeExecutor(), never, lambda count: counts.append((count, ledger.training_count())))
+    trainer.run([*trainings("a", 1, 2), *trainings("b", 1), *trainings("a", 1, 2)], "search")
+    assert counts == [(2, 2), (1, 3)]
+    trainer.run(trainings("a", 1, 2), "search")
+    assert len(counts) == 2
+
+
+class Poisoned(FakeExecutor):
+    """A cohort in which the loss "p" is trained fails as a whole."""
+
+    def result(self, request: TrainingRequest) -> TrainingResult:
+        if "p" not in told(request):
+            return super().result(request)
+        return TrainingResult.failed(len(request.trainings), Outcome.CRASHED, "its worker process died 2 times")
+
+
+def test_a_loss_that_kills_its_cohort_is_found_and_its_neighbours_get_their_results(ledger: Ledger) -> None:
+    setup = replace(SETUP, recipe=RecipeSection(cohort=8))
+    wanted = [training for key in "abpc" for training in trainings(key, 1, 2, setup=setup)]
+    executor = Poisoned()
+    rows = Trainer(ledger, executor, never).run(wanted, "search")
+    assert [row.outcome for row in rows] == ["trained"] * 4 + ["crashed"] * 2 + ["trained"] * 2
+    assert [row.accuracy for row in rows if row.key != "p"] == [accuracy(key, seed) for key in "abc" for seed in (1, 2)]
+    assert [[told(request) for request in batch] for batch in executor.given] == [
+        ["aabbppcc"],
+        ["aabb", "ppcc"],
+        ["pp", "cc"],
+    ]
+    # Whoever is left out keeps a lane, so nobody's place changes.
+    assert all(len(request.replicas) == 8 for batch in executor.given for request in batch)
+    assert keys(ledger.trainings()) == "aabbppcc"
+
+
+def test_a_search_killed_while_it_looks_for_the_poison_goes_on(ledger: Ledger) -> None:
+    setup = replace(SETUP, recipe=RecipeSection(cohort=8))
+    wanted = [training for key in "abpc" for training in trainings(key, 1, 2, setup=setup)]
+    executor = Poisoned()
+    with pytest.raises(InterruptedSearchError):
+        Trainer(ledger, executor, lambda: len(executor.finished) >= 3).run(wanted, "search")
+    assert keys(ledger.trainings()) == "aabb"
+    rows = Trainer(ledger, Poisoned(), never).run(wanted, "search")
+    assert [row.outcome for row in rows] == ["trained"] * 4 + ["crashed"] * 2 + ["trained"] * 2
+
+
+def test_a_training_that_a_limit_cut_short_gets_another_chance_with_more_time(ledger: Ledger) -> None:
+    class Slow(FakeExecutor):
+        def result(self, request: TrainingRequest) -> TrainingResult:
+            return TrainingResult.failed(len(request.trainings), Outcome.TIMED_OUT, "passed its limit", 10.0)
+
+    first = Trainer(ledger, Slow(), never).run(trainings("a"), "search")
+    assert {row.outcome for row in first} == {"timed_out"}
+    assert Trainer(ledger, FakeExecutor(), never).run(trainings("a"), "search") == first
+    patient = replace(SETUP, seconds=10.0)
+    again = Trainer(ledger, FakeExecutor(), never).run(trainings("a", setup=patient), "search")
+    assert {row.outcome for row in again} == {"trained"}
+    assert ledger.training_count() == 2

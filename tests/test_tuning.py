@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lossforge.errors import LossforgeError
-from lossforge.evaluation.records import TrainingRequest
+from lossforge.evaluation.records import Setup, Training
 from lossforge.losses.compiled import LossSpec
 from lossforge.spaces.schema import RecipeSection, TaskSection
 from lossforge.store.ledger import TrainingRow
 from lossforge.trainer import Trainer
-from lossforge.tuning import MAX_EXTENSIONS, RequestsAt, Sweep, require_trained, sweep_together
+from lossforge.tuning import MAX_EXTENSIONS, Sweep, TrainingsAt, require_trained, sweep_together
 
 Landscape = Callable[[str, float, int], float | None]
 
@@ -26,24 +26,25 @@ class FakeTrainer:
         self.batches: list[list[tuple[str, float]]] = []
         self.stages: set[str] = set()
 
-    def run(self, requests: Sequence[TrainingRequest], stage: str, generation: int = 0) -> list[list[TrainingRow]]:
+    def run(self, wanted: Sequence[Training], stage: str, generation: int = 0) -> list[TrainingRow]:
         self.stages.add(stage)
-        self.batches.append([(request.key, request.learning_rate) for request in requests])
-        return [[self.row(request, replicate) for replicate in request.replicates] for request in requests]
+        self.batches.append(list(dict.fromkeys((training.key, training.learning_rate) for training in wanted)))
+        return [self.row(training) for training in wanted]
 
-    def row(self, request: TrainingRequest, replicate: int) -> TrainingRow:
-        accuracy = self.landscape(request.key, request.learning_rate, replicate)
+    def row(self, training: Training) -> TrainingRow:
+        replicate = training.replicate
+        accuracy = self.landscape(training.key, training.learning_rate, replicate)
         return TrainingRow(
-            fingerprint=request.fingerprint(),
+            fingerprint=training.fingerprint(),
             seed=replicate,
             replicate=replicate,
             stage="sweep",
             generation=0,
-            key=request.key,
-            formula=request.loss.formula,
+            key=training.key,
+            formula=training.loss.formula,
             task="digits",
             part="validation",
-            learning_rate=request.learning_rate,
+            learning_rate=training.learning_rate,
             epochs=1,
             outcome="trained" if accuracy is not None else "diverged",
             accuracy=accuracy,
@@ -52,29 +53,17 @@ class FakeTrainer:
         )
 
 
-def requests_of(key: str, cohorts: int = 1) -> RequestsAt:
-    def at(rate: float) -> list[TrainingRequest]:
-        return [
-            TrainingRequest(
-                key=key,
-                loss=LossSpec("y_pred"),
-                task=TaskSection(data="digits"),
-                recipe=RecipeSection(),
-                learning_rate=rate,
-                epochs=1,
-                part="validation",
-                replicates=(2 * cohort, 2 * cohort + 1),
-                seeds=(2 * cohort, 2 * cohort + 1),
-                seconds=1.0,
-            )
-            for cohort in range(cohorts)
-        ]
+def trainings_of(key: str, seeds: int = 2) -> TrainingsAt:
+    setup = Setup(TaskSection(data="digits"), RecipeSection(), 1, "validation", 1.0)
+
+    def at(rate: float) -> list[Training]:
+        return [Training(setup, key, LossSpec("y_pred"), rate, seed, seed) for seed in range(seeds)]
 
     return at
 
 
 def sweep(trainer: FakeTrainer, rates: list[float], keys: Sequence[str] = ("a",), cohorts: int = 1) -> dict[str, Sweep]:
-    losses = {key: requests_of(key, cohorts) for key in keys}
+    losses = {key: trainings_of(key, 2 * cohorts) for key in keys}
     return sweep_together(cast(Trainer, trainer), losses, rates, "a stage")
 
 

@@ -103,7 +103,8 @@ def _training() -> tuple[str, str]:
     """One tiny training in a worker process, as a search does it."""
     from lossforge.evaluation.executor import resolve_device
     from lossforge.evaluation.local import PoolExecutor
-    from lossforge.evaluation.requests import cohorts
+    from lossforge.evaluation.records import pack
+    from lossforge.evaluation.requests import trainings
     from lossforge.losses.compiled import LossSpec
     from lossforge.losses.library import CROSS_ENTROPY
     from lossforge.spaces.schema import RecipeSection, SearchSpace, TaskSection
@@ -111,14 +112,14 @@ def _training() -> tuple[str, str]:
     space = SearchSpace(
         name="doctor",
         task=[TaskSection(data="digits", train=200, validation=100, width=4)],
-        recipe=RecipeSection(epochs=1),
+        recipe=RecipeSection(epochs=1, cohort=2),
     )
-    requests = cohorts(space, space.task[0], LossSpec(CROSS_ENTROPY), "doctor", 0.01, range(2), stage="doctor")
+    wanted = trainings(space, space.task[0], LossSpec(CROSS_ENTROPY), "doctor", 0.01, range(2), stage="doctor")
     pool = PoolExecutor(1, resolve_device("auto"))
     try:
-        ((_, result),) = pool.run(requests, lambda: False)
+        ((_, result),) = pool.run(pack(wanted), lambda: False)
     finally:
         pool.close()
     if any(accuracy is None for accuracy in result.accuracies):
-        return "bad", f"a worker could not train: {result.reason}"
+        return "bad", f"a worker could not train: {result.reasons[0]}"
     return "good", f"a worker process trained a network in {result.seconds:.2f} s"

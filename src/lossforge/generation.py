@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from lossforge.audit import STAGE as AUDIT
 from lossforge.audit import drawn
 from lossforge.errors import InterruptedSearchError
-from lossforge.evaluation.records import Outcome, TrainingRequest
-from lossforge.evaluation.requests import cohorts
+from lossforge.evaluation.records import Outcome, Training
+from lossforge.evaluation.requests import trainings
 from lossforge.evolution.strategy import Strategy, Told
 from lossforge.expression.formula import format_formula, parse_formula
 from lossforge.expression.tree import Expression
@@ -51,6 +51,7 @@ class Generation:
         trainer: Trainer,
         rates: dict[str, float],
         on_asked: Callable[[Asked], None] = lambda asked: None,
+        floors: dict[str, float] | None = None,
     ) -> None:
         self.space = space
         self.strategy = strategy
@@ -59,6 +60,7 @@ class Generation:
         self.trainer = trainer
         self.rates = rates
         self.on_asked = on_asked
+        self.floors = floors or {}
         self._judged: dict[str, Expression] = {}
 
     def run(self, number: int) -> list[CandidateRow]:
@@ -155,21 +157,27 @@ class Generation:
         """Train a few of the rejected; nothing but the audit's report depends on it."""
         chosen = drawn(asked.rows, self.space.screening.audit, self.space.seed)
         losses = {key: row.formula for key, row in chosen.items()}
-        self.trainer.run(self._requests(losses, range(self.space.fitness.seeds)), AUDIT, number)
+        self.trainer.run(self._trainings(losses, range(self.space.fitness.seeds), floors={}), AUDIT, number)
 
     def _train(self, keys: list[str], replicates: range, number: int) -> None:
-        requests = self._requests({key: self.scores.judged[key].formula for key in keys}, replicates)
-        rows: list[TrainingRow] = [row for found in self.trainer.run(requests, STAGE, number) for row in found]
-        self.scores.add(rows)
+        formulas = {key: self.scores.judged[key].formula for key in keys}
+        self.scores.add(self.trainer.run(self._trainings(formulas, replicates, self.floors), STAGE, number))
 
-    def _requests(self, formulas: dict[str, str], replicates: range) -> list[TrainingRequest]:
+    def _trainings(self, formulas: dict[str, str], replicates: range, floors: dict[str, float]) -> list[Training]:
         """Trainings of formulas, by key, on the search's own replicates of every task."""
         return [
-            request
+            training
             for key, formula in formulas.items()
             for task in self.space.task
-            for request in cohorts(
-                self.space, task, LossSpec(formula), key, self.rates[task.title], replicates, stage=STAGE
+            for training in trainings(
+                self.space,
+                task,
+                LossSpec(formula),
+                key,
+                self.rates[task.title],
+                replicates,
+                stage=STAGE,
+                floor=floors.get(task.title, 0.0),
             )
         ]
 

@@ -107,7 +107,7 @@ class Progress:
         """Generated, rejected by screen, duplicates, found in the cache, trained."""
         total = self.totals + self.current
         rejected = {name: total[name] for name in ("static", "probe", "descent")}
-        trained = sum(total[name] for name in ("trained", "diverged", "timed_out", "crashed"))
+        trained = sum(total[name] for name in ("trained", "stopped", "diverged", "timed_out", "crashed"))
         told = ", ".join(f"{name} {count}" for name, count in rejected.items())
         return (
             f"{sum(total.values())} generated, {sum(rejected.values())} rejected ({told}), "

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from lossforge.evolution.strategy import WORST_FITNESS
 from lossforge.store.ledger import TrainingRow
+
+if TYPE_CHECKING:
+    from lossforge.spaces.schema import RecipeSection
 
 Accuracies = dict[str, dict[int, float | None]]
 """Accuracy (0 to 1; None: failed) by task and replicate."""
@@ -98,3 +103,15 @@ class Scores:
 
 def _mean(found: dict[int, float | None]) -> float:
     return fmean(0.0 if value is None else value for value in found.values())
+
+
+def floors(control: Iterable[TrainingRow], recipe: RecipeSection) -> dict[str, float]:
+    """The accuracy on training batches, by task, below which a candidate is stopped early; from cross-entropy's."""
+    if not recipe.stop_at:
+        return {}
+    found: dict[str, list[float]] = {}
+    for row in control:
+        value = json.loads(row.metrics).get("running_accuracy")
+        if value is not None:
+            found.setdefault(row.task, []).append(float(value))
+    return {task: recipe.stop_below * fmean(values) for task, values in found.items()}

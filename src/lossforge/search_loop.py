@@ -12,7 +12,7 @@ from lossforge.audit import STAGE as AUDIT
 from lossforge.audit import audit_report
 from lossforge.errors import FormulaError, LossforgeError, StoreError
 from lossforge.evaluation.executor import Executor, Stop, make_executor, resolve_device
-from lossforge.evaluation.requests import cohorts, loss_key
+from lossforge.evaluation.requests import loss_key, trainings
 from lossforge.evolution.genetic import make_strategy
 from lossforge.evolution.strategy import Strategy
 from lossforge.generation import Asked, Generation, judged_from_rows
@@ -20,7 +20,7 @@ from lossforge.hall_of_fame import hall_of_fame, write_hall_of_fame
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.progress import Progress
-from lossforge.scores import Scores
+from lossforge.scores import Scores, floors
 from lossforge.screening.descent import compile_kernels
 from lossforge.screening.screener import Screener
 from lossforge.screening.settings import ScreenSettings
@@ -33,7 +33,7 @@ from lossforge.trainer import Trainer
 from lossforge.tuning import Sweep, require_trained, sweep_together
 
 if TYPE_CHECKING:
-    from lossforge.evaluation.records import TrainingRequest
+    from lossforge.evaluation.records import Training
 
 SWEEP_ROOT = 0
 """Seeds of the sweep derive from this and not from the run's seed: the best rate belongs to the recipe."""
@@ -65,8 +65,9 @@ def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progr
             _write_results(folder, space, *_known(ledger, space, done))
             return
         for task in space.task:
-            told = backend_name(task, space.recipe.cohort, resolve_device(space.execution.device))
-            folder.log(f"{task.title}: {task.model} of width {task.width}, {space.recipe.cohort} at once by {told}")
+            recipe = space.recipe
+            told = backend_name(task, recipe.backend, recipe.cohort, resolve_device(space.execution.device))
+            folder.log(f"{task.title}: {task.model} of width {task.width}, {recipe.cohort} at once by {told}")
         progress.phase("starting workers")
         executor = make_executor(space.execution)
         try:
@@ -93,7 +94,7 @@ class _Search:
         trainer = Trainer(self.ledger, self.executor, self.stop, self.progress.trained)
         rates = sweep_learning_rates(self.space, trainer, self.folder, self.progress)
         scores, key = _known(self.ledger, self.space, done)
-        self._train_control(trainer, scores, key, rates)
+        floors = self._train_control(trainer, scores, key, rates)
         strategy = make_strategy(self.space)
         if state is not None:
             self._load(strategy, state)
@@ -101,7 +102,7 @@ class _Search:
             self.progress.phase("compiling the screens, once a machine")
         compiling.join()
         screener = Screener(screen_settings(self.space))
-        generation = Generation(self.space, strategy, screener, scores, trainer, rates, self._asked)
+        generation = Generation(self.space, strategy, screener, scores, trainer, rates, self._asked, floors)
         self.progress.start_search(self.space.budget.generations, self.ledger.tally())
         for number in range(done + 1, self.space.budget.generations):
             self.progress.start_generation(number)
@@ -134,22 +135,23 @@ class _Search:
     def _asked(self, asked: Asked) -> None:
         self.progress.asked(asked.tally(), len(asked.rows))
 
-    def _train_control(self, trainer: Trainer, scores: Scores, key: str, rates: dict[str, float]) -> None:
-        """Train cross-entropy on every replicate that a candidate can be given."""
+    def _train_control(self, trainer: Trainer, scores: Scores, key: str, rates: dict[str, float]) -> dict[str, float]:
+        """Train cross-entropy on every replicate that a candidate can be given; returns what stops others, by task."""
         self.progress.phase("training cross-entropy, the control")
         loss = LossSpec(CROSS_ENTROPY)
-        requests: list[TrainingRequest] = []
+        wanted: list[Training] = []
         for task in self.space.task:
             replicates = range(self.space.fitness.finalist_seeds)
-            requests += cohorts(self.space, task, loss, key, rates[task.title], replicates, stage="search")
-        for rows in trainer.run(requests, "control"):
-            scores.add_control(rows)
-            failed = next((row for row in rows if row.accuracy is None), None)
-            if failed is not None:
-                raise LossforgeError(
-                    f"cross-entropy itself failed on task '{failed.task}' ({failed.outcome}: {failed.reason}); a "
-                    "search needs a task that it can train on: change the recipe"
-                )
+            wanted += trainings(self.space, task, loss, key, rates[task.title], replicates, stage="search")
+        rows = trainer.run(wanted, "control")
+        scores.add_control(rows)
+        failed = next((row for row in rows if row.accuracy is None), None)
+        if failed is not None:
+            raise LossforgeError(
+                f"cross-entropy itself failed on task '{failed.task}' ({failed.outcome}: {failed.reason}); a "
+                "search needs a task that it can train on: change the recipe"
+            )
+        return floors(rows, self.space.recipe)
 
 
 def _known(ledger: Ledger, space: SearchSpace, done: int) -> tuple[Scores, str]:
@@ -215,9 +217,9 @@ def _sweep(space: SearchSpace, task: TaskSection, trainer: Trainer) -> Sweep:
     loss = LossSpec(CROSS_ENTROPY)
     key = loss_key(loss, keep_scale=not space.recipe.match_gradient)
 
-    def at(rate: float) -> list[TrainingRequest]:
+    def at(rate: float) -> list[Training]:
         replicates = range(space.recipe.sweep_seeds)
-        return cohorts(space, task, loss, key, rate, replicates, stage="sweep", root=SWEEP_ROOT)
+        return trainings(space, task, loss, key, rate, replicates, stage="sweep", root=SWEEP_ROOT)
 
     first = at(space.recipe.learning_rates[0])[0].fingerprint()
     cohort = hashlib.sha256(

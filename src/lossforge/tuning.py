@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from statistics import fmean
 
 from lossforge.errors import LossforgeError
-from lossforge.evaluation.records import TrainingRequest
+from lossforge.evaluation.records import Training
 from lossforge.store.ledger import TrainingRow
 from lossforge.trainer import Trainer
 
@@ -25,11 +26,13 @@ class Sweep:
     failed: bool = False
 
 
-RequestsAt = Callable[[float], list[TrainingRequest]]
-"""Requests of one loss at a learning rate."""
+TrainingsAt = Callable[[float], list[Training]]
+"""Trainings of one loss at a learning rate."""
 
 
-def sweep_together(trainer: Trainer, losses: dict[str, RequestsAt], rates: list[float], stage: str) -> dict[str, Sweep]:
+def sweep_together(
+    trainer: Trainer, losses: dict[str, TrainingsAt], rates: list[float], stage: str
+) -> dict[str, Sweep]:
     """Tune several losses on one grid, in the same way. Failed trainings count as accuracy 0.
 
     While a loss is best at an end of the grid, a further rate is tried beyond that end, up to
@@ -39,10 +42,9 @@ def sweep_together(trainer: Trainer, losses: dict[str, RequestsAt], rates: list[
     wanted = {name: list(rates) for name in losses}
     for _ in range(MAX_EXTENSIONS + 1):
         jobs = [(name, rate, losses[name](rate)) for name, missing in wanted.items() for rate in missing]
-        rows = trainer.run([request for _, _, requests in jobs for request in requests], stage)
-        answers = iter(rows)
-        for name, rate, requests in jobs:
-            found[name][rate] = _mean_accuracy([row for _ in requests for row in next(answers)])
+        rows = iter(trainer.run([training for _, _, trainings in jobs for training in trainings], stage))
+        for name, rate, trainings in jobs:
+            found[name][rate] = _mean_accuracy(list(islice(rows, len(trainings))))
         wanted = {name: _beyond(found[name]) for name in losses}
         if not any(wanted.values()):
             break

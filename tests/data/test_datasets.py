@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from tests.helpers.cohorts import request_of
 
 from lossforge.data.augmentation import Preparation
 from lossforge.data.datasets import DATASETS, _loaded, load_task
@@ -17,7 +18,8 @@ from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.models.registry import build_model
 from lossforge.spaces.schema import RecipeSection, TaskSection
-from lossforge.training.cohort import Plan, Replica, ReplicaScore, train_cohort
+from lossforge.training.plan import Plan, Replica, ReplicaScore
+from lossforge.training.train import train_cohort
 
 NOISY = TaskSection(data="digits", train=120, validation=60, test=100, label_noise=0.9, width=2)
 
@@ -112,16 +114,16 @@ def test_a_task_that_asks_for_too_much_is_refused() -> None:
 
 def request(part: str) -> TrainingRequest:
     recipe = RecipeSection(epochs=1, batch_size=32)
-    return TrainingRequest("k", LossSpec(CROSS_ENTROPY), NOISY, recipe, 0.01, 1, part, (0,), (1,), 60.0)
+    return request_of(NOISY, recipe, part=part)
 
 
 @pytest.mark.parametrize("part", ["validation", "test"])
 def test_scores_are_never_taken_on_noisy_labels(monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     plans: list[Plan] = []
 
-    def spy(plan: Plan, replicas: list[Replica]) -> list[ReplicaScore]:
+    def spy(plan: Plan, replicas: list[Replica], **keys: Any) -> list[ReplicaScore]:
         plans.append(plan)
-        return train_cohort(plan, replicas)
+        return train_cohort(plan, replicas, **keys)
 
     clean = load_task(NOISY.model_copy(update={"label_noise": 0.0}), "cpu")
     expected = getattr(clean, part)
@@ -140,7 +142,7 @@ def test_scores_are_never_taken_on_noisy_labels(monkeypatch: pytest.MonkeyPatch,
 def test_a_search_never_sees_the_test_part(monkeypatch: pytest.MonkeyPatch) -> None:
     plans: list[Plan] = []
 
-    def spy(plan: Plan, replicas: list[Replica]) -> list[ReplicaScore]:
+    def spy(plan: Plan, replicas: list[Replica], **keys: Any) -> list[ReplicaScore]:
         plans.append(plan)
         return [ReplicaScore(0.5)]
 
@@ -159,12 +161,11 @@ def test_label_noise_reaches_the_training() -> None:
         classes=10,
         recipe=RecipeSection(batch_size=20),
         epochs=15,
-        learning_rate=0.02,
         label_noise=0.0,
         build=lambda seed: build_model("small_cnn", data.shape, 10, 8, seed),
     )
     noisy = Plan(**{name: getattr(plan, name) for name in Plan.__slots__} | {"label_noise": 0.9})
-    replicas = [Replica(LossSpec(CROSS_ENTROPY), 1)]
+    replicas = [Replica(LossSpec(CROSS_ENTROPY), 1, 0.02)]
     clean_accuracy, noisy_accuracy = (train_cohort(one, replicas)[0].accuracy for one in (plan, noisy))
     assert clean_accuracy is not None
     assert noisy_accuracy is not None

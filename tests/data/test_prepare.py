@@ -6,6 +6,7 @@ from typing import Any
 import numpy
 import pytest
 import torch
+from tests.helpers.cohorts import request_of
 
 from lossforge.data import prepare
 from lossforge.data.datasets import _loaded, load_task
@@ -14,9 +15,6 @@ from lossforge.data.streaming import prefetched
 from lossforge.errors import DataError, ModelError
 from lossforge.evaluation.evaluate import evaluate
 from lossforge.evaluation.fit import check_fit
-from lossforge.evaluation.records import TrainingRequest
-from lossforge.losses.compiled import LossSpec
-from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.spaces.schema import RecipeSection, TaskSection
 
 RNG = numpy.random.default_rng(1)
@@ -35,9 +33,7 @@ def task(data: str, **keys: Any) -> TaskSection:
 
 
 def accuracies(one: TaskSection, part: str = "validation") -> tuple[float | None, ...]:
-    request = TrainingRequest(
-        "k", LossSpec(CROSS_ENTROPY), one, RecipeSection(batch_size=16), 0.01, 3, part, (0, 1), (1, 2), 60.0
-    )
+    request = request_of(one, RecipeSection(batch_size=16), epochs=3, part=part, seeds=(1, 2))
     return evaluate(request, "cpu").accuracies
 
 

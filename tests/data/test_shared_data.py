@@ -11,14 +11,12 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
+from tests.helpers.cohorts import request_of
 
 from lossforge.data.augmentation import Preparation
 from lossforge.data.datasets import load_task
 from lossforge.data.examine import duplicates
 from lossforge.evaluation.evaluate import evaluate
-from lossforge.evaluation.records import TrainingRequest
-from lossforge.losses.compiled import LossSpec
-from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.spaces.schema import AugmentationSection, RecipeSection, TaskSection
 
 pytestmark = pytest.mark.shared_data
@@ -55,7 +53,7 @@ def test_fashion_mnist_is_learned(unpacked: Callable[[str], Path]) -> None:
     assert torch.bincount(data.test.y).tolist() == [100] * 10
     recipe = RecipeSection(batch_size=50)
     for part in ("validation", "test"):
-        request = TrainingRequest("k", LossSpec(CROSS_ENTROPY), task, recipe, 0.01, 2, part, (0,), (1,), 120.0)
+        request = request_of(task, recipe, epochs=2, part=part, seconds=120.0)
         (accuracy,) = evaluate(request, "cpu").accuracies
         assert accuracy is not None
         assert accuracy > 0.65

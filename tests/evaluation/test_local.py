@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from lossforge.evaluation import local
 from lossforge.evaluation.evaluate import evaluate
 from lossforge.evaluation.executor import make_executor, resolve_device, worker_count
 from lossforge.evaluation.local import InProcessExecutor, PoolExecutor
-from lossforge.evaluation.records import Outcome, TrainingRequest, request_from_text, request_to_text
-from lossforge.evaluation.requests import cohorts
+from lossforge.evaluation.records import Outcome, TrainingRequest, pack, request_from_text, request_to_text
+from lossforge.evaluation.requests import trainings
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.spaces.schema import ExecutionSection, RecipeSection, SearchSpace, TaskSection
@@ -27,7 +28,7 @@ from lossforge.spaces.schema import ExecutionSection, RecipeSection, SearchSpace
 SPACE = SearchSpace(
     name="test",
     task=[TaskSection(data="digits", train=200, validation=100, width=4)],
-    recipe=RecipeSection(epochs=1),
+    recipe=RecipeSection(epochs=1, cohort=2),
 )
 
 
@@ -37,7 +38,7 @@ def never() -> bool:
 
 def requests(count: int, seconds: float = 60.0) -> list[TrainingRequest]:
     space = SPACE.model_copy(update={"budget": SPACE.budget.model_copy(update={"training_seconds": seconds})})
-    return cohorts(space, space.task[0], LossSpec(CROSS_ENTROPY), "ce", 0.02, range(2 * count), stage="test")
+    return pack(trainings(space, space.task[0], LossSpec(CROSS_ENTROPY), "ce", 0.02, range(2 * count), stage="test"))
 
 
 @pytest.fixture(scope="module")
@@ -59,14 +60,15 @@ def test_requests_survive_the_way_to_a_worker() -> None:
     for request in requests(2):
         again = request_from_text(request_to_text(request))
         assert again == request
-        assert again.fingerprint() == request.fingerprint()
+        assert [one.fingerprint() for one in again.replicas] == [one.fingerprint() for one in request.replicas]
 
 
 def test_the_fingerprint_changes_with_what_decides_and_with_nothing_else() -> None:
     first = requests(1)[0]
-    changed = request_to_text(first).replace('"learning_rate": 0.02', '"learning_rate": 0.03')
-    assert request_from_text(changed).fingerprint() != first.fingerprint()
-    assert requests(1, seconds=5.0)[0].fingerprint() == first.fingerprint()
+    training = first.replicas[0]
+    assert replace(training, learning_rate=0.03).fingerprint() != training.fingerprint()
+    assert replace(training, seed=7, replicate=7, floor=0.5).fingerprint() == training.fingerprint()
+    assert requests(1, seconds=5.0)[0].replicas[0].fingerprint() == training.fingerprint()
 
 
 def test_a_training_past_its_limit_is_a_result(pool: PoolExecutor) -> None:
@@ -129,13 +131,13 @@ def test_stopping_finishes_what_is_under_way_and_starts_nothing_more(pool: PoolE
 
 
 def test_running_out_of_memory_is_a_crash_and_not_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hungry(*arguments: object) -> None:
+    def hungry(*arguments: object, **others: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr("lossforge.evaluation.evaluate.train_cohort", hungry)
     result = evaluate(requests(1)[0], "cpu")
     assert set(result.outcomes) == {Outcome.CRASHED}
-    assert result.reason == "MemoryError"
+    assert set(result.reasons) == {"out of memory (MemoryError)"}
 
 
 def test_one_worker_is_this_process_and_more_are_a_pool() -> None:

@@ -11,7 +11,9 @@ from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.models.registry import MODELS, build_model
 from lossforge.spaces.schema import RecipeSection
 from lossforge.training import backends
-from lossforge.training.cohort import Plan, Replica, _Cohort, train_cohort
+from lossforge.training.cohort import Cohort
+from lossforge.training.plan import Plan, Replica
+from lossforge.training.train import train_cohort
 
 KINDS = {"grey": (1, 28, 28), "colour": (3, 32, 32), "large": (3, 80, 80), "tabular": (30, 1, 1)}
 SLOW = {"resnet50", "resnet18", "inception_v3", "vgg16"}
@@ -29,7 +31,6 @@ def plan(name: str, shape: tuple[int, int, int], samples: int = 4, width: int = 
         classes=CLASSES,
         recipe=RecipeSection(optimizer="sgd", batch_size=samples),
         epochs=epochs,
-        learning_rate=0.01,
         label_noise=0.0,
         build=lambda seed: build_model(name, shape, CLASSES, width if model.scales else 16, seed, dense=model.dense),
     )
@@ -52,20 +53,20 @@ def test_every_network_trains_in_a_cohort(
 ) -> None:
     monkeypatch.setattr(backends, "HEAVY", float("inf"))  # vmap, wherever it can
     cohorts = []
-    setting_up = _Cohort.__init__
+    setting_up = Cohort.__init__
 
-    def kept(self: _Cohort, plan: Plan, replicas: list[Replica]) -> None:
+    def kept(self: Cohort, plan: Plan, replicas: list[Replica]) -> None:
         setting_up(self, plan, replicas)
-        cohorts.append((self, {key: value.detach().clone() for key, value in self.params.items()}))
+        cohorts.append((self, [value.detach().clone() for value in self.params]))
 
-    monkeypatch.setattr(_Cohort, "__init__", kept)
-    scores = train_cohort(plan(name, shape), [Replica(LossSpec(CROSS_ENTROPY), seed) for seed in (0, 1)])
+    monkeypatch.setattr(Cohort, "__init__", kept)
+    scores = train_cohort(plan(name, shape), [Replica(LossSpec(CROSS_ENTROPY), seed, 0.01) for seed in (0, 1)])
     # Inception v3 starts so steep that one step's running statistics are too far off for float32.
     assert all(score.accuracy is not None for score in scores) or name == "inception_v3"
     ((cohort, before),) = cohorts
     assert cohort.backend.name == ("grouped" if name == "small_cnn" else "vmap")
-    assert all(bool(value.isfinite().all()) for value in cohort.params.values())
-    moved = [not torch.equal(before[key], value) for key, value in cohort.params.items()]
+    assert all(bool(value.isfinite().all()) for value in cohort.params)
+    moved = [not torch.equal(old, value) for old, value in zip(before, cohort.params, strict=True)]
     # A dead ReLU or a dropped branch may leave a layer where it is, in one step of four samples.
     assert sum(moved) > 0.8 * len(moved)
     means = [value for key, value in cohort.buffers.items() if key.endswith("running_mean")]
@@ -82,11 +83,10 @@ def test_pixels_are_learned() -> None:
         classes=2,
         recipe=RecipeSection(batch_size=4),
         epochs=25,
-        learning_rate=0.01,
         label_noise=0.0,
         build=lambda seed: build_model("unet", (1, 16, 16), 2, 4, seed, dense=True),
     )
     losses = [LossSpec(CROSS_ENTROPY), LossSpec("(y_true - y_pred)**2")]
-    for score in train_cohort(bright_plan, [Replica(loss, seed) for seed, loss in enumerate(losses)]):
+    for score in train_cohort(bright_plan, [Replica(loss, seed, 0.01) for seed, loss in enumerate(losses)]):
         assert score.accuracy is not None
         assert score.accuracy > 0.9

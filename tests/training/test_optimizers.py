@@ -2,46 +2,98 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, optim
 
-from lossforge.training.muon import StackedMuon, is_matrix, orthogonalised
-from lossforge.training.optimizers import clip_gradients
+from lossforge.spaces.schema import RecipeSection
+from lossforge.training.muon import is_matrix, orthogonalised
+from lossforge.training.optimizers import StackedOptimizer, clip_gradient, make_optimizer
+from lossforge.training.schedules import StepValues, schedule_values
+from lossforge.training.stacked import Layout, flatten
 
 K = 3
+SHAPES = [torch.Size([4, 5]), torch.Size([4]), torch.Size([2, 3, 3, 3])]
+LAYOUT = Layout(SHAPES, K)
+RATES = (0.1, 0.003, 0.02)
 
 
 def draws(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(K, *shape, generator=torch.Generator().manual_seed(seed))
 
 
+def vector(seed: int = 0) -> Tensor:
+    return flatten([draws(*shape, seed=seed + 100 * place) for place, shape in enumerate(SHAPES)])
+
+
+def stacked_optimizer(name: str, rates: tuple[float, ...] = RATES, decay: float = 0.01) -> StackedOptimizer:
+    recipe = RecipeSection(optimizer=name, weight_decay=decay)  # type: ignore[arg-type]
+    return make_optimizer(recipe, LAYOUT, vector(), torch.tensor(rates))
+
+
+TORCHS: dict[str, Callable[[list[Tensor], float], optim.Optimizer]] = {
+    "sgd": lambda params, rate: optim.SGD(params, lr=rate, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "adam": lambda params, rate: optim.Adam(params, lr=rate, weight_decay=0.01),
+    "adamw": lambda params, rate: optim.AdamW(params, lr=rate, weight_decay=0.01),
+}
+
+
+@pytest.mark.parametrize("rates", [RATES, (0.02, 0.02, 0.02)])
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "constant"])
+@pytest.mark.parametrize("name", TORCHS)
+def test_each_replica_steps_as_torchs_own_does_alone(name: str, schedule: str, rates: tuple[float, ...]) -> None:
+    mine = stacked_optimizer(name, rates)
+    alone = [[part[k].clone().requires_grad_() for part in LAYOUT.views(vector())] for k in range(K)]
+    torchs = [TORCHS[name](params, rate) for params, rate in zip(alone, rates, strict=True)]
+    kinds: dict[str, Callable[[optim.Optimizer, float], Any]] = {
+        "one_cycle": lambda one, rate: optim.lr_scheduler.OneCycleLR(one, rate, total_steps=7),
+        "cosine": lambda one, rate: optim.lr_scheduler.CosineAnnealingLR(one, T_max=6),
+        "constant": lambda one, rate: optim.lr_scheduler.ConstantLR(one, factor=1.0),
+    }
+    followers = [kinds[schedule](one, rate) for one, rate in zip(torchs, rates, strict=True)]
+    for step, values in enumerate(schedule_values(schedule, 6)):
+        gradient = vector(seed=step + 1)
+        mine.step(gradient, values)
+        for k, optimizer in enumerate(torchs):
+            for param, part in zip(alone[k], LAYOUT.views(gradient), strict=True):
+                param.grad = part[k].clone()
+            optimizer.step()
+            followers[k].step()
+    for place, stacked in enumerate(LAYOUT.views(mine.flat)):
+        torch.testing.assert_close(stacked, torch.stack([params[place].detach() for params in alone]))
+
+
 @pytest.mark.parametrize("shape", [(5, 9), (9, 5), (4, 3, 3, 3), (6, 6)])
 def test_muon_steps_each_matrix_as_torchs_does_alone(shape: tuple[int, ...]) -> None:
-    stacked = draws(*shape).requires_grad_()
-    alone = [part.detach().clone().flatten(1).requires_grad_() for part in stacked]
-    mine = StackedMuon([stacked], lr=0.1, weight_decay=0.01)
-    torchs = torch.optim.Muon(alone, lr=0.1, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+    layout = Layout([torch.Size(shape)], K)
+    recipe = RecipeSection(optimizer="muon", weight_decay=0.01)
+    mine = make_optimizer(recipe, layout, flatten([draws(*shape)]), torch.full((K,), 0.1))
+    alone = [part.clone().flatten(1).requires_grad_() for part in draws(*shape)]
+    torchs = optim.Muon(alone, lr=0.1, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
     for step in range(3):
-        stacked.grad = draws(*shape, seed=step + 1) * torch.tensor([1.0, 1e3, 1e-3]).view(-1, *[1] * len(shape))
+        gradient = draws(*shape, seed=step + 1) * torch.tensor([1.0, 1e3, 1e-3]).view(-1, *[1] * len(shape))
+        mine.step(gradient.reshape(-1), StepValues(1.0, None))
         for k, matrix in enumerate(alone):
-            matrix.grad = stacked.grad[k].flatten(1).clone()
-        mine.step()
+            matrix.grad = gradient[k].flatten(1).clone()
         torchs.step()
     for k, matrix in enumerate(alone):
         # torch iterates in bfloat16.
-        torch.testing.assert_close(stacked[k].flatten(1), matrix, atol=0.02, rtol=0)
+        torch.testing.assert_close(layout.views(mine.flat)[0][k].flatten(1), matrix, atol=0.02, rtol=0)
 
 
-def test_the_rest_is_stepped_as_by_adamw() -> None:
-    mine_bias, torchs_bias = (draws(7).requires_grad_() for _ in range(2))
-    mine = StackedMuon([mine_bias], lr=0.1, weight_decay=0.01)
-    torchs = torch.optim.AdamW([torchs_bias], lr=0.1, weight_decay=0.01)
-    for step in range(4):
-        mine_bias.grad, torchs_bias.grad = draws(7, seed=step), draws(7, seed=step)
-        mine.step()
-        torchs.step()
-    torch.testing.assert_close(mine_bias, torchs_bias)
+def test_muon_steps_the_rest_as_adamw() -> None:
+    layout = Layout([torch.Size([7])], K)
+    flats = []
+    for name in ("muon", "adamw"):
+        recipe = RecipeSection(optimizer=name, weight_decay=0.01)  # type: ignore[arg-type]
+        mine = make_optimizer(recipe, layout, flatten([draws(7)]), torch.tensor(RATES))
+        for step in range(4):
+            mine.step(draws(7, seed=step).reshape(-1), StepValues(1.0, None))
+        flats.append(mine.flat)
+    torch.testing.assert_close(*flats)
 
 
 def test_singular_values_become_nearly_one() -> None:
@@ -52,19 +104,53 @@ def test_singular_values_become_nearly_one() -> None:
     assert torch.equal(orthogonalised(torch.zeros(2, 3, 4)), torch.zeros(2, 3, 4))
 
 
-def test_a_replica_that_is_not_finite_touches_no_neighbour() -> None:
+@pytest.mark.parametrize("name", [*TORCHS, "muon"])
+def test_a_replica_that_is_not_finite_touches_no_neighbour(name: str) -> None:
     runs = []
     for poison in (1.0, float("nan")):
-        weight, bias = draws(4, 5).requires_grad_(), draws(4, seed=1).requires_grad_()
-        optimizer = StackedMuon([weight, bias], lr=0.1, weight_decay=0.0)
-        factor = torch.tensor([1.0, poison, 1.0])
-        weight.grad, bias.grad = draws(4, 5, seed=2) * factor[:, None, None], draws(4, seed=3) * factor[:, None]
-        clip_gradients([weight, bias], 0.5)
-        optimizer.step()
-        runs.append((weight.detach(), bias.detach()))
+        optimizer = stacked_optimizer(name)
+        for step in range(2):
+            gradient = vector(seed=step + 1) * LAYOUT.spread(torch.tensor([1.0, poison, 1.0]))
+            optimizer.step(clip_gradient(LAYOUT, gradient, 0.5), StepValues(1.0, None))
+        runs.append(LAYOUT.views(optimizer.flat))
     for one, other in zip(*runs, strict=True):
         assert torch.equal(one[[0, 2]], other[[0, 2]])
         assert other[1].isnan().all()
+
+
+@pytest.mark.parametrize("name", [*TORCHS, "muon"])
+def test_a_replica_that_is_kept_stays_as_it_was(name: str) -> None:
+    one, other = stacked_optimizer(name), stacked_optimizer(name)
+    for optimizer, kept in ((one, torch.tensor([False, True, False])), (other, None)):
+        optimizer.step(vector(seed=1), StepValues(1.0, None), kept)
+    for start, kept_view, view in zip(
+        LAYOUT.views(vector()), LAYOUT.views(one.flat), LAYOUT.views(other.flat), strict=True
+    ):
+        assert torch.equal(kept_view[1], start[1])
+        assert torch.equal(kept_view[[0, 2]], view[[0, 2]])
+    assert all(not row[1].any() for momentum in one.momenta for row in LAYOUT.rows(momentum))
+
+
+@pytest.mark.parametrize("name", [*TORCHS, "muon"])
+def test_lanes_taken_from_other_optimizers_go_on_as_there(name: str) -> None:
+    first, second = stacked_optimizer(name), stacked_optimizer(name, (0.02, 0.1, 0.003))
+    for step in range(2):
+        first.step(vector(seed=step), StepValues(0.5, None))
+        second.step(vector(seed=step + 10), StepValues(0.5, None))
+    lanes = [(0, 2), (1, 0)]
+    layout = Layout(SHAPES, 2)
+    flat = layout.take([(LAYOUT, first.flat), (LAYOUT, second.flat)], lanes)
+    recipe = RecipeSection(optimizer=name, weight_decay=0.01)  # type: ignore[arg-type]
+    taken = make_optimizer(recipe, layout, flat, torch.tensor([RATES[2], 0.02]))
+    taken.take([first, second], lanes)
+    gradients = [vector(seed=5), vector(seed=6)]
+    joint = layout.take([(LAYOUT, gradient) for gradient in gradients], lanes)
+    taken.step(joint, StepValues(1.0, None))
+    for optimizer, gradient in zip((first, second), gradients, strict=True):
+        optimizer.step(gradient, StepValues(1.0, None))
+    for place, view in enumerate(layout.views(taken.flat)):
+        expected = [LAYOUT.views((first, second)[source].flat)[place][lane] for source, lane in lanes]
+        torch.testing.assert_close(view, torch.stack(expected))
 
 
 def test_matrices_are_linear_layers_and_convolutions() -> None:
@@ -74,15 +160,11 @@ def test_matrices_are_linear_layers_and_convolutions() -> None:
 
 
 def test_clipping_is_each_replicas_own() -> None:
-    weight, bias, frozen = draws(4, 5).requires_grad_(), draws(4).requires_grad_(), draws(2)
-    factor = torch.tensor([1e-3, 1.0, 1e3])
-    weight.grad, bias.grad = draws(4, 5, seed=2) * factor[:, None, None], draws(4, seed=3) * factor[:, None]
-    expected = []
+    gradient = vector(seed=2) * LAYOUT.spread(torch.tensor([1e-3, 1.0, 1e3]))
+    clipped = LAYOUT.views(clip_gradient(LAYOUT, gradient, 2.0))
     for k in range(K):
-        alone = [weight.detach()[k].clone().requires_grad_(), bias.detach()[k].clone().requires_grad_()]
-        alone[0].grad, alone[1].grad = weight.grad[k].clone(), bias.grad[k].clone()
+        alone = [torch.zeros(shape, requires_grad=True) for shape in SHAPES]
+        for param, part in zip(alone, LAYOUT.views(gradient), strict=True):
+            param.grad = part[k].clone()
         torch.nn.utils.clip_grad_norm_(alone, 2.0)
-        expected.append([part.grad for part in alone])
-    clip_gradients([weight, bias, frozen], 2.0)
-    for k in range(K):
-        torch.testing.assert_close([weight.grad[k], bias.grad[k]], expected[k])
+        torch.testing.assert_close([part[k] for part in clipped], [param.grad for param in alone])

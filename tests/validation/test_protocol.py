@@ -105,14 +105,14 @@ def test_a_stopped_validation_goes_on_where_it_stopped(finished_run: Path, tmp_p
         lossforge.validate(run, seeds=8, workers=1, progress=_Stopper())
     progress = Progress()
     stopped = lossforge.validate(run, seeds=8, workers=1, progress=progress)
-    assert progress.trainings == 4 * (2 + 3) - 2
+    assert progress.trainings == 4 * (2 + 3) - 4  # the first cohort was finished
     whole = lossforge.validate(shutil.copytree(finished_run, tmp_path / "whole"), seeds=8, workers=1)
     assert stopped == whole
 
 
 def test_impossible_seeds_and_a_run_without_losses_are_refused(finished_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(SpaceError, match="multiple of"):
-        lossforge.validate(finished_run, seeds=3)
+    with pytest.raises(SpaceError, match="must be 2 or more, not 1"):
+        lossforge.validate(finished_run, seeds=1)
     run = shutil.copytree(finished_run, tmp_path / "run")
     (run / "hall_of_fame.csv").unlink()
     with pytest.raises(StoreError, match="not there yet"):

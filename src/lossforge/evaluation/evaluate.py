@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from lossforge.data.augmentation import Preparation
 from lossforge.data.datasets import load_task
+from lossforge.evaluation.limits import deterministic, first_line, memory_limit, ran_out_of_memory
 from lossforge.evaluation.records import Outcome, TrainingRequest, TrainingResult
 from lossforge.models.registry import build_model
-from lossforge.training.backends import choose_backend
-from lossforge.training.cohort import Plan, Replica, ReplicaScore, TrainingTimeoutError, train_cohort
+from lossforge.training.backends import make_backend
+from lossforge.training.plan import Plan, Replica, ReplicaScore, TrainingTimeoutError
+from lossforge.training.train import train_cohort
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,32 +30,63 @@ def evaluate(request: TrainingRequest, device: str, *, on_step: Callable[[], Non
     # On a CPU the limit counts the process's own time: neither a loaded machine nor a suspended one fails a candidate.
     clock = time.process_time if device == "cpu" else time.monotonic
     started = clock()
-    task = request.task
+    setup = request.setup
+    count = len(request.trainings)
+    plan = make_plan(request, device, deadline=started + request.seconds, clock=clock, on_epoch=on_step)
+    replicas = [Replica(one.loss, one.seed, one.learning_rate, one.floor) for one in request.replicas]
+    try:
+        with memory_limit(setup.gigabytes * setup.lanes, device), deterministic(setup.recipe.deterministic, device):
+            scores = _train(plan, replicas, setup.lanes, request.left_out, device)
+    except TrainingTimeoutError:
+        reason = f"passed its limit of {request.seconds:g} s"
+        return TrainingResult.failed(count, Outcome.TIMED_OUT, reason, clock() - started)
+    except (MemoryError, RuntimeError) as error:
+        return TrainingResult.failed(count, Outcome.CRASHED, first_line(error), clock() - started)
+    return _result(scores, clock() - started)
+
+
+def make_plan(
+    request: TrainingRequest,
+    device: str,
+    *,
+    deadline: float = float("inf"),
+    clock: Callable[[], float] = time.monotonic,
+    on_epoch: Callable[[], None] | None = None,
+) -> Plan:
+    """The plan of a request's training; its data are loaded."""
+    setup = request.setup
+    task = setup.task
     data = load_task(task, device)
-    train, score = (data.pooled(), data.test) if request.part == "test" else (data.train, data.validation)
-    plan = Plan(
+    train, score = (data.pooled(), data.test) if setup.part == "test" else (data.train, data.validation)
+    return Plan(
         train=train,
         score=score,
         classes=data.classes,
-        recipe=request.recipe,
-        epochs=request.epochs,
-        learning_rate=request.learning_rate,
+        recipe=setup.recipe,
+        epochs=setup.epochs,
         label_noise=task.label_noise,
         build=lambda seed: network(task, data, seed),
         prepare=Preparation(task.augmentation, data.scale, data.shape),
-        deadline=started + request.seconds,
+        deadline=deadline,
         clock=clock,
-        on_epoch=on_step,
+        on_epoch=on_epoch,
     )
+
+
+def _train(
+    plan: Plan, replicas: list[Replica], lanes: int, left_out: tuple[int, ...], device: str
+) -> list[ReplicaScore]:
+    """Train; where a GPU's memory does not hold so many networks, half as many at a time."""
     try:
-        scores = train_cohort(plan, [Replica(request.loss, seed) for seed in request.seeds])
-    except TrainingTimeoutError:
-        reason = f"passed its limit of {request.seconds:g} s"
-        return TrainingResult.failed(len(request.seeds), Outcome.TIMED_OUT, reason, clock() - started)
-    except (MemoryError, RuntimeError) as error:
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return TrainingResult.failed(len(request.seeds), Outcome.CRASHED, first_line, clock() - started)
-    return _result(scores, clock() - started)
+        return train_cohort(plan, replicas, lanes=lanes, left_out=left_out)
+    except RuntimeError as error:
+        # On a CPU the memory is shared with others, and who asked for too much is found by leaving losses out.
+        if device == "cpu" or lanes < 2 or not ran_out_of_memory(error):
+            raise
+    import torch
+
+    torch.cuda.empty_cache()
+    return _train(plan, replicas, (lanes + 1) // 2, left_out, device)
 
 
 def network(task: TaskSection, data: TaskData, seed: int) -> nn.Module:
@@ -62,14 +95,23 @@ def network(task: TaskSection, data: TaskData, seed: int) -> nn.Module:
     return build_model(task.model, data.shape, data.classes, task.width, seed, dense=dense)
 
 
-def backend_name(task: TaskSection, replicas: int, device: str) -> str:
+def backend_name(task: TaskSection, backend: str, replicas: int, device: str) -> str:
     """The back end that trains a cohort of the task. Raises ModelError where its network does not fit its data."""
     data = load_task(task, "cpu")
-    return choose_backend(network(task, data, 0).to("meta"), replicas, device, data.shape).name
+    return make_backend(backend, network(task, data, 0).to("meta"), replicas, device, data.shape).name
 
 
 def _result(scores: list[ReplicaScore], seconds: float) -> TrainingResult:
-    outcomes = tuple(Outcome.DIVERGED if score.accuracy is None else Outcome.TRAINED for score in scores)
-    reason = next((score.reason for score in scores if score.reason), "")
-    accuracies = tuple(score.accuracy for score in scores)
-    return TrainingResult(outcomes, accuracies, reason, seconds, tuple(score.metrics for score in scores))
+    return TrainingResult(
+        outcomes=tuple(map(_outcome, scores)),
+        accuracies=tuple(score.accuracy for score in scores),
+        reasons=tuple(score.reason for score in scores),
+        seconds=seconds,
+        metrics=tuple(score.metrics for score in scores),
+    )
+
+
+def _outcome(score: ReplicaScore) -> Outcome:
+    if score.accuracy is not None:
+        return Outcome.TRAINED
+    return Outcome.STOPPED if score.stopped else Outcome.DIVERGED

@@ -19,6 +19,8 @@ from lossforge.evaluation.records import (
     TrainingResult,
     request_from_text,
     request_to_text,
+    result_from_text,
+    result_to_text,
 )
 
 _GRACE_SECONDS = 15.0
@@ -87,7 +89,7 @@ class PoolExecutor:
                         waiting.append(index)
                         continue
                     reason = f"its worker process died {_CRASHES} times"
-                    result = TrainingResult.failed(len(requests[index].seeds), Outcome.CRASHED, reason)
+                    result = TrainingResult.failed(len(requests[index].trainings), Outcome.CRASHED, reason)
                 yield index, result
 
     def _start(self, request: TrainingRequest) -> Future[Any]:
@@ -110,10 +112,10 @@ def _wall_seconds(request: TrainingRequest) -> float:
 def _outcome(future: Future[Any], request: TrainingRequest) -> TrainingResult | None:
     """The future's result; None where the worker died."""
     try:
-        outcomes, accuracies, reason, seconds, metrics = future.result()
+        return result_from_text(future.result())
     except TimeoutError:
         reason = f"its worker hung and was killed after {_wall_seconds(request):g} s"
-        return TrainingResult.failed(len(request.seeds), Outcome.TIMED_OUT, reason, request.seconds)
+        return TrainingResult.failed(len(request.trainings), Outcome.TIMED_OUT, reason, request.seconds)
     except ProcessExpired:
         return None
     except LossforgeError:
@@ -122,7 +124,6 @@ def _outcome(future: Future[Any], request: TrainingRequest) -> TrainingResult | 
         raise ExecutionError(
             f"a worker failed: {type(error).__name__}: {error}; run with --workers 1 to see where"
         ) from error
-    return TrainingResult(tuple(map(Outcome, outcomes)), tuple(accuracies), reason, seconds, tuple(metrics))
 
 
 def one_thread() -> None:
@@ -150,10 +151,8 @@ def _leave_with_parent() -> None:
         os._exit(1)
 
 
-def _evaluate_text(text: str, device: str) -> tuple[list[str], list[float | None], str, float, list[dict[str, Any]]]:
+def _evaluate_text(text: str, device: str) -> str:
     from lossforge.evaluation.evaluate import evaluate
 
     _leave_with_parent()
-    result = evaluate(request_from_text(text), device, on_step=_leave_with_parent)
-    outcomes = [str(outcome) for outcome in result.outcomes]
-    return outcomes, list(result.accuracies), result.reason, result.seconds, list(result.metrics)
+    return result_to_text(evaluate(request_from_text(text), device, on_step=_leave_with_parent))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Container, Iterable
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from lossforge.losses.compiled import LossSpec
@@ -17,6 +20,7 @@ class Outcome(StrEnum):
     """How a training, or a candidate, ended."""
 
     TRAINED = "trained"
+    STOPPED = "stopped"
     DIVERGED = "diverged"
     TIMED_OUT = "timed_out"
     CRASHED = "crashed"
@@ -25,83 +29,154 @@ class Outcome(StrEnum):
     CACHED = "cached"
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingRequest:
-    """One cohort to train: one loss, one seed a replicate.
+@dataclass(frozen=True)
+class Setup:
+    """What all trainings of a cohort have in common.
 
-    ``key`` names the loss (its signature), ``part`` is what is scored: "validation" (trained on the
-    training part) or "test" (trained on training and validation parts). ``replicates`` number the seeds.
+    ``part`` is what is scored: "validation" (trained on the training part) or "test" (trained on training and
+    validation parts). ``seconds`` and ``gigabytes`` limit one training (0 gigabytes: no limit).
     """
 
-    key: str
-    loss: LossSpec
     task: TaskSection
     recipe: RecipeSection
-    learning_rate: float
     epochs: int
     part: str
-    replicates: tuple[int, ...]
-    seeds: tuple[int, ...]
     seconds: float
+    gigabytes: float = 0.0
 
-    def fingerprint(self) -> str:
-        """sha256 of all that decides the result but the seeds: the ledger's key, with a replicate's seed.
+    @property
+    def lanes(self) -> int:
+        """Networks that train at once."""
+        return self.recipe.cohort
 
-        The loss enters by its key: two formulas with one signature are one candidate. A network of the user's
-        own enters with its file. How the rate was found, and the time limit, do not enter.
-        """
-        unused = {name for name in ("steps", "clip_norm", "label_smoothing") if not getattr(self.recipe, name)}
-        # The request's own number of epochs counts; a recipe's steps count in proportion to the recipe's.
+    @cached_property
+    def deciding(self) -> dict[str, Any]:
+        """All of it that decides a result, as plain data. A network of the user's own enters with its file."""
+        # The setup's own number of epochs counts; a recipe's steps count in proportion to the recipe's.
         elsewhere = {"learning_rate", "learning_rates", "sweep_seeds", *([] if self.recipe.steps else ["epochs"])}
-        recipe = self.recipe.model_dump(mode="json", exclude=elsewhere | unused)
         parts = {
-            "key": self.key,
-            "smoothing": self.loss.label_smoothing,
-            # With matched gradients a mean and a sum over classes are one loss.
-            "class_mean": self.loss.class_mean and not self.recipe.match_gradient,
             "task": self.task.identity(),
-            "recipe": recipe,
-            "learning_rate": self.learning_rate,
+            "recipe": self.recipe.model_dump(mode="json", exclude=elsewhere | self.recipe.unused()),
             "epochs": self.epochs,
             "part": self.part,
         }
         if ":" in self.task.model:
             parts["network"] = source_digest(self.task.model)
+        return parts
+
+    @cached_property
+    def identity(self) -> str:
+        """Text that is the same for trainings that may share a cohort."""
+        return json.dumps([self.deciding, self.seconds, self.gigabytes], sort_keys=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One network to train: with which loss, rate and seed.
+
+    ``key`` names the loss (its signature); ``replicate`` numbers the seed. Below ``floor``, an accuracy on training
+    batches, it is stopped early (see `lossforge.training.early_stop`).
+    """
+
+    setup: Setup
+    key: str
+    loss: LossSpec
+    learning_rate: float
+    replicate: int
+    seed: int
+    floor: float = 0.0
+
+    def fingerprint(self) -> str:
+        """sha256 of all that decides the result but the seed: the ledger's key, with the seed.
+
+        The loss enters by its key: two formulas with one signature are one candidate. How the rate was found, and
+        the limits, do not enter.
+        """
+        parts = {
+            **self.setup.deciding,
+            "key": self.key,
+            "smoothing": self.loss.label_smoothing,
+            # With matched gradients a mean and a sum over classes are one loss.
+            "class_mean": self.loss.class_mean and not self.setup.recipe.match_gradient,
+            "learning_rate": self.learning_rate,
+        }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingResult:
-    """What a cohort gave: an accuracy in [0, 1] a replicate, or None with the outcome and reason.
+class TrainingRequest:
+    """One cohort: trainings that run side by side, each in its lane.
 
-    ``metrics`` are those of each replicate (see `lossforge.training.metrics`), empty for one that failed.
+    Those at the places in ``left_out`` are not trained: cross-entropy keeps their lanes warm, so that every other
+    training sees the same cohort.
+    """
+
+    setup: Setup
+    replicas: tuple[Training, ...]
+    left_out: tuple[int, ...] = ()
+
+    @property
+    def trainings(self) -> list[Training]:
+        """What is to be trained, in order; a result has one entry for each."""
+        return [training for place, training in enumerate(self.replicas) if place not in self.left_out]
+
+    @property
+    def seconds(self) -> float:
+        """Limit of the whole cohort."""
+        return self.setup.seconds * self.setup.lanes * math.ceil(len(self.replicas) / self.setup.lanes)
+
+    def halves(self) -> list[TrainingRequest]:
+        """The request in two, each with half of its losses left out; empty where there is one loss only."""
+        keys = list(dict.fromkeys((training.key, training.learning_rate) for training in self.trainings))
+        if len(keys) < 2:
+            return []
+        first = set(keys[: len(keys) // 2])
+        sides: list[list[int]] = [[], []]
+        for place, training in enumerate(self.replicas):
+            sides[(training.key, training.learning_rate) in first].append(place)
+        return [replace(self, left_out=tuple(sorted({*self.left_out, *others}))) for others in sides]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What a cohort gave: for each training an accuracy in [0, 1], or None with outcome and reason.
+
+    ``metrics`` are those of each training (see `lossforge.training.metrics`), empty for one that failed.
+    ``seconds`` is the time of the whole cohort.
     """
 
     outcomes: tuple[Outcome, ...]
     accuracies: tuple[float | None, ...]
-    reason: str
+    reasons: tuple[str, ...]
     seconds: float
     metrics: tuple[dict[str, Any], ...] = ()
 
     @classmethod
     def failed(cls, count: int, outcome: Outcome, reason: str, seconds: float = 0.0) -> TrainingResult:
-        """The same failure for every replicate of a cohort."""
-        return cls((outcome,) * count, (None,) * count, reason, seconds)
+        """The same failure for every training of a cohort."""
+        return cls((outcome,) * count, (None,) * count, (reason,) * count, seconds, ({},) * count)
+
+    @property
+    def failed_whole(self) -> bool:
+        """Whether the cohort as such failed, so that nothing is known of its trainings one by one."""
+        return set(self.outcomes) <= {Outcome.TIMED_OUT, Outcome.CRASHED}
 
 
 def request_to_text(request: TrainingRequest) -> str:
     """JSON that `request_from_text` reads back: what travels to another process or machine."""
+    setup = request.setup
     fields = {
-        "key": request.key,
-        "loss": asdict(request.loss),
-        "task": request.task.model_dump(mode="json"),
-        "recipe": request.recipe.model_dump(mode="json"),
-        "learning_rate": request.learning_rate,
-        "epochs": request.epochs,
-        "part": request.part,
-        "replicates": request.replicates,
-        "seeds": request.seeds,
-        "seconds": request.seconds,
+        "task": setup.task.model_dump(mode="json"),
+        "recipe": setup.recipe.model_dump(mode="json"),
+        "epochs": setup.epochs,
+        "part": setup.part,
+        "seconds": setup.seconds,
+        "gigabytes": setup.gigabytes,
+        "replicas": [
+            [one.key, asdict(one.loss), one.learning_rate, one.replicate, one.seed, one.floor]
+            for one in request.replicas
+        ],
+        "left_out": request.left_out,
     }
     return json.dumps(fields)
 
@@ -109,15 +184,52 @@ def request_to_text(request: TrainingRequest) -> str:
 def request_from_text(text: str) -> TrainingRequest:
     """Read a request back from JSON."""
     fields = json.loads(text)
-    return TrainingRequest(
-        key=fields["key"],
-        loss=LossSpec(**fields["loss"]),
+    setup = Setup(
         task=TaskSection(**fields["task"]),
         recipe=RecipeSection(**fields["recipe"]),
-        learning_rate=fields["learning_rate"],
         epochs=fields["epochs"],
         part=fields["part"],
-        replicates=tuple(fields["replicates"]),
-        seeds=tuple(fields["seeds"]),
         seconds=fields["seconds"],
+        gigabytes=fields["gigabytes"],
     )
+    replicas = tuple(Training(setup, key, LossSpec(**loss), *rest) for key, loss, *rest in fields["replicas"])
+    return TrainingRequest(setup, replicas, tuple(fields["left_out"]))
+
+
+def result_to_text(result: TrainingResult) -> str:
+    """JSON that `result_from_text` reads back."""
+    return json.dumps(asdict(result))
+
+
+def result_from_text(text: str) -> TrainingResult:
+    """Read a result back from JSON."""
+    fields = json.loads(text)
+    return TrainingResult(
+        outcomes=tuple(map(Outcome, fields["outcomes"])),
+        accuracies=tuple(fields["accuracies"]),
+        reasons=tuple(fields["reasons"]),
+        seconds=fields["seconds"],
+        metrics=tuple(fields["metrics"]),
+    )
+
+
+def pack(trainings: Iterable[Training], known: Container[Training] = ()) -> list[TrainingRequest]:
+    """Cohorts of the trainings: those of one setup together, in the order given.
+
+    A request holds ``recipe.cohort`` trainings times ``recipe.heats``; the last of a setup may hold fewer. Who
+    shares one depends on what is asked alone: of what is ``known`` already the lane is left out, and a cohort of
+    which all is known is not asked for.
+    """
+    grouped: dict[str, list[Training]] = {}
+    for training in trainings:
+        grouped.setdefault(training.setup.identity, []).append(training)
+    requests = []
+    for group in grouped.values():
+        setup = group[0].setup
+        size = setup.lanes * setup.recipe.heats
+        for start in range(0, len(group), size):
+            replicas = tuple(group[start : start + size])
+            left_out = tuple(place for place, training in enumerate(replicas) if training in known)
+            if len(left_out) < len(replicas):
+                requests.append(TrainingRequest(setup, replicas, left_out))
+    return requests

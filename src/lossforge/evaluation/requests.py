@@ -1,10 +1,10 @@
-"""From a space to the requests of its trainings: which seeds, which cohorts."""
+"""From a space to its trainings: which loss, which seeds."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from lossforge.evaluation.records import TrainingRequest
+from lossforge.evaluation.records import Setup, Training
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.signature import signature
 from lossforge.losses.compiled import LossSpec
@@ -26,7 +26,7 @@ def replicate_seed(root: int, stage: str, task: TaskSection, replicate: int) -> 
     return derive_seed(root, stage, task.title, replicate)
 
 
-def cohorts(
+def trainings(
     space: SearchSpace,
     task: TaskSection,
     loss: LossSpec,
@@ -38,27 +38,19 @@ def cohorts(
     root: int | None = None,
     part: str = "validation",
     epochs: int | None = None,
-) -> list[TrainingRequest]:
-    """Requests that train ``loss`` on the given replicates, ``recipe.cohort`` at a time.
-
-    Replicates are numbered from 0 in whole cohorts, so which ones share a cohort never depends on how
-    many were asked for. ``root`` is the seed to derive from: the space's, unless given.
-    """
-    numbers = list(replicates)
-    size = space.recipe.cohort
+    floor: float = 0.0,
+) -> list[Training]:
+    """Trainings of ``loss`` on the given replicates. ``root`` is the seed to derive from: the space's, unless given."""
     root = space.seed if root is None else root
+    setup = Setup(
+        task=task,
+        recipe=space.recipe,
+        epochs=space.recipe.epochs if epochs is None else epochs,
+        part=part,
+        seconds=space.budget.training_seconds,
+        gigabytes=space.budget.training_gigabytes,
+    )
     return [
-        TrainingRequest(
-            key=key,
-            loss=loss,
-            task=task,
-            recipe=space.recipe,
-            learning_rate=learning_rate,
-            epochs=space.recipe.epochs if epochs is None else epochs,
-            part=part,
-            replicates=tuple(chunk),
-            seeds=tuple(replicate_seed(root, stage, task, replicate) for replicate in chunk),
-            seconds=space.budget.training_seconds * size,
-        )
-        for chunk in (numbers[start : start + size] for start in range(0, len(numbers), size))
+        Training(setup, key, loss, learning_rate, number, replicate_seed(root, stage, task, number), floor)
+        for number in replicates
     ]

@@ -57,8 +57,10 @@ class PopulationLoss(nn.Module):
         values: Tensor = _Population.apply(
             logits.float() if logits.dtype.itemsize < 4 else logits, target, self._losses
         )
-        classes = [logits.shape[-1] if spec.class_mean else 1 for spec in self.specs]
-        return values.mean(-1) / values.new_tensor(classes)
+        means = values.mean(-1)
+        if not any(spec.class_mean for spec in self.specs):
+            return means
+        return means / values.new_tensor([logits.shape[-1] if spec.class_mean else 1 for spec in self.specs])
 
     def extra_repr(self) -> str:
         """How many losses there are, for printing."""

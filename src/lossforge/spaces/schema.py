@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from lossforge.errors import FormulaError
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.primitives import BOUND, LEAVES, PRIMITIVES
+from lossforge.spaces.recipe_section import Rate, RecipeSection
 from lossforge.spaces.section import Section
 from lossforge.spaces.task_section import AugmentationSection, TaskSection
 
@@ -42,7 +43,6 @@ def _formula(text: str) -> str:
 
 Formula = Annotated[str, AfterValidator(_formula)]
 PrimitiveName = Annotated[str, AfterValidator(_primitive)]
-Rate = Annotated[float, Field(gt=0, le=10)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -86,30 +86,6 @@ class ScreeningSection(Section):
     repair_sign: bool = True
     precisions: list[Literal["float32", "bfloat16", "float16"]] = Field(default=["float32"], min_length=1)
     audit: Probability = 0.02
-
-
-class RecipeSection(Section):
-    """How one training goes."""
-
-    optimizer: Literal["adam", "adamw", "sgd", "muon"] = "adam"
-    schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
-    epochs: int = Field(default=10, ge=1, le=10_000)
-    steps: int = Field(default=0, ge=0, le=10_000_000)
-    batch_size: int = Field(default=64, ge=2, le=100_000)
-    weight_decay: float = Field(default=0.0, ge=0)
-    clip_norm: float = Field(default=0.0, ge=0)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    learning_rate: Rate | Literal["sweep"] = "sweep"
-    learning_rates: list[Rate] = Field(default=[0.0003, 0.001, 0.003, 0.01, 0.03], min_length=2)
-    sweep_seeds: int = Field(default=4, ge=1, le=100)
-    match_gradient: bool = True
-    cohort: int = Field(default=2, ge=1, le=64)
-
-    @model_validator(mode="after")
-    def _rising(self) -> RecipeSection:
-        if self.learning_rates != sorted(set(self.learning_rates)):
-            raise ValueError("learning_rates: must rise, without repetition")
-        return self
 
 
 class FitnessSection(Section):
@@ -165,6 +141,7 @@ class BudgetSection(Section):
 
     generations: int = Field(default=12, ge=1)
     training_seconds: float = Field(default=60.0, gt=0)
+    training_gigabytes: float = Field(default=0.0, ge=0)
 
 
 class ValidationSection(Section):
@@ -226,14 +203,4 @@ class SearchSpace(Section):
             raise ValueError("task: two tasks have the same name; give each one of its own")
         if self.recipe.steps and self.validation.epochs is not None:
             raise ValueError("validation.epochs: recipe.steps says how long a training is; leave one of them out")
-        cohort = self.recipe.cohort
-        for place, seeds in (
-            ("recipe.sweep_seeds", self.recipe.sweep_seeds),
-            ("fitness.seeds", self.fitness.seeds),
-            ("fitness.finalist_seeds", self.fitness.finalist_seeds),
-            ("validation.seeds", self.validation.seeds),
-            ("validation.tuning_seeds", self.validation.tuning_seeds),
-        ):
-            if seeds % cohort:
-                raise ValueError(f"{place}: must be a multiple of recipe.cohort = {cohort}, not {seeds}")
         return self

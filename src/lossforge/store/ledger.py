@@ -166,33 +166,31 @@ class Ledger:
         with self._transaction() as db:
             db.executemany("INSERT OR REPLACE INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
-    def add_trainings(self, rows: Sequence[TrainingRow], *, replace: bool = False) -> None:
+    def add_trainings(self, rows: Sequence[TrainingRow], *, replacing: Sequence[TrainingRow] = ()) -> None:
         """Record the trainings of one cohort, all or none.
 
-        Raises StoreError for one that is there already, unless ``replace``: for those that a limit cut short.
+        Raises StoreError for one that is there already, but for those in ``replacing``: a limit had cut them short.
         """
-        verb = "INSERT OR REPLACE" if replace else "INSERT"
         names = TrainingRow.__slots__
-        values = [tuple(str(row.seed) if name == "seed" else getattr(row, name) for name in names) for row in rows]
         marks = ", ".join("?" * len(names))
         try:
             with self._transaction() as db:
-                db.executemany(f"{verb} INTO trainings ({', '.join(names)}) VALUES ({marks})", values)
+                for verb, chosen in (("INSERT", rows), ("INSERT OR REPLACE", replacing)):
+                    values = [
+                        tuple(str(row.seed) if name == "seed" else getattr(row, name) for name in names)
+                        for row in chosen
+                    ]
+                    db.executemany(f"{verb} INTO trainings ({', '.join(names)}) VALUES ({marks})", values)
         except StoreError as error:
             if "UNIQUE" in str(error):
                 raise StoreError(f"{self.path}: a training was finished twice; this is a defect of lossforge") from None
             raise
 
-    def find(self, fingerprint: str, seeds: Sequence[int]) -> list[TrainingRow] | None:
-        """The recorded trainings of a cohort in the order of ``seeds``, or None where one is missing."""
+    def find(self, fingerprint: str, seed: int) -> TrainingRow | None:
+        """The recorded training with this fingerprint and seed, or None."""
         with self._told():
-            found = {}
-            for seed in seeds:
-                rows = self._select("WHERE fingerprint = ? AND seed = ?", (fingerprint, str(seed)))
-                if not rows:
-                    return None
-                found[seed] = rows[0]
-        return [found[seed] for seed in seeds]
+            rows = self._select("WHERE fingerprint = ? AND seed = ?", (fingerprint, str(seed)))
+        return rows[0] if rows else None
 
     def trainings(self, stage: str | None = None, up_to_generation: int | None = None) -> list[TrainingRow]:
         """Trainings in the order recorded, of one stage, asked for in a generation up to the one given."""

@@ -46,7 +46,7 @@ def restore_sweep(file: Path | None, ledger: Ledger) -> int:
         return 0
     if not all(map(_is_sound, rows)) or len({(row.fingerprint, row.seed) for row in rows}) < len(rows):
         return 0
-    fresh = [row for row in rows if ledger.find(row.fingerprint, [row.seed]) is None]
+    fresh = [row for row in rows if ledger.find(row.fingerprint, row.seed) is None]
     if fresh:
         ledger.add_trainings(fresh)
     return len(fresh)

@@ -13,6 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from lossforge.errors import ModelError
+
 State = dict[str, Tensor]
 """Parameters or buffers by name, each stacked: the first axis is the replica's."""
 
@@ -87,6 +89,23 @@ class LoopBackend:
             kept = {name: buffer[k] for name, buffer in buffers.items()}
             outputs.append(torch.func.functional_call(self._model, (state, kept), (samples,)))
         return torch.stack(outputs)
+
+
+def make_backend(name: str, model: nn.Module, replicas: int, device: str, shape: Sequence[int]) -> Backend:
+    """The back end of this name for a network (on the meta device), or "rule": as `choose_backend` says.
+
+    Raises ModelError where the network has no grouped form.
+    """
+    if name == "rule":
+        return choose_backend(model, replicas, device, shape)
+    if name == "grouped":
+        grouped: Grouped | None = getattr(model, "grouped", None)
+        if grouped is None:
+            raise ModelError(
+                "recipe.backend: 'grouped' is for networks that have a grouped form; use rule, vmap or loop"
+            )
+        return GroupedBackend(grouped)
+    return VmapBackend(model) if name == "vmap" else LoopBackend(model)
 
 
 def choose_backend(model: nn.Module, replicas: int, device: str, shape: Sequence[int]) -> Backend:

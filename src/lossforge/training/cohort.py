@@ -1,279 +1,189 @@
-"""Cohort training: K replicas of one network, each with its own loss and seed, in one training.
+"""A cohort: K networks, stacked, each with its own loss, data order and label noise.
 
 Parameters and buffers are stacked with `torch.func`, and a back end (`lossforge.training.backends`) runs the
-replicas, so any network works unchanged; the optimiser is elementwise, so a replica that diverges changes nothing in
-its neighbours. Logits of every pixel count as logits of that many samples.
+replicas, so any network works unchanged. Logits of every pixel count as logits of that many samples.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
-from lossforge.data.splits import Part, noisy_labels
-from lossforge.losses.compiled import ExpressionLoss, LossSpec
+from lossforge.data.splits import noisy_labels
+from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
-from lossforge.losses.terms import OverlapLoss, TermLoss
 from lossforge.seeding import derive_seed
-from lossforge.training.backends import choose_backend
-from lossforge.training.metrics import Metrics, classification_metrics, segmentation_metrics
-from lossforge.training.optimizers import clip_gradients, make_optimizer, make_schedule
-
-if TYPE_CHECKING:
-    from lossforge.data.augmentation import Preparation
-    from lossforge.spaces.schema import RecipeSection
+from lossforge.training.backends import Backend, State, make_backend
+from lossforge.training.cohort_loss import CohortLoss
+from lossforge.training.plan import Plan, Replica
+from lossforge.training.stacked import Layout, flatten
 
 _MATCH_SAMPLES = 512
 """Training samples on which the gradient's size at the start is matched to cross-entropy's."""
-_SCORE_SAMPLES = 1024
-"""Samples that are scored at once."""
 _NUMBERS = 2**22
 """Numbers in the samples of one such batch: of large images there are fewer, for the memory's sake."""
 
 
-class TrainingTimeoutError(Exception):
-    """The training passed its deadline."""
+class Cohort:
+    """K networks in one, with their losses and their data.
 
-
-@dataclass(frozen=True, slots=True)
-class Replica:
-    """One network of a cohort: its loss, and the seed of its weights, batches and label noise."""
-
-    loss: LossSpec
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReplicaScore:
-    """``accuracy`` in [0, 1], or None where the replica diverged, with the reason.
-
-    ``metrics`` holds further figures of the scored part, and ``curve``, the mean training loss of each epoch.
+    ``flat`` holds the trainable parameters as `Layout` says; ``buffers`` and frozen parameters are stacked.
     """
 
-    accuracy: float | None
-    reason: str = ""
-    metrics: Metrics = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything of a training but its replicas. ``prepare`` makes stored samples the network's input."""
-
-    train: Part
-    score: Part
-    classes: int
-    recipe: RecipeSection
-    epochs: int
-    learning_rate: float
-    label_noise: float
-    build: Callable[[int], nn.Module]
-    prepare: Preparation | None = None
-    deadline: float = float("inf")
-    clock: Callable[[], float] = time.monotonic
-    on_epoch: Callable[[], None] | None = None
-
-    @property
-    def batches(self) -> int:
-        """Batches of an epoch."""
-        return max(1, len(self.train) // self.recipe.batch_size)
-
-    @property
-    def steps(self) -> int:
-        """Batches of the whole training. ``recipe.steps`` stand for ``recipe.epochs``: twice those are twice these."""
-        if self.recipe.steps:
-            return max(1, round(self.recipe.steps * self.epochs / self.recipe.epochs))
-        return self.batches * self.epochs
-
-
-class _Cohort:
-    """Stacked networks, their training data and their losses."""
-
     def __init__(self, plan: Plan, replicas: Sequence[Replica]) -> None:
-        device = plan.train.y.device
-        models = [plan.build(derive_seed(replica.seed, "weights")).to(device) for replica in replicas]
-        self.params, self.buffers = torch.func.stack_module_state(models)
-        self.backend = choose_backend(models[0].to("meta"), len(replicas), device.type, plan.train.x.shape[1:])
         self.plan = plan
-        self.losses = [replica.loss.build() for replica in replicas]
-        self.order = [torch.Generator().manual_seed(derive_seed(replica.seed, "order")) for replica in replicas]
-        seeds = [replica.seed for replica in replicas]
-        self.augmenting = [] if plan.prepare is None else plan.prepare.generators(seeds)
-        labels = [
-            noisy_labels(plan.train.y.cpu(), plan.label_noise, plan.classes, derive_seed(replica.seed, "noise"))
-            for replica in replicas
-        ]
-        self.targets = functional.one_hot(torch.stack(labels), plan.classes).float().to(device)
-        if plan.recipe.label_smoothing:
-            self.targets.lerp_(torch.full_like(self.targets[:1], 1 / plan.classes), plan.recipe.label_smoothing)
+        self.replicas = list(replicas)
+        device = plan.train.y.device
+        self.device = device
+        # Replicas of one seed begin alike: built once, drawn once.
+        models = {seed: plan.build(derive_seed(seed, "weights")) for seed in self._seeds}
+        stacked, self.buffers = torch.func.stack_module_state([models[one.seed].to(device) for one in replicas])
+        self._trained = [name for name, value in stacked.items() if value.requires_grad]
+        self._frozen = {name: value for name, value in stacked.items() if not value.requires_grad}
+        self.layout = Layout([stacked[name].shape[1:] for name in self._trained], len(replicas))
+        with torch.no_grad():
+            self._adopt(flatten([stacked[name].detach() for name in self._trained]))
+        template = next(iter(models.values())).to("meta")
+        self.backend: Backend = make_backend(
+            plan.recipe.backend, template, len(replicas), device.type, plan.train.x.shape[1:]
+        )
+        self.loss_function = CohortLoss([one.loss for one in replicas], plan.recipe.label_smoothing)
         self.scale = torch.ones(len(replicas), device=device)
+        orders = {seed: torch.Generator().manual_seed(derive_seed(seed, "order")) for seed in self._seeds}
+        self._orders = [orders[one.seed] for one in replicas]
+        self._augmenting = [] if plan.prepare is None else plan.prepare.generators([one.seed for one in replicas])
+        self.labels = self._noisy_labels()
+
+    def _adopt(self, flat: Tensor) -> None:
+        """Make a flat vector the parameters."""
+        self.flat = flat
+        views = [view.detach().requires_grad_() for view in self.layout.views(flat)]
+        self.params: list[Tensor] = views
+        """Trainable parameters ``(K, ...)``, which share the flat vector's memory."""
+        self._state: State = {**dict(zip(self._trained, views, strict=True)), **self._frozen}
+
+    @property
+    def _seeds(self) -> list[int]:
+        return list(dict.fromkeys(one.seed for one in self.replicas))
+
+    def _noisy_labels(self) -> Tensor:
+        """Training labels ``(K, N, ...)``, or ``(1, N, ...)`` where all replicas have the same."""
+        clean = self.plan.train.y
+        if not self.plan.label_noise:
+            return clean[None]
+        share, classes = self.plan.label_noise, self.plan.classes
+        noisy = {
+            seed: noisy_labels(clean.cpu(), share, classes, derive_seed(seed, "noise")).to(self.device)
+            for seed in self._seeds
+        }
+        return torch.stack([noisy[one.seed] for one in self.replicas])
+
+    def __len__(self) -> int:
+        return len(self.replicas)
 
     def logits(self, x: Tensor, *, training: bool) -> Tensor:
-        """Logits ``(K, B, classes)`` of ``x``, shape ``(K, B, C, H, W)``; ``(K, B * H * W, classes)`` of pixels."""
-        logits = self.backend.logits(self.params, self.buffers, x, training=training)
+        """Logits ``(K, B, classes)`` of ``x``, shape ``(K, B, C, H, W)``; ``(K, B * H * W, classes)`` of pixels.
+
+        The network computes in the recipe's precision; logits are float32.
+        """
+        precision = self.plan.recipe.precision
+        with torch.autocast(self.device.type, getattr(torch, precision), enabled=precision != "float32"):
+            logits = self.backend.logits(self._state, self.buffers, x, training=training)
+        logits = logits.float()
         return logits if logits.ndim == 3 else logits.movedim(2, -1).flatten(1, -2)
 
     def inputs(self, x: Tensor, *, augment: bool) -> Tensor:
         """Stored samples as the networks take them; ``augment`` varies those of a training batch."""
         if self.plan.prepare is None:
             return x
-        return self.plan.prepare(x, self.augmenting if augment else ())
+        return self.plan.prepare(x, self._augmenting if augment else ())
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples ``(K, B, C, H, W)``, not augmented, and targets of the logits' shape, at ``indices`` ``(K, B)``."""
-        return self.inputs(self.plan.train.samples(indices), augment=False), self.targets_of(indices)
+        """Samples ``(K, B, C, H, W)``, not augmented, and class indices ``(K, B)`` of samples or pixels."""
+        return self.inputs(self.plan.train.samples(indices), augment=False), self.targets(indices)
 
-    def targets_of(self, indices: Tensor) -> Tensor:
-        """Targets ``(K, B, classes)``, or of ``B * H * W`` pixels, at ``indices``, shape ``(K, B)``."""
-        replica = torch.arange(len(indices), device=self.targets.device)[:, None]
-        return self.targets[replica, indices].flatten(1, -2)
+    def targets(self, indices: Tensor) -> Tensor:
+        """Class indices ``(K, B)``, or of ``B * H * W`` pixels, at ``indices``, shape ``(K, B)``."""
+        replica = torch.arange(len(indices), device=self.device)[:, None] if len(self.labels) > 1 else 0
+        return self.labels[replica, indices].flatten(1)
 
-    def batches(self, order: Tensor, count: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """``count`` batches along ``order``, shape ``(K, N)``: samples ``(K, B, C, H, W)`` and their targets."""
-        batches = [order[:, start : start + size] for start in range(0, count * size, size)]
+    def epoch_order(self) -> Tensor:
+        """Indices ``(K, N)``: every replica's own order of the training samples."""
+        drawn: dict[int, Tensor] = {}
+        for one, generator in zip(self.replicas, self._orders, strict=True):
+            if one.seed not in drawn:
+                drawn[one.seed] = torch.randperm(len(self.plan.train), generator=generator)
+        return torch.stack([drawn[one.seed] for one in self.replicas]).to(self.device)
+
+    def batches(self, order: Tensor, first: int, end: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches ``first`` to ``end`` along ``order``, shape ``(K, N)``: samples ``(K, B, C, H, W)`` and targets."""
+        size = self.plan.recipe.batch_size
+        batches = [order[:, place * size : (place + 1) * size] for place in range(first, end)]
         for indices, x in zip(batches, self.plan.train.batches(batches), strict=True):
-            yield self.inputs(x, augment=True), self.targets_of(indices)
+            yield self.inputs(x, augment=True), self.targets(indices)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of each replica's batch, shape ``(K,)``, times its scale."""
-        if all(loss is self.losses[0] or _same(loss, self.losses[0]) for loss in self.losses):
-            return _mean_loss(self.losses[0], logits, targets) * self.scale
-        values = [_mean_loss(loss, logits[k], targets[k]) for k, loss in enumerate(self.losses)]
-        return torch.stack(values) * self.scale
+        return self.loss_function(logits, targets) * self.scale
 
     def match_gradients(self) -> list[str]:
         """Set the scales so that each gradient on the logits starts with cross-entropy's norm.
 
         Returns a reason for each replica whose gradient is zero or not finite, else ``""``.
         """
-        count = min(_batch_limit(self.plan.train.x, _MATCH_SAMPLES), len(self.plan.train))
-        indices = torch.arange(count, device=self.targets.device).expand(len(self.losses), count)
-        x, targets = self.batch(indices)
+        count = min(batch_limit(self.plan.train.x, _MATCH_SAMPLES), len(self.plan.train))
+        x, targets = self.batch(torch.arange(count, device=self.device).expand(len(self), count))
         kept = {name: buffer.clone() for name, buffer in self.buffers.items()}
         with torch.no_grad():
             start = self.logits(x, training=True)
-        self.buffers = kept
-        wanted = _gradient_norms(lambda z: _mean_loss(ExpressionLoss(CROSS_ENTROPY), z, targets), start)
-        found = _gradient_norms(lambda z: self.loss(z, targets), start)
+            for name, buffer in self.buffers.items():
+                buffer.copy_(kept[name])
+        cross_entropy = CohortLoss([LossSpec(CROSS_ENTROPY)] * len(self), self.plan.recipe.label_smoothing)
+        wanted = _gradient_norms(cross_entropy, start, targets)
+        found = _gradient_norms(self.loss_function, start, targets)
         usable = found.isfinite() & (found > 0)
         self.scale = torch.where(usable, wanted / torch.where(usable, found, torch.ones_like(found)), self.scale)
         return ["" if good else "the gradient at the start is zero or not finite" for good in usable.tolist()]
 
-    def epoch_order(self) -> Tensor:
-        """Indices ``(K, N)``: every replica's own order of the training samples."""
-        orders = [torch.randperm(len(self.plan.train), generator=generator) for generator in self.order]
-        return torch.stack(orders).to(self.targets.device)
+    @classmethod
+    def gathered(cls, cohorts: Sequence[Cohort], lanes: Sequence[tuple[int, int]]) -> Cohort:
+        """A cohort of lanes of others, each (which cohort, which lane), that goes on where those are."""
+        made = cls.__new__(cls)
+        first = cohorts[0]
+        made.plan, made.device, made.backend = first.plan, first.device, first.backend
+        made.replicas = [cohorts[source].replicas[lane] for source, lane in lanes]
+        made._trained = first._trained
+        made.layout = Layout(first.layout.shapes, len(lanes))
+
+        def chosen(of: Callable[[Cohort], Tensor]) -> Tensor:
+            return torch.stack([of(cohorts[source])[lane] for source, lane in lanes])
+
+        made._frozen = {name: chosen(lambda one, name=name: one._frozen[name]) for name in first._frozen}  # type: ignore[misc]
+        made.buffers = {name: chosen(lambda one, name=name: one.buffers[name]) for name in first.buffers}  # type: ignore[misc]
+        made._adopt(made.layout.take([(one.layout, one.flat) for one in cohorts], lanes))
+        made.scale = chosen(lambda one: one.scale)
+        made.labels = first.labels if len(first.labels) == 1 else chosen(lambda one: one.labels)
+        made.loss_function = CohortLoss([one.loss for one in made.replicas], made.plan.recipe.label_smoothing)
+        # Cohorts that are equally far have drawn equally much: one generator a seed is enough.
+        states = {
+            one.seed: cohort._orders[k].get_state() for cohort in cohorts for k, one in enumerate(cohort.replicas)
+        }
+        orders = {seed: torch.Generator().set_state(state) for seed, state in states.items()}
+        made._orders = [orders[one.seed] for one in made.replicas]
+        made._augmenting = [cohorts[source]._augmenting[lane] for source, lane in lanes if cohorts[source]._augmenting]
+        return made
 
 
-def _batch_limit(x: Tensor, samples: int) -> int:
+def batch_limit(x: Tensor, samples: int) -> int:
     """How many samples such as those of ``x`` to take at once: ``samples``, or fewer where they are large."""
     return max(1, min(samples, _NUMBERS // x[0].numel()))
 
 
-def _same(a: ExpressionLoss | TermLoss, b: ExpressionLoss | TermLoss) -> bool:
-    return (a.formula, a.label_smoothing, a.class_mean) == (b.formula, b.label_smoothing, b.class_mean)
-
-
-def _mean_loss(loss: ExpressionLoss | TermLoss, logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean over samples of the loss of logits ``(..., B, classes)`` against targets of the same shape.
-
-    A loss of the whole batch is taken of each batch.
-    """
-    if isinstance(loss, OverlapLoss):
-        batches = zip(logits.reshape(-1, *logits.shape[-2:]), targets.reshape(-1, *logits.shape[-2:]), strict=True)
-        return torch.stack([loss(*batch) for batch in batches]).view(logits.shape[:-2])
-    classes = logits.shape[-1]
-    flat = loss_of_samples(loss, logits.reshape(-1, classes), targets.reshape(-1, classes))
-    mean: Tensor = flat.view(logits.shape[:-1]).mean(-1)
-    return mean
-
-
-def loss_of_samples(loss: ExpressionLoss | TermLoss, logits: Tensor, targets: Tensor) -> Tensor:
-    """Loss ``(N,)`` of each sample, by the module that a user would call."""
-    reduction, loss.reduction = loss.reduction, "none"
-    try:
-        value: Tensor = loss(logits, targets)
-    finally:
-        loss.reduction = reduction
-    return value
-
-
-def _gradient_norms(loss: Callable[[Tensor], Tensor], logits: Tensor) -> Tensor:
+def _gradient_norms(loss: CohortLoss, logits: Tensor, targets: Tensor) -> Tensor:
     """Norm ``(K,)`` of each replica's gradient on its logits."""
     z = logits.detach().requires_grad_()
-    value = loss(z)
-    if not value.requires_grad:
-        return torch.zeros(len(logits), device=logits.device)
-    (gradient,) = torch.autograd.grad(value.sum(), z, allow_unused=True)
-    if gradient is None:
-        return torch.zeros(len(logits), device=logits.device)
+    (gradient,) = torch.autograd.grad(loss(z, targets).sum(), z, materialize_grads=True)
     norms: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
     return norms
-
-
-def train_cohort(plan: Plan, replicas: Sequence[Replica]) -> list[ReplicaScore]:
-    """Train the replicas together and score each on ``plan.score``.
-
-    A result depends on its replica's loss and seed, and on K (the kernels chosen for K networks round
-    differently). Raises TrainingTimeoutError past the deadline.
-    """
-    torch.manual_seed(derive_seed(replicas[0].seed, "layers"))
-    cohort = _Cohort(plan, replicas)
-    reasons = cohort.match_gradients() if plan.recipe.match_gradient else [""] * len(replicas)
-    if all(reasons):
-        return [ReplicaScore(None, reason) for reason in reasons]
-    params = list(cohort.params.values())
-    batches = plan.batches
-    optimizer = make_optimizer(plan.recipe, params, plan.learning_rate)
-    steps = plan.steps
-    schedule = make_schedule(plan.recipe, optimizer, plan.learning_rate, steps)
-    finite = torch.ones(len(replicas), dtype=torch.bool, device=plan.train.y.device)
-    curve: list[Tensor] = []
-    for begun in range(0, steps, batches):
-        if plan.on_epoch is not None:
-            plan.on_epoch()
-        total = torch.zeros(len(replicas), device=plan.train.y.device)
-        order = cohort.epoch_order()
-        count = min(batches, steps - begun)
-        for x, targets in cohort.batches(order, count, plan.recipe.batch_size):
-            if plan.clock() > plan.deadline:
-                raise TrainingTimeoutError
-            loss = cohort.loss(cohort.logits(x, training=True), targets)
-            optimizer.zero_grad(set_to_none=True)
-            loss.sum().backward()  # type: ignore[no-untyped-call]
-            if plan.recipe.clip_norm:
-                clip_gradients(params, plan.recipe.clip_norm)
-            optimizer.step()
-            schedule.step()
-            finite &= loss.detach().isfinite()
-            total += loss.detach()
-        curve.append(total / count / cohort.scale)
-        if not finite.any():
-            break
-    return _scores(cohort, plan, finite, reasons, torch.stack(curve, 1))
-
-
-def _scores(cohort: _Cohort, plan: Plan, finite: Tensor, reasons: list[str], curve: Tensor) -> list[ReplicaScore]:
-    parts = []
-    with torch.no_grad():
-        for stored in plan.score.chunks(_batch_limit(plan.score.x, _SCORE_SAMPLES)):
-            x = cohort.inputs(stored, augment=False)
-            parts.append(cohort.logits(x.expand(len(reasons), *x.shape), training=False))
-    logits, y = torch.cat(parts, 1), plan.score.y.flatten()
-    finite = finite & logits.isfinite().flatten(1).all(1)
-    correct = (logits.argmax(-1) == y).sum(1)
-    figures = classification_metrics if plan.score.y.ndim == 1 else segmentation_metrics
-    scores = []
-    for k, (good, count, reason) in enumerate(zip(finite.tolist(), correct.tolist(), reasons, strict=True)):
-        if not good or reason:
-            scores.append(ReplicaScore(None, reason or "the loss or the logits stopped being finite"))
-        else:
-            metrics = figures(logits[k], y)
-            metrics["curve"] = [float(f"{value:.6g}") for value in curve[k].tolist()]
-            scores.append(ReplicaScore(count / y.numel(), metrics=metrics))
-    return scores

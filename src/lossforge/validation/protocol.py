@@ -14,13 +14,14 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import islice
 from statistics import fmean
 
 from lossforge.data.datasets import load_task
 from lossforge.errors import LossforgeError, SpaceError, StoreError
 from lossforge.evaluation.executor import Stop, make_executor
-from lossforge.evaluation.records import Outcome, TrainingRequest
-from lossforge.evaluation.requests import cohorts, loss_key
+from lossforge.evaluation.records import Outcome, Training
+from lossforge.evaluation.requests import loss_key, trainings
 from lossforge.hall_of_fame import checked_entries
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import loss_spec
@@ -81,10 +82,8 @@ def validate(
 
     Raises InterruptedSearchError once ``stop()`` is true, StoreError where the run has no hall of fame yet.
     """
-    if seeds % space.recipe.cohort or seeds < 2:
-        raise SpaceError(
-            f"--seeds: must be 2 or more and a multiple of recipe.cohort = {space.recipe.cohort}, not {seeds}"
-        )
+    if seeds < 2:
+        raise SpaceError(f"--seeds: must be 2 or more, not {seeds}; an interval needs pairs")
     contenders = _contenders(folder, space, top)
     ledger = Ledger(folder.ledger_file)
     try:
@@ -140,8 +139,8 @@ class _Validation:
         return comparisons
 
     def _tune(self, index: int) -> list[Sweep]:
-        def at(contender: Contender) -> Callable[[float], list[TrainingRequest]]:
-            return lambda rate: self._requests(
+        def at(contender: Contender) -> Callable[[float], list[Training]]:
+            return lambda rate: self._trainings(
                 index, contender, rate, self.space.validation.tuning_seeds, "tuning", "validation"
             )
 
@@ -158,13 +157,13 @@ class _Validation:
         Raises LossforgeError where a rival's was cut short: its zero would be every discovery's gain.
         """
         jobs = [
-            self._requests(index, one, sweep.best, self.seeds, "validation", "test")
+            self._trainings(index, one, sweep.best, self.seeds, "validation", "test")
             for one, sweep in zip(self.contenders, sweeps, strict=True)
         ]
-        answers = iter(self.trainer.run([request for requests in jobs for request in requests], "validation"))
+        answers = iter(self.trainer.run([training for wanted in jobs for training in wanted], "validation"))
         accuracies = []
-        for one, requests in zip(self.contenders, jobs, strict=True):
-            rows = [row for _ in requests for row in next(answers)]
+        for one, wanted in zip(self.contenders, jobs, strict=True):
+            rows = list(islice(answers, len(wanted)))
             cut = next((row for row in rows if row.outcome in (Outcome.TIMED_OUT, Outcome.CRASHED)), None)
             if one.rival and cut is not None:
                 raise LossforgeError(
@@ -174,10 +173,10 @@ class _Validation:
             accuracies.append([row.accuracy for row in rows])
         return accuracies
 
-    def _requests(
+    def _trainings(
         self, index: int, contender: Contender, rate: float, seeds: int, stage: str, part: str
-    ) -> list[TrainingRequest]:
-        return cohorts(
+    ) -> list[Training]:
+        return trainings(
             self.space,
             self.space.task[index],
             contender.loss,

@@ -1,0 +1,79 @@
+"""What a training may take, and how it computes: memory, determinism."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def memory_limit(gigabytes: float, device: str) -> Iterator[None]:
+    """Within it this process may take so many GiB (2**30 bytes) more than it has; 0: no limit.
+
+    On a CPU address space is limited (on systems that can): what asks for more gets a MemoryError or torch's
+    RuntimeError, and not the whole machine. On a GPU it is the process's share of its memory.
+    """
+    if not gigabytes:
+        yield
+        return
+    if device != "cpu":
+        import torch
+
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(1.0, gigabytes * 2**30 / total), device)
+        yield
+        return
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    limit = _address_space() + int(gigabytes * 2**30)
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _address_space() -> int:
+    """Bytes of address space that this process has."""
+    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
+        pages = int(file.read().split()[0])
+    import resource
+
+    return pages * resource.getpagesize()
+
+
+@contextmanager
+def deterministic(wanted: bool, device: str) -> Iterator[None]:
+    """Within it a GPU uses kernels that give the same bits every time, where it has them. A CPU always does."""
+    if device == "cpu" or not wanted:
+        yield
+        return
+    import os
+
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory was not enough."""
+    text = str(error)
+    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
+
+
+def first_line(error: BaseException) -> str:
+    """An error in one line; for want of memory, in plain words."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return f"out of memory ({line})" if ran_out_of_memory(error) else line

@@ -1,0 +1,59 @@
+"""How one training goes: the keys of ``[recipe]``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from lossforge.spaces.section import Section
+
+Rate = Annotated[float, Field(gt=0, le=10)]
+"""A learning rate."""
+
+_LATER = (
+    "steps",
+    "clip_norm",
+    "label_smoothing",
+    "precision",
+    "heats",
+    "stop_at",
+    "stop_below",
+    "deterministic",
+    "backend",
+)
+"""Keys that runs of earlier versions do not have: at their default they change nothing."""
+
+
+class RecipeSection(Section):
+    """How one training goes. ``cohort`` networks train at once."""
+
+    optimizer: Literal["adam", "adamw", "sgd", "muon"] = "adam"
+    schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
+    epochs: int = Field(default=10, ge=1, le=10_000)
+    steps: int = Field(default=0, ge=0, le=10_000_000)
+    batch_size: int = Field(default=64, ge=2, le=100_000)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip_norm: float = Field(default=0.0, ge=0)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    learning_rate: Rate | Literal["sweep"] = "sweep"
+    learning_rates: list[Rate] = Field(default=[0.0003, 0.001, 0.003, 0.01, 0.03], min_length=2)
+    sweep_seeds: int = Field(default=4, ge=1, le=100)
+    match_gradient: bool = True
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    deterministic: bool = True
+    cohort: int = Field(default=8, ge=1, le=1024)
+    heats: int = Field(default=1, ge=1, le=64)
+    backend: Literal["rule", "grouped", "vmap", "loop"] = "rule"
+    stop_at: float = Field(default=0.3, ge=0, lt=1)
+    stop_below: float = Field(default=0.5, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _rising(self) -> RecipeSection:
+        if self.learning_rates != sorted(set(self.learning_rates)):
+            raise ValueError("learning_rates: must rise, without repetition")
+        return self
+
+    def unused(self) -> set[str]:
+        """Keys that are left at what a recipe without them means."""
+        return {name for name in _LATER if getattr(self, name) == type(self).model_fields[name].default}

@@ -1,0 +1,87 @@
+"""What a cohort is to do: the plan of a training, its replicas, and what comes of each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lossforge.data.splits import Part
+from lossforge.losses.compiled import LossSpec
+from lossforge.losses.library import CROSS_ENTROPY
+from lossforge.training.metrics import Metrics
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lossforge.data.augmentation import Preparation
+    from lossforge.spaces.schema import RecipeSection
+
+
+class TrainingTimeoutError(Exception):
+    """The training passed its deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One network of a cohort: its loss, its learning rate, and the seed of its weights, batches and label noise.
+
+    ``floor`` is the accuracy on training batches below which it is stopped early; 0: it never is.
+    """
+
+    loss: LossSpec
+    seed: int
+    learning_rate: float
+    floor: float = 0.0
+
+    def filler(self) -> Replica:
+        """Cross-entropy in this replica's place: keeps a lane busy of which nothing is wanted."""
+        return Replica(LossSpec(CROSS_ENTROPY), self.seed, self.learning_rate)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaScore:
+    """``accuracy`` in [0, 1], or None where the replica diverged or was ``stopped`` early, with the reason.
+
+    ``metrics`` holds further figures of the scored part, and ``curve``, the mean training loss of each epoch.
+    """
+
+    accuracy: float | None
+    reason: str = ""
+    metrics: Metrics = field(default_factory=dict)
+    stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything of a training but its replicas. ``prepare`` makes stored samples the network's input."""
+
+    train: Part
+    score: Part
+    classes: int
+    recipe: RecipeSection
+    epochs: int
+    label_noise: float
+    build: Callable[[int], nn.Module]
+    prepare: Preparation | None = None
+    deadline: float = float("inf")
+    clock: Callable[[], float] = time.monotonic
+    on_epoch: Callable[[], None] | None = None
+
+    @property
+    def batches(self) -> int:
+        """Batches of an epoch."""
+        return max(1, len(self.train) // self.recipe.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """Batches of the whole training. ``recipe.steps`` stand for ``recipe.epochs``: twice those are twice these."""
+        if self.recipe.steps:
+            return max(1, round(self.recipe.steps * self.epochs / self.recipe.epochs))
+        return self.batches * self.epochs
+
+    @property
+    def decision_step(self) -> int:
+        """The step after which replicas below their floor are stopped; 0: none ever is."""
+        return max(2, round(self.recipe.stop_at * self.steps)) if self.recipe.stop_at and self.steps > 2 else 0

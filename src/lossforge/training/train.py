@@ -1,0 +1,218 @@
+"""Train a cohort: all its replicas together, step by step, and score each.
+
+A recipe may let several cohorts share a training (``heats``): each goes to the step of the early stop, one after the
+other; then the survivors are put together, so that what was stopped costs nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lossforge.seeding import derive_seed
+from lossforge.training.cohort import Cohort, batch_limit
+from lossforge.training.early_stop import RunningAccuracy
+from lossforge.training.loss_scaling import LossScaling
+from lossforge.training.metrics import classification_metrics, segmentation_metrics
+from lossforge.training.optimizers import clip_gradient, make_optimizer
+from lossforge.training.plan import Plan, Replica, ReplicaScore, TrainingTimeoutError
+from lossforge.training.schedules import StepValues, schedule_values
+from lossforge.training.stacked import flatten
+
+_SCORE_SAMPLES = 1024
+"""Samples that are scored at once."""
+
+
+def train_cohort(
+    plan: Plan, replicas: Sequence[Replica], *, lanes: int = 0, left_out: Sequence[int] = ()
+) -> list[ReplicaScore]:
+    """Train the replicas together, ``lanes`` at a time (0: all), and score each on ``plan.score``, in order.
+
+    Those at the places in ``left_out`` are replaced by cross-entropy and have no score; the last lanes are filled up
+    in the same way. A result depends on its replica and on the number of lanes (the kernels chosen for K networks
+    round differently), and on its neighbours in nothing but the layers that draw random numbers. Raises
+    TrainingTimeoutError past the deadline.
+    """
+    lanes = lanes or len(replicas)
+    wanted = [place for place in range(len(replicas)) if place not in left_out]
+    filled = [one if place in wanted else one.filler() for place, one in enumerate(replicas)]
+    filled += [replicas[0].filler()] * (-len(filled) % lanes)
+    torch.manual_seed(derive_seed(replicas[0].seed, "layers"))
+    heats = [_Run(plan, filled[start : start + lanes], start, wanted) for start in range(0, len(filled), lanes)]
+    for heat in heats:
+        heat.advance(plan.decision_step)
+        heat.decide()
+    scores: dict[int, ReplicaScore] = {}
+    for heat in heats:
+        scores |= heat.failures()
+    for run in _regrouped(heats, lanes):
+        run.advance(plan.steps)
+        scores |= run.scores()
+    return [scores[place] for place in wanted]
+
+
+def _regrouped(heats: list[_Run], lanes: int) -> list[_Run]:
+    """The survivors of all heats in as few cohorts as hold them, each filled up with what need not go on.
+
+    Where that saves nothing the heats go on as they are.
+    """
+    going = [heat for heat in heats if heat.alive()]
+    alive = [(number, lane) for number, heat in enumerate(going) for lane in heat.alive()]
+    count = -(-len(alive) // lanes)
+    if count == len(going):
+        return going
+    survivors = set(alive)
+    spare = [(number, lane) for number in range(len(going)) for lane in range(lanes) if (number, lane) not in survivors]
+    places = [*alive, *spare]
+    return [_Run.gathered(going, places[start : start + lanes]) for start in range(0, count * lanes, lanes)]
+
+
+class _Run:
+    """K replicas on their way: what has been trained, and what is known of it so far."""
+
+    def __init__(self, plan: Plan, replicas: Sequence[Replica], first: int, wanted: Sequence[int]) -> None:
+        self.plan = plan
+        self.places = [first + lane if first + lane in wanted else None for lane in range(len(replicas))]
+        self.cohort = Cohort(plan, replicas)
+        self.reasons = self.cohort.match_gradients() if plan.recipe.match_gradient else [""] * len(replicas)
+        self.stopped = [False] * len(replicas)
+        self.step = 0
+        self.order: Tensor | None = None
+        device = self.cohort.device
+        self.finite = torch.ones(len(replicas), dtype=torch.bool, device=device)
+        self.total = torch.zeros(len(replicas), device=device)
+        self.curve: list[Tensor] = []
+        self.running = RunningAccuracy(len(replicas), plan.decision_step, device)
+        self._equip()
+
+    def _equip(self) -> None:
+        cohort, recipe = self.cohort, self.plan.recipe
+        rates = torch.tensor([one.learning_rate for one in cohort.replicas], device=cohort.device)
+        self.optimizer = make_optimizer(recipe, cohort.layout, cohort.flat, rates)
+        self.scaling = LossScaling(cohort.layout, cohort.device) if recipe.precision == "float16" else None
+
+    def alive(self) -> list[int]:
+        """Lanes that go on: wanted, and not failed or stopped."""
+        finite = self.finite.tolist()
+        return [
+            lane
+            for lane, place in enumerate(self.places)
+            if place is not None and finite[lane] and not self.reasons[lane] and not self.stopped[lane]
+        ]
+
+    def advance(self, until: int) -> None:
+        """Train up to step ``until``, unless nobody is left."""
+        plan, per_epoch = self.plan, self.plan.batches
+        values = schedule_values(plan.recipe.schedule, plan.steps)
+        while self.step < until and self.alive():
+            place = self.step % per_epoch
+            if place == 0 or self.order is None:
+                if plan.on_epoch is not None:
+                    plan.on_epoch()
+                self.order = self.cohort.epoch_order()
+            end = min(per_epoch, place + until - self.step)
+            for x, targets in self.cohort.batches(self.order, place, end):
+                if plan.clock() > plan.deadline:
+                    raise TrainingTimeoutError
+                logits = self._train_on(x, targets, values[self.step])
+                self.running.see(self.step, logits, targets)
+                self.step += 1
+            if end == per_epoch or self.step == plan.steps:
+                self.curve.append(self.total / end / self.cohort.scale)
+                self.total = torch.zeros_like(self.total)
+
+    def _train_on(self, x: Tensor, targets: Tensor, values: StepValues) -> Tensor:
+        cohort, recipe = self.cohort, self.plan.recipe
+        logits = cohort.logits(x, training=True)
+        loss = cohort.loss(logits, targets)
+        told = loss if self.scaling is None else self.scaling.scaled(loss)
+        gradient = flatten(torch.autograd.grad(told.sum(), cohort.params, materialize_grads=True))
+        kept = None
+        if self.scaling is not None:
+            gradient, kept = self.scaling.unscaled(gradient)
+        if recipe.clip_norm:
+            gradient = clip_gradient(cohort.layout, gradient, recipe.clip_norm)
+        with torch.no_grad():
+            self.optimizer.step(gradient, values, kept)
+            loss = loss.detach()
+            self.finite &= loss.isfinite()
+            self.total += loss
+        return logits
+
+    def decide(self) -> None:
+        """Stop those below their floor."""
+        floors = torch.tensor([one.floor for one in self.cohort.replicas], device=self.cohort.device)
+        if self.plan.decision_step and bool((floors > 0).any()):
+            self.stopped = self.running.below(floors).tolist()
+
+    @classmethod
+    def gathered(cls, runs: Sequence[_Run], lanes: Sequence[tuple[int, int]]) -> _Run:
+        """A run of lanes of others, each (which run, which lane), that goes on where those are."""
+        made = cls.__new__(cls)
+        first = runs[0]
+        made.plan, made.step = first.plan, first.step
+        made.cohort = Cohort.gathered([run.cohort for run in runs], lanes)
+        made.places = [runs[number].places[lane] if lane in runs[number].alive() else None for number, lane in lanes]
+        made.reasons, made.stopped = [""] * len(lanes), [False] * len(lanes)
+        made._equip()
+        made.optimizer.take([run.optimizer for run in runs], lanes)
+        if made.scaling is not None:
+            made.scaling.take([run.scaling for run in runs if run.scaling is not None], lanes)
+
+        def chosen(values: list[Tensor]) -> Tensor:
+            return torch.stack([values[number][lane] for number, lane in lanes])
+
+        made.order = None if first.order is None else chosen([run.order for run in runs])  # type: ignore[misc]
+        made.finite = torch.ones(len(lanes), dtype=torch.bool, device=made.cohort.device)
+        made.total = chosen([run.total for run in runs])
+        made.curve = [chosen([run.curve[epoch] for run in runs]) for epoch in range(len(first.curve))]
+        made.running = RunningAccuracy.gathered([run.running for run in runs], lanes)
+        return made
+
+    def failures(self) -> dict[int, ReplicaScore]:
+        """Scores, by place, of the wanted lanes that do not go on."""
+        going, accuracy = self.alive(), self.running.values.tolist()
+        failed: dict[int, ReplicaScore] = {}
+        for lane, place in enumerate(self.places):
+            if place is None or lane in going:
+                continue
+            reason = self.reasons[lane] or _NOT_FINITE
+            if self.stopped[lane]:
+                floor = self.cohort.replicas[lane].floor
+                step = self.plan.decision_step
+                reason = f"stopped at step {step}: accuracy {accuracy[lane]:.3f} on training batches, below {floor:.3f}"
+            failed[place] = ReplicaScore(None, reason, stopped=self.stopped[lane])
+        return failed
+
+    def scores(self) -> dict[int, ReplicaScore]:
+        """Scores, by place, of all wanted lanes at the end."""
+        scores = self.failures()
+        if not self.alive():
+            return scores
+        logits, y = self._scored_logits(), self.plan.score.y.flatten()
+        figures = classification_metrics if self.plan.score.y.ndim == 1 else segmentation_metrics
+        finite = logits.isfinite().flatten(1).all(1).tolist()
+        correct = (logits.argmax(-1) == y).sum(1).tolist()
+        curve, running = torch.stack(self.curve, 1).tolist(), self.running.values.tolist()
+        for lane in self.alive():
+            metrics = figures(logits[lane], y) if finite[lane] else {}
+            metrics["curve"] = [float(f"{value:.6g}") for value in curve[lane]]
+            if self.plan.decision_step:
+                metrics["running_accuracy"] = round(running[lane], 6)
+            good = ReplicaScore(correct[lane] / y.numel(), metrics=metrics)
+            scores[self.places[lane] or 0] = good if finite[lane] else ReplicaScore(None, _NOT_FINITE)
+        return scores
+
+    def _scored_logits(self) -> Tensor:
+        """Logits ``(K, N, classes)`` of the scored part."""
+        score, parts = self.plan.score, []
+        with torch.no_grad():
+            for stored in score.chunks(batch_limit(score.x, _SCORE_SAMPLES)):
+                x = self.cohort.inputs(stored, augment=False)
+                parts.append(self.cohort.logits(x.expand(len(self.cohort), *x.shape), training=False))
+        return torch.cat(parts, 1)
+
+
+_NOT_FINITE = "the loss or the logits stopped being finite"
