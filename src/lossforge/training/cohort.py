@@ -108,9 +108,7 @@ class _Cohort:
             noisy_labels(plan.train.y.cpu(), plan.label_noise, plan.classes, derive_seed(replica.seed, "noise"))
             for replica in replicas
         ]
-        self.targets = functional.one_hot(torch.stack(labels), plan.classes).float().to(device)
-        if plan.recipe.label_smoothing:
-            self.targets.lerp_(torch.full_like(self.targets[:1], 1 / plan.classes), plan.recipe.label_smoothing)
+        self.targets = self.encoded(torch.stack(labels)).to(device)
         self.scale = torch.ones(len(replicas), device=device)
 
     def logits(self, x: Tensor, *, training: bool) -> Tensor:
@@ -133,11 +131,28 @@ class _Cohort:
         replica = torch.arange(len(indices), device=self.targets.device)[:, None]
         return self.targets[replica, indices].flatten(1, -2)
 
+    def encoded(self, labels: Tensor) -> Tensor:
+        """Targets ``(*, classes)`` of class indices ``(*)``: one-hot, and smoothed where the recipe says so."""
+        targets = functional.one_hot(labels, self.plan.classes).float()
+        if self.plan.recipe.label_smoothing:
+            even = torch.full_like(targets[:1], 1 / self.plan.classes)
+            targets.lerp_(even, self.plan.recipe.label_smoothing)
+        return targets
+
+    def augmented(self, indices: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The training batch at ``indices`` ``(K, B)``: stored samples ``x`` varied, and masks moved with them."""
+        prepare, targets = self.plan.prepare, self.targets_of(indices)
+        if prepare is None or not self.augmenting or self.plan.train.y.ndim == 1:
+            return self.inputs(x, augment=True), targets
+        masks = targets.argmax(-1).view(*indices.shape, *x.shape[-2:])
+        x, masks = prepare.with_masks(x, masks, self.augmenting)
+        return x, self.encoded(masks).flatten(1, -2)
+
     def batches(self, order: Tensor, count: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """``count`` batches along ``order``, shape ``(K, N)``: samples ``(K, B, C, H, W)`` and their targets."""
         batches = [order[:, start : start + size] for start in range(0, count * size, size)]
         for indices, x in zip(batches, self.plan.train.batches(batches), strict=True):
-            yield self.inputs(x, augment=True), self.targets_of(indices)
+            yield self.augmented(indices, x)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of each replica's batch, shape ``(K,)``, times its scale."""
