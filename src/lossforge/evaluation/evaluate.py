@@ -41,6 +41,7 @@ def evaluate(request: TrainingRequest, device: str, *, on_step: Callable[[], Non
         label_noise=task.label_noise,
         build=lambda seed: network(task, data, seed),
         prepare=Preparation(task.augmentation, data.scale, data.shape),
+        metric=task.measure,
         deadline=started + request.seconds,
         clock=clock,
         on_epoch=on_step,

@@ -51,7 +51,7 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaScore:
-    """``accuracy`` in [0, 1], or None where the replica diverged, with the reason.
+    """``accuracy``, or another metric that the plan names, in [0, 1]; None where the replica diverged, with the reason.
 
     ``metrics`` holds further figures of the scored part, and ``curve``, the mean training loss of each epoch.
     """
@@ -74,6 +74,7 @@ class Plan:
     label_noise: float
     build: Callable[[int], nn.Module]
     prepare: Preparation | None = None
+    metric: str = "accuracy"
     deadline: float = float("inf")
     clock: Callable[[], float] = time.monotonic
     on_epoch: Callable[[], None] | None = None
@@ -290,5 +291,6 @@ def _scores(cohort: _Cohort, plan: Plan, finite: Tensor, reasons: list[str], cur
         else:
             metrics = figures(logits[k], y)
             metrics["curve"] = [float(f"{value:.6g}") for value in curve[k].tolist()]
-            scores.append(ReplicaScore(count / y.numel(), metrics=metrics))
+            value = count / y.numel() if plan.metric == "accuracy" else metrics[plan.metric]
+            scores.append(ReplicaScore(value, metrics=metrics))
     return scores
