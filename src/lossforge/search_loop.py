@@ -45,6 +45,8 @@ def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progr
 
     Raises InterruptedSearchError once ``stop()`` is true; a later call goes on where this one stopped.
     """
+    from lossforge.data.datasets import load_task
+    from lossforge.data.examine import imbalance
     from lossforge.evaluation.evaluate import backend_name
 
     state = load_checkpoint(folder.checkpoint_file)
@@ -68,6 +70,9 @@ def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progr
         for task in space.task:
             told = backend_name(task, space.recipe.cohort, resolve_device(space.execution.device))
             folder.log(f"{task.title}: {task.model} of width {task.width}, {space.recipe.cohort} at once by {told}")
+            if note := imbalance(load_task(task, "cpu"), task.measure):
+                folder.log(f"{task.title}: {note}")
+                progress.line(f"{task.title}: {note}")
         progress.phase("starting workers")
         executor = make_executor(space.execution)
         try:
