@@ -47,7 +47,8 @@ from lossforge.screening.screener import Screener
 from lossforge.screening.settings import ScreenSettings
 from lossforge.seeding import derive_seed
 from lossforge.spaces.schema import RecipeSection, SearchSpace, TaskSection
-from lossforge.training.cohort import Plan, Replica, ReplicaScore, train_cohort
+from lossforge.training.plan import Plan, Replica, ReplicaScore
+from lossforge.training.train import train_cohort
 
 GOOD_SHARE = 0.46
 """Share of good losses in the pool: 59 of 128."""
@@ -131,7 +132,6 @@ def make_plan() -> Plan:
         classes=data.classes,
         recipe=RECIPE,
         epochs=RECIPE.epochs,
-        learning_rate=float(RECIPE.learning_rate),
         label_noise=0.0,
         build=lambda seed: build_model(TASK.model, data.shape, data.classes, TASK.width, seed),
     )
@@ -140,7 +140,9 @@ def make_plan() -> Plan:
 def train(plan: Plan, expression: Expression) -> tuple[float, float]:
     """Mean accuracy of the loss as written, and negated: one cohort."""
     formulas = [format_formula(expression), format_formula(call("neg", expression))]
-    scores = train_cohort(plan, [Replica(LossSpec(formula), seed) for formula in formulas for seed in SEEDS])
+    scores = train_cohort(
+        plan, [Replica(LossSpec(formula), seed, float(RECIPE.learning_rate)) for formula in formulas for seed in SEEDS]
+    )
     return mean(scores[: len(SEEDS)]), mean(scores[len(SEEDS) :])
 
 

@@ -102,6 +102,18 @@ def test_equal_leaders_give_equal_bytes(path: Path) -> None:
     assert contents.pop().startswith(b"rank,formula,fitness,gain,size,seeds,accuracy,control,generation,origin,")
 
 
+def test_a_table_says_what_was_measured(path: Path) -> None:
+    space = SPACE.model_copy(update={"task": [TaskSection(data="masks:cracks.npz")]})
+    write_hall_of_fame(path, hall_of_fame(scores(2), space, "none"))
+    assert {entry.metric for entry in read_hall_of_fame(path)} == {"mean_iou"}
+
+
+def test_a_table_from_before_there_were_metrics_is_of_accuracy(path: Path) -> None:
+    path.write_bytes(GOOD + b"1,y_pred,0.1,10.0,1,2,0.5,0.4,0,seed,k\n")
+    (entry,) = read_hall_of_fame(path)
+    assert (entry.metric, entry.signature, entry.control) == ("accuracy", "k", 0.4)
+
+
 def test_a_table_of_nobody_is_read_as_such(path: Path) -> None:
     write_hall_of_fame(path, [])
     assert read_hall_of_fame(path) == []
@@ -118,6 +130,7 @@ DAMAGED: dict[str, bytes] = {
     "no header": b"1,y_pred,0.1,10.0,1,2,0.5,0.4,0,seed,k\n",
     "column missing": b"rank,formula\n1,y_pred\n",
     "cut row": GOOD + b"1,y_pred,0.1,10.0,1,2,0.5",
+    "cut last cell": GOOD.replace(b"\n", b",metric\n") + b"1,y_pred,0.1,10.0,1,2,0.5,0.4,0,seed,k\n",
     "words": GOOD + b"first,y_pred,0.1,10.0,1,2,0.5,0.4,0,seed,k\n",
     "endless": GOOD + b"\x00" * 200_000,
     "open quote": GOOD + b'1,"y_pred,0.1\n' + b"x" * 200_000,

@@ -133,7 +133,10 @@ def print_hall_of_fame(entries: list[Entry], json: bool) -> None:
     if json:
         print_json([asdict(entry) for entry in entries])
         return
-    table = Table("rank", "formula", "size", "gain", "seeds", "accuracy", "cross-entropy", box=None, pad_edge=False)
+    from lossforge.spaces.task_section import metric_title
+
+    measured = metric_title(entries[0].metric if entries else "accuracy")
+    table = Table("rank", "formula", "size", "gain", "seeds", measured, "cross-entropy", box=None, pad_edge=False)
     for entry in entries:
         table.add_row(
             str(entry.rank),
@@ -146,7 +149,7 @@ def print_hall_of_fame(entries: list[Entry], json: bool) -> None:
         )
     console = _console()
     console.print(table)
-    console.print("[dim]gain: percentage points of validation accuracy over cross-entropy, in the search")
+    console.print(f"[dim]gain: percentage points of validation {measured} over cross-entropy, in the search")
 
 
 def print_validation(rows: list[Comparison], json: bool) -> None:
@@ -154,6 +157,8 @@ def print_validation(rows: list[Comparison], json: bool) -> None:
     if json:
         print_json([asdict(row) for row in rows])
         return
+    from lossforge.spaces.task_section import metric_title
+
     console = _console()
     rivals = list(dict.fromkeys(row.rival for row in rows))
     hidden = rivals[1:] if console.width < _WIDE else []
@@ -180,8 +185,9 @@ def print_validation(rows: list[Comparison], json: bool) -> None:
             for row in by_place.values()
             if row.rank == 1 and row.task == tasks[0]
         )
+        measured = metric_title("+".join(dict.fromkeys(row.metric for row in rows)))
         console.print(
-            f"[dim]against ...: percentage points of test accuracy with 95 % interval, {rows[0].seeds} paired fresh "
+            f"[dim]against ...: percentage points of test {measured} with 95 % interval, {rows[0].seeds} paired fresh "
             f"seeds, every loss at its own best learning rate ({rates}); * adjusted p < 0.05 (Holm)"
         )
 

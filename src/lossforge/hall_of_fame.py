@@ -22,8 +22,9 @@ LENGTH = 20
 class Entry:
     """One loss of the hall of fame.
 
-    ``fitness`` is the mean accuracy gain over cross-entropy (-1 to 1), ``gain`` the same in percentage
-    points; ``accuracy`` and ``control`` (cross-entropy's) are means over the ``seeds`` replicates.
+    ``fitness`` is the mean gain over cross-entropy (-1 to 1), ``gain`` the same in percentage points; ``accuracy``
+    and ``control`` (cross-entropy's) are means over the ``seeds`` replicates. ``metric`` says what these four are of:
+    a ``task.metric``, or several with a plus between where tasks differ.
     """
 
     rank: int
@@ -37,6 +38,11 @@ class Entry:
     generation: int
     origin: str
     signature: str
+    metric: str = "accuracy"
+
+
+_BEFORE_METRICS = [name for name in Entry.__slots__ if name != "metric"]
+"""Columns of a table from before there was a choice of metrics."""
 
 
 def hall_of_fame(scores: Scores, space: SearchSpace, control_key: str) -> list[Entry]:
@@ -57,6 +63,7 @@ def hall_of_fame(scores: Scores, space: SearchSpace, control_key: str) -> list[E
                 generation=judged.generation,
                 origin=judged.origin,
                 signature=key,
+                metric=space.measure,
             )
         )
     return entries
@@ -76,7 +83,7 @@ def read_hall_of_fame(path: Path) -> list[Entry]:
     try:
         reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
         rows = list(reader)
-        if list(reader.fieldnames or []) != list(Entry.__slots__):
+        if list(reader.fieldnames or []) not in (list(Entry.__slots__), _BEFORE_METRICS):
             raise ValueError("its first line is not the table's")
         return [_entry(row) for row in rows]
     except FileNotFoundError:
@@ -101,6 +108,8 @@ def checked_entries(path: Path, *, keep_scale: bool) -> list[Entry]:
 
 
 def _entry(row: dict[str, str]) -> Entry:
+    if None in row.values():
+        raise ValueError("a row is cut off")
     return Entry(
         rank=int(row["rank"]),
         formula=row["formula"],
@@ -113,4 +122,5 @@ def _entry(row: dict[str, str]) -> Entry:
         generation=int(row["generation"]),
         origin=row["origin"],
         signature=row["signature"],
+        metric=row.get("metric", "accuracy"),
     )

@@ -57,6 +57,7 @@ def run_status(path: Path) -> dict[str, Any]:
         "learning_rates": {} if state is None else state.get("learning_rates", {}),
         "best_formula": best[0].formula if best else None,
         "best_gain": best[0].gain if best else None,
+        "metric": space.measure,
     }
 
 

@@ -46,10 +46,12 @@ class Progress:
         self.text = text
         self.changed()
 
-    def swept(self, task: str, sweep: Sweep) -> None:
-        """A task's learning rate is known."""
-        accuracy = sweep.accuracies[sweep.best]
-        self.line(f"learning rate of {task}: {sweep.best:g}, cross-entropy's best ({accuracy:.1%} on validation data)")
+    def swept(self, task: str, sweep: Sweep, measured: str) -> None:
+        """A task's learning rate is known, by what was ``measured``."""
+        value = sweep.accuracies[sweep.best]
+        self.line(
+            f"learning rate of {task}: {sweep.best:g}, cross-entropy's best ({measured} {value:.1%} on validation data)"
+        )
 
     def trained(self, count: int) -> None:
         """Trainings were finished."""

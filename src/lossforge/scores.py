@@ -1,4 +1,7 @@
-"""What is known of each candidate: accuracies by task and replicate, and the gain over cross-entropy."""
+"""What is known of each candidate: accuracies by task and replicate, and the gain over cross-entropy.
+
+An accuracy here is a task's metric (``task.metric``), accuracy unless it says otherwise.
+"""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from lossforge.screening.descent import compile_kernels
 from lossforge.screening.screener import Screener
 from lossforge.screening.settings import ScreenSettings
 from lossforge.spaces.schema import SearchSpace, TaskSection
+from lossforge.spaces.task_section import metric_title
 from lossforge.store.checkpoint import load_checkpoint, save_checkpoint
 from lossforge.store.ledger import Ledger
 from lossforge.store.run_folder import RunFolder
@@ -44,6 +45,8 @@ def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progr
 
     Raises InterruptedSearchError once ``stop()`` is true; a later call goes on where this one stopped.
     """
+    from lossforge.data.datasets import load_task
+    from lossforge.data.examine import imbalance
     from lossforge.evaluation.evaluate import backend_name
 
     state = load_checkpoint(folder.checkpoint_file)
@@ -68,6 +71,9 @@ def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progr
             recipe = space.recipe
             told = backend_name(task, recipe.backend, recipe.cohort, resolve_device(space.execution.device))
             folder.log(f"{task.title}: {task.model} of width {task.width}, {recipe.cohort} at once by {told}")
+            if note := imbalance(load_task(task, "cpu"), task.measure):
+                folder.log(f"{task.title}: {note}")
+                progress.line(f"{task.title}: {note}")
         progress.phase("starting workers")
         executor = make_executor(space.execution)
         try:
@@ -203,11 +209,12 @@ def sweep_learning_rates(
     for task in space.task:
         sweep = _sweep(space, task, trainer)
         rates[task.title] = sweep.best
+        measured = metric_title(task.measure)
         told = ", ".join(f"{rate:g}: {accuracy:.2%}" for rate, accuracy in sorted(sweep.accuracies.items()))
-        folder.log(f"learning rate of {task.title}: {sweep.best:g} (cross-entropy's accuracy by rate: {told})")
+        folder.log(f"learning rate of {task.title}: {sweep.best:g} (cross-entropy's {measured} by rate: {told})")
         if sweep.at_edge:
             folder.log(f"the best learning rate of {task.title} is at an end of the sweep: widen recipe.learning_rates")
-        progress.swept(task.title, sweep)
+        progress.swept(task.title, sweep, measured)
     return rates
 
 

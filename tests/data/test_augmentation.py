@@ -198,3 +198,64 @@ def test_a_constant_channel_is_not_divided_by_nothing(value: torch.Tensor) -> No
 def test_what_does_not_fit_the_images_is_refused(keys: dict[str, Any], told: str) -> None:
     with pytest.raises(DataError, match=told):
         prepare(shape=(1, 8, 12), **keys)
+
+
+def shapes(count: int, height: int = 8, width: int = 12, *, smooth: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images whose one channel is their mask, of classes 1 to 5: where the mask goes wrong, the two part."""
+    if smooth:
+        rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        masks = (1 + 2 * (rows > height // 2) + (columns > width // 3)).expand(count, height, width).clone()
+    else:
+        masks = torch.randint(1, 6, (count, height, width), generator=torch.Generator().manual_seed(3))
+    return masks[:, None].float(), masks
+
+
+@pytest.mark.parametrize("keys", [{"crop": 3}, {"flip": True}, {"crop": 7, "flip": True}])
+@pytest.mark.parametrize("lead", [(12,), (3, 4)])
+def test_a_mask_is_cut_and_mirrored_with_its_image(lead: tuple[int, ...], keys: dict[str, Any]) -> None:
+    x, masks = shapes(12)
+    one = prepare(shape=(1, 8, 12), **keys)
+    y, moved = one.with_masks(x.view(*lead, 1, 8, 12), masks.view(*lead, 8, 12), one.generators(range(12 // lead[-1])))
+    assert (y.shape, moved.shape, moved.dtype) == ((*lead, 1, 8, 12), (*lead, 8, 12), torch.int64)
+    # Nothing but classes that were there: what lies beyond an edge is mirrored, never class 0.
+    assert torch.equal(y.squeeze(-3), moved.float())
+    assert int(moved.min()) == 1
+    assert not torch.equal(moved.view_as(masks), masks)
+
+
+def test_what_a_crop_of_a_mask_brings_in_is_the_mirror_image() -> None:
+    x, masks = shapes(40)
+    one = prepare(shape=(1, 8, 12), crop=2)
+    _, moved = one.with_masks(x, masks, one.generators([1]))
+    padded = numpy.pad(masks.numpy(), ((0, 0), (2, 2), (2, 2)), mode="symmetric")
+    for source, mask in zip(padded, moved.numpy(), strict=True):
+        windows = [source[top : top + 8, left : left + 12] for top in range(5) for left in range(5)]
+        assert sum(numpy.array_equal(window, mask) for window in windows) == 1
+
+
+def test_a_mask_turns_with_its_image() -> None:
+    x, masks = shapes(20, 24, 36, smooth=True)
+    one = prepare(shape=(1, 24, 36), rotation=40)
+    y, moved = one.with_masks(x, masks, one.generators([5]))
+    assert set(moved.unique().tolist()) <= {1, 2, 3, 4}
+    # Between classes the image is blurred; away from there both must say the same, corners included.
+    sharp = (y[:, 0] - y[:, 0].round()).abs() < 1e-4
+    assert float(sharp.float().mean()) > 0.8
+    assert torch.equal(y[:, 0].round()[sharp], moved[sharp].float())
+    assert float((moved != masks).float().mean()) > 0.05
+
+
+def test_colour_and_cutout_leave_a_mask_alone() -> None:
+    masks = torch.randint(0, 4, (20, 8, 12))
+    one = prepare(brightness=0.4, contrast=0.4, saturation=0.4, cutout=4)
+    x = images(20)
+    y, moved = one.with_masks(x, masks, one.generators([0]))
+    assert torch.equal(moved, masks)
+    assert not torch.allclose(y, x / 255, atol=0.05)
+
+
+def test_without_generators_masks_stay_where_they_are() -> None:
+    x, masks = shapes(4)
+    y, kept = prepare(shape=(1, 8, 12), crop=2).with_masks(x, masks)
+    assert y is x
+    assert kept is masks

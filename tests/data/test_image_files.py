@@ -156,8 +156,9 @@ def test_pairs_that_do_not_match_are_refused(cracks: Path) -> None:
     with pytest.raises(DataError, match=r"alone\.png: is an image of colours"):
         loaded(cracks, "masks")
     Image.new("L", (9, 9)).save(cracks / "masks" / "alone.png")
-    with pytest.raises(DataError, match=r"alone\.png: is 9×9, its image 4×6"):
-        loaded(cracks, "masks")
+    for resize in (None, 4):
+        with pytest.raises(DataError, match=r"alone\.png: is 9×9, its image 4×6"):
+            loaded(cracks, "masks", resize=resize)
     (cracks / "masks").rename(cracks / "mask")
     with pytest.raises(DataError, match="has no folder 'masks'"):
         loaded(cracks, "masks")

@@ -155,3 +155,16 @@ def test_a_network_with_one_answer_an_image_is_refused_for_masks(tmp_path: Path)
     numpy.savez(tmp_path / "m.npz", x_train=X, m_train=X[..., 0] > 128)
     with pytest.raises(ModelError, match=r"task\.model: 'small_cnn' gives a class for every sample"):
         check_fit(task(f"masks:{tmp_path / 'm.npz'}"))
+
+
+def test_the_five_best_of_five_classes_or_fewer_are_no_metric(mine: str) -> None:
+    with pytest.raises(DataError, match=r"top5_accuracy needs more than 5 classes, and '.*' has 3"):
+        load_task(task(mine, metric="top5_accuracy"), "cpu")
+    assert load_task(task("digits", metric="top5_accuracy"), "cpu").classes == 10
+
+
+def test_classes_are_scored_by_the_metric_asked_for(mine: str) -> None:
+    for metric in ("balanced_accuracy", "f1"):
+        request = request_of(task(mine, metric=metric), RecipeSection(batch_size=16), epochs=3, seeds=(1, 2))
+        result = evaluate(request, "cpu")
+        assert list(result.accuracies) == [metrics[metric] for metrics in result.metrics]

@@ -39,6 +39,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "task.split_seed": [-1],
     "task.label_noise": [-0.01, 1.0, math.nan],
     "task.resize": [0, 4097, [8], [8, 0], [8, 8, 8], "big"],
+    "task.metric": ["", "iou", "mean_iou"],
     "task.augmentation.crop": [-1, 257],
     "task.augmentation.rotation": [-1, 181, math.nan],
     "task.augmentation.brightness": [-0.1, 1.1, math.nan],

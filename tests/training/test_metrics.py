@@ -78,3 +78,15 @@ def test_masks_are_compared_by_counts_over_all_pixels() -> None:
     assert found["mean_iou"] == pytest.approx((4 / 6 + 2 / 4) / 2, abs=1e-6)
     assert found["dice"] == pytest.approx((8 / 10 + 4 / 6) / 2, abs=1e-6)
     assert found["accuracy"] == 0.75
+    # Recall: 4 of 5 pixels of class 0, 2 of 3 of class 1.
+    assert found["balanced_accuracy"] == pytest.approx((4 / 5 + 2 / 3) / 2, abs=1e-6)
+    assert found["class_iou"] == [pytest.approx(4 / 6, abs=1e-6), pytest.approx(2 / 4, abs=1e-6), None]
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_an_answer_without_cracks_is_accurate_and_worth_little() -> None:
+    target = torch.zeros(1000, dtype=torch.int64)
+    target[:20] = 1
+    logits = torch.tensor([1.0, 0.0]).expand(1000, 2)
+    found = segmentation_metrics(logits, target)
+    assert (found["accuracy"], found["mean_iou"], found["balanced_accuracy"]) == (0.98, 0.49, 0.5)

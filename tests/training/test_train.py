@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from lossforge.data.augmentation import Preparation
 from lossforge.data.datasets import load_task
+from lossforge.data.splits import Part
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY, loss_spec
 from lossforge.models.registry import build_model
-from lossforge.spaces.schema import RecipeSection, TaskSection
+from lossforge.spaces.schema import AugmentationSection, RecipeSection, TaskSection
 from lossforge.training.cohort import Cohort
 from lossforge.training.cohort_loss import CohortLoss
 from lossforge.training.early_stop import RunningAccuracy
@@ -277,3 +279,29 @@ def test_a_clip_that_never_acts_changes_nothing_and_a_tight_one_slows() -> None:
         assert one.accuracy is not None
         assert other.accuracy is not None
         assert one.accuracy < other.accuracy - 0.1
+
+
+def mask_plan(**recipe: object) -> Plan:
+    """Images that show their own masks, cut and mirrored anew in every batch."""
+    masks = torch.randint(0, 3, (24, 16, 16), generator=torch.Generator().manual_seed(1))
+    part = Part((100 * masks[:, None]).byte(), masks)
+    return Plan(
+        train=part,
+        score=part,
+        classes=3,
+        recipe=RecipeSection(batch_size=8, **recipe),  # type: ignore[arg-type]
+        epochs=1,
+        label_noise=0.0,
+        build=lambda seed: build_model("unet", (1, 16, 16), 3, 1, seed, dense=True),
+        prepare=Preparation(AugmentationSection(crop=4, flip=True), None, (1, 16, 16)),
+    )
+
+
+def test_masks_move_with_their_images() -> None:
+    cohort = Cohort(mask_plan(), replicas(CROSS_ENTROPY, CROSS_ENTROPY))
+    order = cohort.epoch_order()
+    for x, targets in cohort.batches(order, 0, 3):
+        shown = (x * 255 / 100).round().long().squeeze(2).flatten(1)
+        assert torch.equal(targets, shown)
+    first = cohort.targets(order[:, 16:]).flatten(1)
+    assert not torch.equal(targets, first)

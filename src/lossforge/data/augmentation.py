@@ -72,6 +72,21 @@ class Preparation:
 
     def __call__(self, x: Tensor, generators: Sequence[torch.Generator] = ()) -> Tensor:
         """The network's input. Augmented where there are generators: one a replica, or one for all of a batch."""
+        return self._prepared(x, None, generators)[0]
+
+    def with_masks(self, x: Tensor, masks: Tensor, generators: Sequence[torch.Generator] = ()) -> tuple[Tensor, Tensor]:
+        """The network's input, and its masks ``(K, B, H, W)`` or ``(B, H, W)``, class indices, moved in the same way.
+
+        Crop, flip and rotation move a mask with its image, by the nearest pixel; colour and cutout leave it alone.
+        What a crop or a rotation brings in from beyond an edge is mirrored, so that its class is known.
+        """
+        prepared, moved = self._prepared(x, masks, generators)
+        assert moved is not None
+        return prepared, moved
+
+    def _prepared(
+        self, x: Tensor, masks: Tensor | None, generators: Sequence[torch.Generator]
+    ) -> tuple[Tensor, Tensor | None]:
         stored_as_bytes = x.dtype == torch.uint8
         if stored_as_bytes:
             x = x.float().div_(255)
@@ -81,38 +96,53 @@ class Preparation:
             x = x.flatten(0, -4)
             draws = torch.cat([torch.rand(len(x) // len(generators), _DRAWS, generator=one) for one in generators])
             draws = draws.to(x.device)
-            x = self._moved(x, draws)
-            x = self._coloured(x, draws, clamp=stored_as_bytes)
+            flat = None if masks is None else masks.flatten(0, -3)
+            x, flat = self._turned(*self._shifted(x, flat, draws), draws)
+            masks = None if flat is None else flat.view(*shape[:-3], *shape[-2:])
+            x = self._coloured(x.contiguous(), draws, clamp=stored_as_bytes)
             cut = self._cut(x, draws)
             x = x.view(shape)
             cut = None if cut is None else cut.view(*shape[:-3], 1, *shape[-2:])
         if self.scale is not None:
             x = (x - self.scale.mean.view(-1, 1, 1)).div_(self.scale.std.view(-1, 1, 1))
-        return x if cut is None else x.masked_fill(cut, 0.0)
+        return x if cut is None else x.masked_fill(cut, 0.0), masks
 
-    def _moved(self, x: Tensor, draws: Tensor) -> Tensor:
-        """Crop from a padded image, and flip: whole pixels, so nothing is blurred. Then rotate about the middle."""
+    def _shifted(self, x: Tensor, masks: Tensor | None, draws: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Crop from a padded image, and flip: whole pixels, so nothing is blurred."""
         spec = self.augmentation
+        if not (spec.crop or spec.flip):
+            return x, masks
         count, _, height, width = x.shape
-        if spec.crop or spec.flip:
-            padded = functional.pad(x, (spec.crop,) * 4)
-            top, left = (draws[:, :2] * (2 * spec.crop + 1)).long().clamp(max=2 * spec.crop).unbind(1)
-            rows = top[:, None] + torch.arange(height, device=x.device)
-            columns = torch.arange(width, device=x.device).expand(count, width)
-            if spec.flip:
-                columns = torch.where(draws[:, 2:3] < 0.5, width - 1 - columns, columns)
-            columns = columns + left[:, None]
-            sample = torch.arange(count, device=x.device)[:, None, None]
-            x = padded.permute(0, 2, 3, 1)[sample, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-        if spec.rotation:
-            angle = (2 * draws[:, 3] - 1) * math.radians(spec.rotation)
-            cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-            # The grid runs from -1 to 1 along both sides: an oblong image needs its ratio, or it would be sheared.
-            ratio = height / width
-            turn = torch.stack([cosine, -sine * ratio, zero, sine / ratio, cosine, zero], 1).view(-1, 2, 3)
-            grid = functional.affine_grid(turn, list(x.shape), align_corners=False)
-            x = functional.grid_sample(x, grid, align_corners=False)
-        return x.contiguous()
+        top, left = (draws[:, :2] * (2 * spec.crop + 1)).long().clamp(max=2 * spec.crop).unbind(1)
+        rows = top[:, None] + torch.arange(height, device=x.device)
+        columns = torch.arange(width, device=x.device).expand(count, width)
+        if spec.flip:
+            columns = torch.where(draws[:, 2:3] < 0.5, width - 1 - columns, columns)
+        columns = columns + left[:, None]
+        if masks is None:
+            x = functional.pad(x, (spec.crop,) * 4)
+        else:
+            rows, columns = _mirrored(rows - spec.crop, height), _mirrored(columns - spec.crop, width)
+        sample = torch.arange(count, device=x.device)[:, None, None]
+        place = (sample, rows[:, :, None], columns[:, None, :])
+        return x.permute(0, 2, 3, 1)[place].permute(0, 3, 1, 2), None if masks is None else masks[place]
+
+    def _turned(self, x: Tensor, masks: Tensor | None, draws: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Rotate about the middle: images between pixels, masks by the nearest."""
+        if not self.augmentation.rotation:
+            return x, masks
+        angle = (2 * draws[:, 3] - 1) * math.radians(self.augmentation.rotation)
+        cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+        # The grid runs from -1 to 1 along both sides: an oblong image needs its ratio, or it would be sheared.
+        ratio = x.shape[2] / x.shape[3]
+        turn = torch.stack([cosine, -sine * ratio, zero, sine / ratio, cosine, zero], 1).view(-1, 2, 3)
+        grid = functional.affine_grid(turn, list(x.shape), align_corners=False)
+        if masks is None:
+            return functional.grid_sample(x, grid, align_corners=False), None
+        turned = functional.grid_sample(
+            masks[:, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False
+        )
+        return functional.grid_sample(x, grid, padding_mode="reflection", align_corners=False), turned[:, 0].long()
 
     def _coloured(self, x: Tensor, draws: Tensor, *, clamp: bool) -> Tensor:
         """Brightness, contrast and saturation, each by a factor within 1 ± its strength."""
@@ -143,6 +173,12 @@ class Preparation:
             position = torch.arange(length, device=x.device)
             spans.append((position >= start) & (position < start + side))
         return (spans[0][:, :, None] & spans[1][:, None, :])[:, None]
+
+
+def _mirrored(place: Tensor, length: int) -> Tensor:
+    """Places up to ``length`` beyond either end, taken back inside as in a mirror at the end."""
+    place = torch.where(place < 0, -1 - place, place)
+    return torch.where(place >= length, 2 * length - 1 - place, place)
 
 
 def _grey(x: Tensor) -> Tensor:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from lossforge.data.splits import Part, TaskData
+from lossforge.spaces.task_section import metric_title
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _UNBALANCED = 10.0
 """Ratio of the largest class to the smallest from which accuracy says little."""
+_SPECK = 0.001
+"""Share of all pixels below which a class is more likely a fault of the masks."""
 
 
 def describe(data: TaskData) -> list[tuple[str, str, str]]:
@@ -33,13 +40,15 @@ def _parts(data: TaskData) -> dict[str, Part]:
 
 def _classes(data: TaskData) -> tuple[str, str, str]:
     shown = ", ".join(data.names[:10]) + (", ..." if data.classes > 10 else "")
-    return "classes", "good", f"{data.classes}{' of each pixel' if data.segmentation else ''}: {shown}"
+    told = f"{data.classes}{' of each pixel' if data.segmentation else ''}: {shown}"
+    counts = _counts(data)
+    if data.segmentation and data.classes > 2 and (counts < _SPECK * counts.sum()).sum() > data.classes / 2:
+        return "classes", "note", f"{told}; most are specks: masks that were compressed or blurred? save them as PNG"
+    return "classes", "good", told
 
 
 def _balance(data: TaskData) -> tuple[str, str, str]:
-    import torch
-
-    counts = torch.bincount(data.train.y.flatten().cpu(), minlength=data.classes)
+    counts = _counts(data)
     low, high = int(counts.argmin()), int(counts.argmax())
     unit = "pixels" if data.segmentation else "samples"
     told = (
@@ -47,9 +56,34 @@ def _balance(data: TaskData) -> tuple[str, str, str]:
     )
     if counts[low] == 0:
         return "balance", "note", f"{told}: a class without samples cannot be learned"
-    if counts[high] > _UNBALANCED * counts[low]:
-        return "balance", "note", f"{told}: accuracy says little about the rare classes"
+    if remedy := imbalance(data, "mean_iou" if data.segmentation else "accuracy"):
+        return "balance", "note", f"{told}: {remedy}"
     return "balance", "good", told
+
+
+def imbalance(data: TaskData, metric: str) -> str:
+    """What to know of fitness in ``metric`` where the training part's classes differ much in size; else ""."""
+    counts = _counts(data)
+    low, share = int(counts.argmin()), float(counts.min() / counts.sum())
+    if counts.max() <= _UNBALANCED * counts.min():
+        return ""
+    unit = "pixels" if data.segmentation else "samples"
+    told = f"class {data.names[low]} is {_percent(share)} of the training {unit}"
+    if metric not in ("accuracy", "top5_accuracy"):
+        return f"{told}; fitness is {metric_title(metric)}, in which every class counts alike"
+    choice = "mean_iou" if data.segmentation else "balanced_accuracy"
+    return f'{told}, of which {metric_title(metric)} says little; consider task.metric = "{choice}"'
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share >= 0.0005 or not share else "less than 0.1%"
+
+
+def _counts(data: TaskData) -> Tensor:
+    """Training samples, or pixels, ``(C,)`` of each class."""
+    import torch
+
+    return torch.bincount(data.train.y.flatten().cpu(), minlength=data.classes)
 
 
 def _duplicates(data: TaskData) -> tuple[str, str, str]:

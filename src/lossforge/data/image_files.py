@@ -202,21 +202,24 @@ def _pairs(folder: Path, form: Form) -> tuple[Array, Labels]:
         raise DataError(f"{folder}: {what}; every image needs a mask of the same name")
     paths = [images[stem] for stem in sorted(images)]
     x = decode(ImagePaths(paths, [0] * len(paths)), form, str(folder), f"{stamp(folder)} images").x
-    found = [_mask(masks[stem], form) for stem in sorted(masks)]
-    for stem, mask in zip(sorted(masks), found, strict=True):
-        if mask.shape != x.shape[2:]:
-            raise DataError(f"{masks[stem]}: is {_size(mask.shape)}, its image {_size(x.shape)}; they must be alike")
-    return x, numpy.stack(found)
+    return x, numpy.stack([_mask(masks[stem], images[stem], form) for stem in sorted(masks)])
 
 
-def _mask(path: Path, form: Form) -> Labels:
+def _mask(path: Path, pictured: Path, form: Form) -> Labels:
     """A mask ``(H, W)``: a palette's or a grey image's values, never mixed by resizing."""
+    import PIL.Image
     from PIL import ImageOps
     from PIL.Image import Resampling
 
     image = open_image(path)
     if image.mode not in ("L", "P", "1", "I", "I;16"):
         raise DataError(f"{path}: is an image of colours ({image.mode}); a mask is grey, or has a palette")
+    with PIL.Image.open(pictured) as whole:
+        # As they are stored: masks of another size may be resized to the image's, and would show another place.
+        if image.size != whole.size:
+            raise DataError(
+                f"{path}: is {_size(image.size[::-1])}, its image {_size(whole.size[::-1])}; they must be alike"
+            )
     if form.size is not None:
         image = ImageOps.fit(image, form.size[::-1], Resampling.NEAREST)
     return numpy.asarray(image).astype(numpy.int64)

@@ -33,6 +33,8 @@ def task_data(raw: RawData, form: Form, task: TaskSection, device: str) -> TaskD
         _part(train, validation_indices, device, streamed=streamed),
         _part(test, test_indices, device, streamed=streamed),
     )
+    if task.measure == "top5_accuracy" and raw.classes <= 5:
+        raise DataError(f"task.metric: top5_accuracy needs more than 5 classes, and '{task.data}' has {raw.classes}")
     normalize = not raw.ready if task.normalize is None else task.normalize
     return TaskData(*parts, raw.classes, scale_of(parts[0]) if normalize else None, raw.names)
 

@@ -67,6 +67,7 @@ def make_plan(
         label_noise=task.label_noise,
         build=lambda seed: network(task, data, seed),
         prepare=Preparation(task.augmentation, data.scale, data.shape),
+        metric=task.measure,
         deadline=deadline,
         clock=clock,
         on_epoch=on_epoch,

@@ -9,6 +9,7 @@ from lossforge.export.torch_module import Export, module_source
 from lossforge.expression.formula import format_formula, parse_formula
 from lossforge.expression.simplify import simplified
 from lossforge.hall_of_fame import Entry, checked_entries
+from lossforge.spaces.task_section import metric_title
 from lossforge.store.files import told_as_store_error, write_atomically
 from lossforge.store.run_folder import RunFolder
 from lossforge.validation.protocol import read_comparisons
@@ -46,12 +47,13 @@ def export_run(run: Path, output: Path | None, number: int) -> Path:
 def _provenance(entry: Entry, folder: RunFolder) -> tuple[str, ...]:
     lines = [
         f"Found in generation {entry.generation} by {entry.origin}, rank {entry.rank}, signature {entry.signature}.",
-        f"In the search: {entry.gain:+.2f} points of validation accuracy over cross-entropy, {entry.seeds} seeds.",
+        f"In the search: {entry.gain:+.2f} points of validation {metric_title(entry.metric)} over cross-entropy, "
+        f"{entry.seeds} seeds.",
     ]
     results = [row for row in read_comparisons(folder) if row.formula == entry.formula]
     lines += [
-        f"Re-validated on the test part of {row.task}: {row.gain:+.2f} points [{row.low:+.2f}, "
-        f"{row.high:+.2f}] against {row.rival}, {row.seeds} paired seeds, learning rates "
+        f"Re-validated on the test part of {row.task}: {row.gain:+.2f} points of {metric_title(row.metric)} "
+        f"[{row.low:+.2f}, {row.high:+.2f}] against {row.rival}, {row.seeds} paired seeds, learning rates "
         f"{row.learning_rate:g} and {row.rival_learning_rate:g}."
         for row in results
     ]

@@ -189,6 +189,11 @@ class SearchSpace(Section):
     validation: ValidationSection = ValidationSection()
     execution: ExecutionSection = ExecutionSection()
 
+    @property
+    def measure(self) -> str:
+        """Metrics of the tasks, each once, with a plus between."""
+        return "+".join(dict.fromkeys(task.measure for task in self.task))
+
     @model_validator(mode="before")
     @classmethod
     def _one_task(cls, data: Any) -> Any:

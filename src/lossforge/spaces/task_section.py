@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from pathlib import PurePath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lossforge.spaces.section import Section
 
 Side = Annotated[int, Field(ge=1, le=4096)]
+Metric = Literal["accuracy", "top5_accuracy", "balanced_accuracy", "precision", "f1", "mean_iou", "dice"]
+
+_OF_CLASSES: tuple[Metric, ...] = ("accuracy", "top5_accuracy", "balanced_accuracy", "precision", "f1")
+_OF_MASKS: tuple[Metric, ...] = ("mean_iou", "dice", "balanced_accuracy", "accuracy")
+_TITLES = {"top5_accuracy": "top-5 accuracy", "f1": "F1", "mean_iou": "mean IoU", "dice": "Dice"}
+
+
+def metric_title(metrics: str) -> str:
+    """How a table calls a metric, or several with a plus between.
+
+    >>> metric_title("accuracy+mean_iou")
+    'accuracy and mean IoU'
+    """
+    return " and ".join(_TITLES.get(name, name.replace("_", " ")) for name in metrics.split("+"))
 
 
 class AugmentationSection(Section):
@@ -42,6 +56,7 @@ class TaskSection(Section):
     resize: Side | tuple[Side, Side] | None = None
     greyscale: bool = False
     normalize: bool | None = None
+    metric: Metric | None = None
     augmentation: AugmentationSection = AugmentationSection()
     model: str = "small_cnn"
     width: int = Field(default=16, ge=1, le=1024)
@@ -53,6 +68,34 @@ class TaskSection(Section):
         return self.name or (PurePath(place.partition("#")[0]).stem if colon else kind)
 
     @property
+    def masks(self) -> bool:
+        """Whether every pixel has a class, and not every sample."""
+        return self.data.startswith("masks:")
+
+    @property
+    def _usual(self) -> Metric:
+        return "mean_iou" if self.masks else "accuracy"
+
+    @property
+    def measure(self) -> Metric:
+        """What fitness is measured in: ``metric``, or accuracy; of masks mean IoU, since most pixels are background."""
+        return self.metric or self._usual
+
+    @model_validator(mode="after")
+    def _fitting(self) -> TaskSection:
+        choice, kind = (_OF_MASKS, "a mask") if self.masks else (_OF_CLASSES, "a class")
+        if self.measure not in choice:
+            raise ValueError(
+                f"metric: '{self.metric}' does not fit data with {kind} for each sample; choose {', '.join(choice)}"
+            )
+        if self.masks and self.label_noise:
+            raise ValueError(
+                "label_noise: replaces labels of whole samples, and masks have one a pixel, where people err along "
+                "outlines and not at random; leave it out"
+            )
+        return self
+
+    @property
     def image_size(self) -> tuple[int, int] | None:
         """Height and width that images are resized to; None: as they are."""
         return (self.resize, self.resize) if isinstance(self.resize, int) else self.resize
@@ -60,8 +103,10 @@ class TaskSection(Section):
     def identity(self) -> dict[str, Any]:
         """All that decides a training's result, as plain data.
 
-        Keys of the input enter where they are not at their default: runs that are older than these keys go on.
+        Keys of the input, and the metric, enter where they are not at their default: runs that are older than these
+        keys go on.
         """
         inputs = {"resize", "greyscale", "normalize", "augmentation"}
         unused = {name for name in inputs if getattr(self, name) == type(self).model_fields[name].default}
+        unused |= {"metric"} if self.measure == self._usual else set()
         return self.model_dump(mode="json", exclude=unused)

@@ -94,20 +94,28 @@ class Cohort:
         logits = logits.float()
         return logits if logits.ndim == 3 else logits.movedim(2, -1).flatten(1, -2)
 
-    def inputs(self, x: Tensor, *, augment: bool) -> Tensor:
-        """Stored samples as the networks take them; ``augment`` varies those of a training batch."""
-        if self.plan.prepare is None:
-            return x
-        return self.plan.prepare(x, self._augmenting if augment else ())
+    def inputs(self, x: Tensor) -> Tensor:
+        """Stored samples as the networks take them, not augmented."""
+        return x if self.plan.prepare is None else self.plan.prepare(x)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Samples ``(K, B, C, H, W)``, not augmented, and class indices ``(K, B)`` of samples or pixels."""
-        return self.inputs(self.plan.train.samples(indices), augment=False), self.targets(indices)
+        return self.inputs(self.plan.train.samples(indices)), self.targets(indices).flatten(1)
+
+    def augmented(self, indices: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The training batch at ``indices`` ``(K, B)``: stored samples ``x`` varied, and masks moved with them."""
+        prepare, targets = self.plan.prepare, self.targets(indices)
+        if prepare is None or not self._augmenting:
+            return self.inputs(x), targets.flatten(1)
+        if targets.ndim == 2:
+            return prepare(x, self._augmenting), targets
+        x, targets = prepare.with_masks(x, targets, self._augmenting)
+        return x, targets.flatten(1)
 
     def targets(self, indices: Tensor) -> Tensor:
-        """Class indices ``(K, B)``, or of ``B * H * W`` pixels, at ``indices``, shape ``(K, B)``."""
+        """Class indices ``(K, B)``, or masks ``(K, B, H, W)``, at ``indices``, shape ``(K, B)``."""
         replica = torch.arange(len(indices), device=self.device)[:, None] if len(self.labels) > 1 else 0
-        return self.labels[replica, indices].flatten(1)
+        return self.labels[replica, indices]
 
     def epoch_order(self) -> Tensor:
         """Indices ``(K, N)``: every replica's own order of the training samples."""
@@ -122,7 +130,7 @@ class Cohort:
         size = self.plan.recipe.batch_size
         batches = [order[:, place * size : (place + 1) * size] for place in range(first, end)]
         for indices, x in zip(batches, self.plan.train.batches(batches), strict=True):
-            yield self.inputs(x, augment=True), self.targets(indices)
+            yield self.augmented(indices, x)
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of each replica's batch, shape ``(K,)``, times its scale."""

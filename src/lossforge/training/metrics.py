@@ -54,8 +54,9 @@ def classification_metrics(logits: Tensor, target: Tensor) -> Metrics:
 def segmentation_metrics(logits: Tensor, target: Tensor) -> Metrics:
     """Figures of logits ``(N, C, H, W)``, or ``(pixels, C)``, finite, against class indices without the C.
 
-    accuracy (of pixels), mean_iou and dice: means over the classes that occur in target or prediction, of counts over
-    all pixels.
+    accuracy (of pixels) and balanced_accuracy (mean recall of the classes that occur in the target); mean_iou and dice:
+    means over the classes that occur in target or prediction, of counts over all pixels; class_iou, a number a class,
+    None for one that does not occur.
     """
     from torchmetrics.functional import classification as of
 
@@ -65,5 +66,13 @@ def segmentation_metrics(logits: Tensor, target: Tensor) -> Metrics:
     occurring = true + predicted > 0
     iou = hits[occurring] / (true + predicted - hits)[occurring]
     dice = 2 * hits[occurring] / (true + predicted)[occurring]
-    found = {"accuracy": hits.sum() / table.sum(), "mean_iou": iou.mean(), "dice": dice.mean()}
-    return {name: round(float(value), _DIGITS) for name, value in found.items()}
+    found = {
+        "accuracy": hits.sum() / table.sum(),
+        "balanced_accuracy": (hits[true > 0] / true[true > 0]).mean(),
+        "mean_iou": iou.mean(),
+        "dice": dice.mean(),
+    }
+    metrics: Metrics = {name: round(float(value), _DIGITS) for name, value in found.items()}
+    known = iter(iou.tolist())
+    metrics["class_iou"] = [round(next(known), _DIGITS) if occurs else None for occurs in occurring.tolist()]
+    return metrics

@@ -42,9 +42,9 @@ class Replica:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaScore:
-    """``accuracy`` in [0, 1], or None where the replica diverged or was ``stopped`` early, with the reason.
+    """``accuracy``, or another metric that the plan names, in [0, 1]; None where the replica failed, with the reason.
 
-    ``metrics`` holds further figures of the scored part, and ``curve``, the mean training loss of each epoch.
+    ``stopped`` says that it failed by being far below cross-entropy. ``metrics`` holds further figures of the scored part, and ``curve``, the mean training loss of each epoch.
     """
 
     accuracy: float | None
@@ -65,6 +65,7 @@ class Plan:
     label_noise: float
     build: Callable[[int], nn.Module]
     prepare: Preparation | None = None
+    metric: str = "accuracy"
     deadline: float = float("inf")
     clock: Callable[[], float] = time.monotonic
     on_epoch: Callable[[], None] | None = None

@@ -201,7 +201,9 @@ class _Run:
             metrics["curve"] = [float(f"{value:.6g}") for value in curve[lane]]
             if self.plan.decision_step:
                 metrics["running_accuracy"] = round(running[lane], 6)
-            good = ReplicaScore(correct[lane] / y.numel(), metrics=metrics)
+            exact = self.plan.metric == "accuracy" or not finite[lane]
+            value = correct[lane] / y.numel() if exact else metrics[self.plan.metric]
+            good = ReplicaScore(value, metrics=metrics)
             scores[self.places[lane] or 0] = good if finite[lane] else ReplicaScore(None, _NOT_FINITE)
         return scores
 
@@ -210,7 +212,7 @@ class _Run:
         score, parts = self.plan.score, []
         with torch.no_grad():
             for stored in score.chunks(batch_limit(score.x, _SCORE_SAMPLES)):
-                x = self.cohort.inputs(stored, augment=False)
+                x = self.cohort.inputs(stored)
                 parts.append(self.cohort.logits(x.expand(len(self.cohort), *x.shape), training=False))
         return torch.cat(parts, 1)
 

@@ -1,6 +1,7 @@
 """Re-validation: the best losses of a run, trained again beside rivals that were tuned in the same way.
 
-1. Every loss, discovered or rival, gets its learning rate from one grid, by validation accuracy.
+1. Every loss, discovered or rival, gets its learning rate from one grid, by validation accuracy (an
+   accuracy here is the task's metric).
 2. Each is trained at its own best rate on training and validation data together, with seeds that the
    search never used and a longer recipe, and scored on the test part, which nothing has touched before.
 3. Differences are paired by seed; the interval is Student's t, and p-values are adjusted for the number
@@ -51,8 +52,8 @@ class Comparison:
     """One discovered loss against one rival on the test part.
 
     ``gain``, ``low`` and ``high`` (95 % interval) are accuracy differences in percentage points, paired by
-    seed; ``p_adjusted`` is Holm's over the losses compared with this rival. Accuracies are in [0, 1];
-    ``failed`` and ``rival_failed`` count trainings that diverged, each with accuracy 0.
+    seed; ``p_adjusted`` is Holm's over the losses compared with this rival. Accuracies are in [0, 1], and are
+    what ``metric`` names; ``failed`` and ``rival_failed`` count trainings that diverged, each with accuracy 0.
     """
 
     rank: int
@@ -73,6 +74,7 @@ class Comparison:
     rival_learning_rate: float
     failed: int = 0
     rival_failed: int = 0
+    metric: str = "accuracy"
 
 
 def validate(
@@ -191,7 +193,7 @@ class _Validation:
     def _compare(self, index: int, sweeps: list[Sweep], by_seed: list[list[float | None]]) -> list[Comparison]:
         accuracies = [[0.0 if value is None else value for value in values] for values in by_seed]
         failed = [sum(value is None for value in values) for values in by_seed]
-        resolution = 100 / len(load_task(self.space.task[index], "cpu").test)
+        resolution = 100 / load_task(self.space.task[index], "cpu").test.y.numel()
         found = [place for place, one in enumerate(self.contenders) if not one.rival]
         rows: list[Comparison] = []
         for other, rival in enumerate(self.contenders):
@@ -226,6 +228,7 @@ class _Validation:
                         rival_learning_rate=sweeps[other].best,
                         failed=failed[place],
                         rival_failed=failed[other],
+                        metric=self.space.task[index].measure,
                     )
                 )
         return rows

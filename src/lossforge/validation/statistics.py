@@ -24,9 +24,9 @@ def paired_difference(
 ) -> PairedDifference:
     """Student's t on paired differences. Raises ValueError for fewer than two.
 
-    ``resolution`` is the least difference that can be seen (one test image): the spread is taken to be no
-    smaller, since equal differences of few seeds are no proof of certainty. Where it is 0 and all are equal,
-    the interval is a point, and p is 0, or 1 where they are zero.
+    ``resolution`` is the least difference that can be seen (one test image, or one pixel of a mask): the spread
+    is taken to be no smaller, since equal differences of few seeds are no proof of certainty. Where it is 0 and
+    all are equal, the interval is a point, and p is 0, or 1 where they are zero.
     """
     count = len(differences)
     if count < 2:

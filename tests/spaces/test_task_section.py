@@ -1,0 +1,63 @@
+"""The task's keys: what its fitness is measured in, and what goes into a training's identity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from lossforge.spaces.schema import SearchSpace, TaskSection
+from lossforge.spaces.task_section import metric_title
+
+CLASSES = ("accuracy", "top5_accuracy", "balanced_accuracy", "precision", "f1")
+MASKS = ("mean_iou", "dice", "balanced_accuracy", "accuracy")
+
+
+def refusal(**keys: Any) -> str:
+    with pytest.raises(ValidationError) as caught:
+        TaskSection(**keys)
+    return str(caught.value)
+
+
+def test_classes_are_judged_by_accuracy_and_masks_by_mean_iou() -> None:
+    assert TaskSection(data="digits").measure == "accuracy"
+    assert TaskSection(data="masks:cracks.npz").measure == "mean_iou"
+
+
+@pytest.mark.parametrize(("data", "fitting"), [("digits", CLASSES), ("masks:a.npz", MASKS)])
+def test_every_metric_fits_or_is_refused_with_the_choice(data: str, fitting: tuple[str, ...]) -> None:
+    for metric in {*CLASSES, *MASKS}:
+        if metric in fitting:
+            assert TaskSection(data=data, metric=metric).measure == metric  # type: ignore[arg-type]
+        else:
+            told = refusal(data=data, metric=metric)
+            assert f"metric: '{metric}' does not fit" in told
+            assert f"choose {', '.join(fitting)}" in told
+
+
+def test_an_unknown_metric_is_refused() -> None:
+    assert "mean_iou" in refusal(data="digits", metric="iou")
+
+
+def test_noise_of_whole_labels_is_refused_for_masks() -> None:
+    assert "label_noise: replaces labels of whole samples" in refusal(data="masks:a.npz", label_noise=0.1)
+
+
+@pytest.mark.parametrize(("data", "usual", "other"), [("digits", "accuracy", "f1"), ("masks:a", "mean_iou", "dice")])
+def test_the_metric_enters_the_identity_only_where_it_is_another(data: str, usual: Any, other: Any) -> None:
+    silent = TaskSection(data=data).identity()
+    assert "metric" not in silent
+    assert TaskSection(data=data, metric=usual).identity() == silent
+    assert TaskSection(data=data, metric=other).identity() == {**silent, "metric": other}
+
+
+def test_a_space_names_each_metric_of_its_tasks_once() -> None:
+    tasks = [
+        TaskSection(data="digits"),
+        TaskSection(data="masks:a.npz"),
+        TaskSection(data="masks:b.npz"),
+    ]
+    space = SearchSpace(name="several", task=tasks)
+    assert space.measure == "accuracy+mean_iou"
+    assert metric_title(space.measure) == "accuracy and mean IoU"
