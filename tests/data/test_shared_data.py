@@ -18,7 +18,7 @@ from lossforge.data.examine import duplicates
 from lossforge.evaluation.evaluate import evaluate
 from lossforge.evaluation.records import TrainingRequest
 from lossforge.losses.compiled import LossSpec
-from lossforge.losses.library import CROSS_ENTROPY
+from lossforge.losses.library import CROSS_ENTROPY, loss_spec
 from lossforge.spaces.schema import AugmentationSection, RecipeSection, TaskSection
 
 pytestmark = pytest.mark.shared_data
@@ -96,6 +96,19 @@ def test_cracks_are_pairs_of_images_and_masks(shared: Path) -> None:
     assert data.train.y.shape[1:] == (160, 240)
     assert (len(data.train) + len(data.validation), len(data.test)) == (78, 40)
     assert 0 < float(data.train.y.float().mean()) < 0.1
+
+
+def test_a_small_unet_finds_real_cracks(shared: Path) -> None:
+    task = TaskSection(
+        data=f"masks:{shared / 'crackforest.npz'}", resize=(64, 96), model="unet", width=4, augmentation={"flip": True}
+    )
+    recipe = RecipeSection(batch_size=4)
+    request = TrainingRequest("k", loss_spec("dice"), task, recipe, 0.02, 8, "validation", (0,), (1,), 120.0)
+    result = evaluate(request, "cpu")
+    (value,) = result.accuracies
+    assert value is not None
+    assert value > 0.55  # without any crack: accuracy 0.98, mean IoU 0.49
+    assert value == result.metrics[0]["mean_iou"]
 
 
 def test_pima_is_a_table(shared: Path) -> None:
