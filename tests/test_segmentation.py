@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 import lossforge
 from lossforge.cli import app
-from lossforge.data.datasets import load_task
 from lossforge.errors import LossforgeError, SpaceError
 from lossforge.evaluation.evaluate import evaluate
 from lossforge.evaluation.records import TrainingRequest
@@ -118,15 +117,3 @@ def test_the_space_for_cracks_says_that_the_data_are_missing(tmp_path: Path) -> 
         lossforge.search(space, run=tmp_path / "run")
     with pytest.raises(SpaceError, match="mean_iou"):
         load_space(space, ["task.data=digits"])
-
-
-@pytest.mark.shared_data
-def test_a_unet_learns_real_cracks(shared: Path) -> None:
-    space = load_space(ROOT / "search_spaces" / "crackforest.toml", [f"task.data='masks:{shared / 'crackforest.npz'}'"])
-    (task,) = space.task
-    data = load_task(task, "cpu")
-    assert (data.shape, data.classes, data.segmentation) == ((3, 80, 120), 2, True)
-    request = TrainingRequest("k", loss_spec("dice"), task, space.recipe, 0.02, 6, "validation", (0,), (1,), 300.0)
-    (value,) = evaluate(request, "cpu").accuracies
-    assert value is not None
-    assert value > 0.55  # 0.49 without any crack

@@ -115,14 +115,18 @@ def check_names(space: SearchSpace) -> None:
     """Refuse data sets, networks and rivals that do not exist before anything is written."""
     from lossforge.data.datasets import find_source
     from lossforge.losses.library import LIBRARY
+    from lossforge.models.imported import import_function
     from lossforge.models.registry import check_model
 
     for rival in space.validation.rivals:
         if rival not in LIBRARY:
             raise SpaceError(f"validation.rivals: '{rival}' is not a loss of the library (known: {', '.join(LIBRARY)})")
     for task in space.task:
-        find_source(task.data)
-        check_model(task.model, task.width)
+        if task.python:
+            import_function(task.python, "task.python")
+        else:
+            find_source(task.data)
+            check_model(task.model, task.width)
 
 
 def check_data(space: SearchSpace) -> dict[str, str]:
@@ -132,7 +136,7 @@ def check_data(space: SearchSpace) -> dict[str, str]:
     """
     from lossforge.data.datasets import BUNDLED, own_digest
 
-    tasks = [task for task in space.task if task.data not in BUNDLED]
+    tasks = [task for task in space.task if task.data not in (*BUNDLED, "")]
     if not tasks:
         return {}
     from lossforge.evaluation.fit import check_fit

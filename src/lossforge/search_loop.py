@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,19 +23,14 @@ from lossforge.screening.descent import compile_kernels
 from lossforge.screening.screener import Screener
 from lossforge.screening.settings import ScreenSettings
 from lossforge.spaces.schema import SearchSpace, TaskSection
-from lossforge.spaces.task_section import metric_title
 from lossforge.store.checkpoint import load_checkpoint, save_checkpoint
 from lossforge.store.ledger import Ledger
 from lossforge.store.run_folder import RunFolder
-from lossforge.store.sweep_cache import cache_file, keep_sweep, restore_sweep
+from lossforge.sweeping import sweep_learning_rates
 from lossforge.trainer import Trainer
-from lossforge.tuning import Sweep, require_trained, sweep_together
 
 if TYPE_CHECKING:
     from lossforge.evaluation.records import Training
-
-SWEEP_ROOT = 0
-"""Seeds of the sweep derive from this and not from the run's seed: the best rate belongs to the recipe."""
 
 
 def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progress) -> None:
@@ -45,10 +38,6 @@ def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progr
 
     Raises InterruptedSearchError once ``stop()`` is true; a later call goes on where this one stopped.
     """
-    from lossforge.data.datasets import load_task
-    from lossforge.data.examine import imbalance
-    from lossforge.evaluation.evaluate import backend_name
-
     state = load_checkpoint(folder.checkpoint_file)
     if state is not None and not folder.ledger_file.exists():
         raise StoreError(
@@ -68,20 +57,32 @@ def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progr
             _write_results(folder, space, *_known(ledger, space, done))
             return
         for task in space.task:
-            recipe = space.recipe
-            told = backend_name(task, recipe.backend, recipe.cohort, resolve_device(space.execution.device))
-            folder.log(f"{task.title}: {task.model} of width {task.width}, {recipe.cohort} at once by {told}")
-            if note := imbalance(load_task(task, "cpu"), task.measure):
-                folder.log(f"{task.title}: {note}")
-                progress.line(f"{task.title}: {note}")
+            _tell_about(task, space, folder, progress)
         progress.phase("starting workers")
-        executor = make_executor(space.execution)
+        executor = make_executor(space.execution, isolated=any(task.python for task in space.task))
         try:
             _Search(folder, space, ledger, executor, stop, progress).run(state, done)
         finally:
             executor.close()
     finally:
         ledger.close()
+
+
+def _tell_about(task: TaskSection, space: SearchSpace, folder: RunFolder, progress: Progress) -> None:
+    """Log how a task is trained, and what is uneven in its data."""
+    from lossforge.data.datasets import load_task
+    from lossforge.data.examine import imbalance
+    from lossforge.evaluation.evaluate import backend_name
+
+    if task.python:
+        folder.log(f"{task.title}: trained by {task.python}")
+        return
+    recipe = space.recipe
+    told = backend_name(task, recipe.backend, recipe.cohort, resolve_device(space.execution.device))
+    folder.log(f"{task.title}: {task.model} of width {task.width}, {recipe.cohort} at once by {told}")
+    if note := imbalance(load_task(task, "cpu"), task.measure):
+        folder.log(f"{task.title}: {note}")
+        progress.line(f"{task.title}: {note}")
 
 
 @dataclass(slots=True)
@@ -183,9 +184,9 @@ def _write_results(folder: RunFolder, space: SearchSpace, scores: Scores, key: s
 
 def screen_settings(space: SearchSpace) -> ScreenSettings:
     """The funnel's thresholds for a space and the classes of its tasks."""
-    from lossforge.data.datasets import load_task
+    from lossforge.evaluation.fit import class_count
 
-    classes = sorted({load_task(task, "cpu").classes for task in space.task})
+    classes = sorted({class_count(task) for task in space.task})
     return ScreenSettings(
         max_gradient=space.screening.max_gradient,
         descent_steps=space.screening.descent_steps,
@@ -196,55 +197,3 @@ def screen_settings(space: SearchSpace) -> ScreenSettings:
         keep_scale=not space.recipe.match_gradient,
         classes=tuple(classes),
     )
-
-
-def sweep_learning_rates(
-    space: SearchSpace, trainer: Trainer, folder: RunFolder, progress: Progress
-) -> dict[str, float]:
-    """Cross-entropy's best learning rate of each task, by a sweep that is recorded in the run."""
-    if space.recipe.learning_rate != "sweep":
-        return {task.title: float(space.recipe.learning_rate) for task in space.task}
-    progress.phase("sweeping cross-entropy's learning rate")
-    rates = {}
-    for task in space.task:
-        sweep = _sweep(space, task, trainer)
-        rates[task.title] = sweep.best
-        measured = metric_title(task.measure)
-        told = ", ".join(f"{rate:g}: {accuracy:.2%}" for rate, accuracy in sorted(sweep.accuracies.items()))
-        folder.log(f"learning rate of {task.title}: {sweep.best:g} (cross-entropy's {measured} by rate: {told})")
-        if sweep.at_edge:
-            folder.log(f"the best learning rate of {task.title} is at an end of the sweep: widen recipe.learning_rates")
-        progress.swept(task.title, sweep, measured)
-    return rates
-
-
-def _sweep(space: SearchSpace, task: TaskSection, trainer: Trainer) -> Sweep:
-    from lossforge.data.datasets import own_digest
-
-    loss = LossSpec(CROSS_ENTROPY)
-    key = loss_key(loss, keep_scale=not space.recipe.match_gradient)
-
-    def at(rate: float) -> list[Training]:
-        replicates = range(space.recipe.sweep_seeds)
-        return trainings(space, task, loss, key, rate, replicates, stage="sweep", root=SWEEP_ROOT)
-
-    first = at(space.recipe.learning_rates[0])[0].fingerprint()
-    cohort = hashlib.sha256(
-        json.dumps([first, own_digest(task.data), space.recipe.learning_rates, space.recipe.sweep_seeds]).encode()
-    ).hexdigest()
-    file = cache_file(cohort, machine_name(resolve_device(space.execution.device)))
-    restore_sweep(file, trainer.ledger)
-    stage = f"sweep {task.title}"
-    sweep = sweep_together(trainer, {"cross_entropy": at}, space.recipe.learning_rates, stage)["cross_entropy"]
-    keep_sweep(file, trainer.ledger.trainings(stage))
-    return require_trained(sweep, "cross_entropy")
-
-
-def machine_name(device: str) -> str:
-    """What can change a training's result besides its request: versions, source, processor, device."""
-    import torch
-
-    from lossforge.store.run_folder import hardware, package_versions, source_commit
-
-    name = torch.cuda.get_device_name() if device == "cuda" else device
-    return json.dumps([package_versions(), source_commit(), hardware(), name], sort_keys=True)

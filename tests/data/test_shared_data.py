@@ -17,6 +17,7 @@ from lossforge.data.augmentation import Preparation
 from lossforge.data.datasets import load_task
 from lossforge.data.examine import duplicates
 from lossforge.evaluation.evaluate import evaluate
+from lossforge.losses.library import loss_spec
 from lossforge.spaces.schema import AugmentationSection, RecipeSection, TaskSection
 
 pytestmark = pytest.mark.shared_data
@@ -94,6 +95,20 @@ def test_cracks_are_pairs_of_images_and_masks(shared: Path) -> None:
     assert data.train.y.shape[1:] == (160, 240)
     assert (len(data.train) + len(data.validation), len(data.test)) == (78, 40)
     assert 0 < float(data.train.y.float().mean()) < 0.1
+
+
+def test_a_small_unet_finds_real_cracks(shared: Path) -> None:
+    task = TaskSection(
+        data=f"masks:{shared / 'crackforest.npz'}", resize=(64, 96), model="unet", width=4, augmentation={"flip": True}
+    )
+    recipe = RecipeSection(batch_size=4)
+    formula = loss_spec("dice").formula
+    request = request_of(task, recipe, learning_rate=0.02, epochs=8, formula=formula, seconds=120.0)
+    result = evaluate(request, "cpu")
+    (value,) = result.accuracies
+    assert value is not None
+    assert value > 0.55  # without any crack: accuracy 0.98, mean IoU 0.49
+    assert value == result.metrics[0]["mean_iou"]
 
 
 def test_pima_is_a_table(shared: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lossforge.data.augmentation import Preparation
 from lossforge.data.datasets import load_task
 from lossforge.evaluation.limits import deterministic, first_line, memory_limit, ran_out_of_memory
+from lossforge.evaluation.own_training import evaluate_own
 from lossforge.evaluation.records import Outcome, TrainingRequest, TrainingResult
 from lossforge.models.registry import build_model
 from lossforge.training.backends import make_backend
@@ -27,6 +28,8 @@ def evaluate(request: TrainingRequest, device: str, *, on_step: Callable[[], Non
 
     A candidate's own failure is a result, never an exception. ``on_step`` is called once an epoch.
     """
+    if request.setup.task.python:
+        return evaluate_own(request, device)
     # On a CPU the limit counts the process's own time: neither a loaded machine nor a suspended one fails a candidate.
     clock = time.process_time if device == "cpu" else time.monotonic
     started = clock()
@@ -98,6 +101,8 @@ def network(task: TaskSection, data: TaskData, seed: int) -> nn.Module:
 
 def backend_name(task: TaskSection, backend: str, replicas: int, device: str) -> str:
     """The back end that trains a cohort of the task. Raises ModelError where its network does not fit its data."""
+    if task.python:
+        return "a training of your own"
     data = load_task(task, "cpu")
     return make_backend(backend, network(task, data, 0).to("meta"), replicas, device, data.shape).name
 

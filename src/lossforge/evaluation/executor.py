@@ -53,11 +53,11 @@ def worker_count(section: ExecutionSection) -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def make_executor(section: ExecutionSection) -> Executor:
-    """The executor that a section asks for; one worker runs in this process."""
+def make_executor(section: ExecutionSection, *, isolated: bool = False) -> Executor:
+    """The executor that a section asks for; one worker runs in this process, unless all are to be ``isolated``."""
     from lossforge.evaluation.local import InProcessExecutor, PoolExecutor, one_thread
 
     one_thread()  # the driver screens on one thread, as it trains on one
     device = resolve_device(section.device)
     workers = worker_count(section)
-    return InProcessExecutor(device) if workers == 1 else PoolExecutor(workers, device)
+    return InProcessExecutor(device) if workers == 1 and not isolated else PoolExecutor(workers, device)

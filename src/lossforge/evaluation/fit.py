@@ -23,3 +23,13 @@ def check_fit(task: TaskSection) -> None:
         )
     Preparation(task.augmentation, data.scale, data.shape)
     network(task, data, 0)
+
+
+def scored_samples(task: TaskSection) -> int:
+    """Samples, or pixels, that a re-validation scores; 0 where nobody but the user's own function knows."""
+    return 0 if task.python else load_task(task, "cpu").test.y.numel()
+
+
+def class_count(task: TaskSection) -> int:
+    """Classes of a task's data, or of the training of the user's own."""
+    return task.classes or 0 if task.python else load_task(task, "cpu").classes

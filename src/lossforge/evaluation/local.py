@@ -105,8 +105,11 @@ class PoolExecutor:
 
 
 def _wall_seconds(request: TrainingRequest) -> float:
-    """When a worker is killed. It watches its own limit in its own time; this is for one that hangs."""
-    return _WALL_FACTOR * request.seconds + _GRACE_SECONDS
+    """When a worker is killed. It watches its own limit in its own time; this is for one that hangs.
+
+    A training of the user's own watches nothing: it is killed at its limit.
+    """
+    return (1.0 if request.setup.task.python else _WALL_FACTOR) * request.seconds + _GRACE_SECONDS
 
 
 def _outcome(future: Future[Any], request: TrainingRequest) -> TrainingResult | None:

@@ -46,14 +46,27 @@ class Setup:
 
     @property
     def lanes(self) -> int:
-        """Networks that train at once."""
-        return self.recipe.cohort
+        """Networks that train at once; a training of the user's own is alone."""
+        return 1 if self.task.python else self.recipe.cohort
+
+    @property
+    def places(self) -> int:
+        """Trainings of one request."""
+        return 1 if self.task.python else self.recipe.cohort * self.recipe.heats
 
     @cached_property
     def deciding(self) -> dict[str, Any]:
         """All of it that decides a result, as plain data. A network of the user's own enters with its file."""
         # The setup's own number of epochs counts; a recipe's steps count in proportion to the recipe's.
         elsewhere = {"learning_rate", "learning_rates", "sweep_seeds", *([] if self.recipe.steps else ["epochs"])}
+        if self.task.python:
+            # Of the recipe nothing reaches the function but the gradient's size.
+            return {
+                "task": self.task.identity(),
+                "match_gradient": self.recipe.match_gradient,
+                "part": self.part,
+                "training": source_digest(self.task.python),
+            }
         parts = {
             "task": self.task.identity(),
             "recipe": self.recipe.model_dump(mode="json", exclude=elsewhere | self.recipe.unused()),
@@ -226,7 +239,7 @@ def pack(trainings: Iterable[Training], known: Container[Training] = ()) -> list
     requests = []
     for group in grouped.values():
         setup = group[0].setup
-        size = setup.lanes * setup.recipe.heats
+        size = setup.places
         for start in range(0, len(group), size):
             replicas = tuple(group[start : start + size])
             left_out = tuple(place for place, training in enumerate(replicas) if training in known)

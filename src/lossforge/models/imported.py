@@ -27,14 +27,14 @@ Shape = tuple[int, int, int]
 _PATH = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*)")
 
 
-def import_function(path: str) -> Callable[..., Any]:
-    """What ``package.module:function`` names. Raises ModelError where there is none.
+def import_function(path: str, key: str = "task.model") -> Callable[..., Any]:
+    """What ``package.module:function`` names, given as ``key``. Raises ModelError where there is none.
 
     Installed packages are looked up first, then the current folder.
     """
     match = _PATH.fullmatch(path)
     if match is None:
-        raise ModelError(f"task.model: '{path}' is no import path; write it as package.module:function")
+        raise ModelError(f"{key}: '{path}' is no import path; write it as package.module:function")
     module_name, name = match.groups()
     here = str(Path.cwd())
     if here not in sys.path:
@@ -44,11 +44,11 @@ def import_function(path: str) -> Callable[..., Any]:
     except Exception as error:
         missing = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
         reason = f"there is no module '{error.name}'" if missing else f"importing it failed: {_told(error)}"  # type: ignore[attr-defined]
-        raise ModelError(f"task.model: '{path}': {reason} (looked in installed packages and in {here})") from error
+        raise ModelError(f"{key}: '{path}': {reason} (looked in installed packages and in {here})") from error
     function = getattr(module, name, None)
     if not callable(function):
         what = "has no" if function is None else "cannot be called:"
-        raise ModelError(f"task.model: '{path}': module '{module_name}' {what} '{name}'")
+        raise ModelError(f"{key}: '{path}': module '{module_name}' {what} '{name}'")
     return function  # type: ignore[no-any-return]
 
 

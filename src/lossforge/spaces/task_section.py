@@ -14,6 +14,8 @@ Metric = Literal["accuracy", "top5_accuracy", "balanced_accuracy", "precision", 
 
 _OF_CLASSES: tuple[Metric, ...] = ("accuracy", "top5_accuracy", "balanced_accuracy", "precision", "f1")
 _OF_MASKS: tuple[Metric, ...] = ("mean_iou", "dice", "balanced_accuracy", "accuracy")
+_OWN = {"name", "python", "classes", "data"}
+"""Keys that a task with a training of the user's own may have."""
 _TITLES = {"top5_accuracy": "top-5 accuracy", "f1": "F1", "mean_iou": "mean IoU", "dice": "Dice"}
 
 
@@ -44,10 +46,12 @@ class AugmentationSection(Section):
 
 
 class TaskSection(Section):
-    """What candidates are judged on: data, parts, noise and network."""
+    """What candidates are judged on: data, parts, noise and network; or a training of the user's own (``python``)."""
 
     name: str = Field(default="", pattern=r"^[\w.-]*$")
-    data: str = Field(min_length=1)
+    data: str = ""
+    python: str = ""
+    classes: int | None = Field(default=None, ge=2, le=100_000)
     train: int | None = Field(default=None, ge=10)
     validation: int | None = Field(default=None, ge=10)
     test: int | None = Field(default=None, ge=10)
@@ -63,7 +67,9 @@ class TaskSection(Section):
 
     @property
     def title(self) -> str:
-        """The task's name: as given, or its data set's, or its own file's."""
+        """The task's name: as given, or its data set's, or its own file's or module's."""
+        if self.python and not self.name:
+            return self.python.partition(":")[0].rpartition(".")[2]
         kind, colon, place = self.data.partition(":")
         return self.name or (PurePath(place.partition("#")[0]).stem if colon else kind)
 
@@ -80,6 +86,23 @@ class TaskSection(Section):
     def measure(self) -> Metric:
         """What fitness is measured in: ``metric``, or accuracy; of masks mean IoU, since most pixels are background."""
         return self.metric or self._usual
+
+    @model_validator(mode="after")
+    def _trained_somewhere(self) -> TaskSection:
+        if bool(self.data) == bool(self.python):
+            raise ValueError("data: give either data, or python = 'module:function', a training of your own")
+        if not self.python and self.classes is not None:
+            raise ValueError("classes: is for task.python; data have the classes that they have")
+        if self.python and self.classes is None:
+            raise ValueError(
+                "classes: say how many classes the training of task.python has: losses are screened for it"
+            )
+        for name in set(type(self).model_fields) - _OWN if self.python else ():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name}: means nothing beside python: the function '{self.python}' trains as it likes"
+                )
+        return self
 
     @model_validator(mode="after")
     def _fitting(self) -> TaskSection:
@@ -106,7 +129,7 @@ class TaskSection(Section):
         Keys of the input, and the metric, enter where they are not at their default: runs that are older than these
         keys go on.
         """
-        inputs = {"resize", "greyscale", "normalize", "augmentation"}
+        inputs = {"resize", "greyscale", "normalize", "augmentation", "python", "classes"}
         unused = {name for name in inputs if getattr(self, name) == type(self).model_fields[name].default}
         unused |= {"metric"} if self.measure == self._usual else set()
         return self.model_dump(mode="json", exclude=unused)

@@ -44,7 +44,8 @@ class Replica:
 class ReplicaScore:
     """``accuracy``, or another metric that the plan names, in [0, 1]; None where the replica failed, with the reason.
 
-    ``stopped`` says that it failed by being far below cross-entropy. ``metrics`` holds further figures of the scored part, and ``curve``, the mean training loss of each epoch.
+    ``stopped`` says that it was far below cross-entropy. ``metrics`` holds further figures of the scored part, and
+    ``curve``, the mean training loss of each epoch.
     """
 
     accuracy: float | None

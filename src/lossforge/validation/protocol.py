@@ -18,9 +18,9 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from statistics import fmean
 
-from lossforge.data.datasets import load_task
 from lossforge.errors import LossforgeError, SpaceError, StoreError
 from lossforge.evaluation.executor import Stop, make_executor
+from lossforge.evaluation.fit import scored_samples
 from lossforge.evaluation.records import Outcome, Training
 from lossforge.evaluation.requests import loss_key, trainings
 from lossforge.hall_of_fame import checked_entries
@@ -90,7 +90,7 @@ def validate(
     ledger = Ledger(folder.ledger_file)
     try:
         progress.phase("re-validating the best losses")
-        executor = make_executor(space.execution)
+        executor = make_executor(space.execution, isolated=any(task.python for task in space.task))
         try:
             trainer = Trainer(ledger, executor, stop, progress.trained)
             comparisons = _Validation(space, trainer, contenders, seeds, progress).run()
@@ -147,7 +147,9 @@ class _Validation:
             )
 
         named = {f"{place} {one.loss.formula}": at(one) for place, one in enumerate(self.contenders)}
-        sweeps = sweep_together(self.trainer, named, self.space.validation.learning_rates, "tuning")
+        # A training of the user's own has its own rate.
+        rates = [1.0] if self.space.task[index].python else self.space.validation.learning_rates
+        sweeps = sweep_together(self.trainer, named, rates, "tuning")
         for one, sweep in zip(self.contenders, sweeps.values(), strict=True):
             if one.rival:
                 require_trained(sweep, one.rival)
@@ -193,7 +195,8 @@ class _Validation:
     def _compare(self, index: int, sweeps: list[Sweep], by_seed: list[list[float | None]]) -> list[Comparison]:
         accuracies = [[0.0 if value is None else value for value in values] for values in by_seed]
         failed = [sum(value is None for value in values) for values in by_seed]
-        resolution = 100 / load_task(self.space.task[index], "cpu").test.y.numel()
+        scored = scored_samples(self.space.task[index])
+        resolution = 100 / scored if scored else 0.0
         found = [place for place, one in enumerate(self.contenders) if not one.rival]
         rows: list[Comparison] = []
         for other, rival in enumerate(self.contenders):
