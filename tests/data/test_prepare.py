@@ -134,7 +134,7 @@ def test_an_uneven_set_is_noted(tmp_path: Path) -> None:
     numpy.savez(tmp_path / "a.npz", x_train=X, y_train=(numpy.arange(90) < 5).astype(int))
     rows = {row[0]: row for row in describe(load_task(task(f"npz:{tmp_path / 'a.npz'}"), "cpu"))}
     assert rows["balance"][1] == "note"
-    assert "accuracy says little about the rare classes" in rows["balance"][2]
+    assert "of which accuracy says little" in rows["balance"][2]
 
 
 def test_what_does_not_fit_the_network_is_refused(mine: str, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "screening.audit": [-0.01, 1.01, math.nan],
     "task.name": ["a b", "a/b"],
     "task.data": [""],
+    "task.classes": [1, 100_001],
     "task.train": [9, -1],
     "task.validation": [9],
     "task.test": [9],
@@ -96,6 +97,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
 WITHOUT_RANGE = {
     "description",
     "task.model",
+    "task.python",
     "task.greyscale",
     "task.normalize",
     "task.augmentation.flip",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -19,8 +21,8 @@ class SmallCNN(nn.Sequential):
         super().__init__(
             nn.Conv2d(channels, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width),
+            nn.MaxPool2d(2),  # before ReLU: the same numbers, and a quarter of the work
             nn.ReLU(),
-            nn.MaxPool2d(2),
             nn.Conv2d(width, 2 * width, 3, padding=1, bias=False),
             nn.BatchNorm2d(2 * width),
             nn.ReLU(),
@@ -44,6 +46,9 @@ class SmallCNN(nn.Sequential):
         """
         replicas, batch = x.shape[:2]
         h = x.transpose(0, 1).flatten(1, 2)
+        if x.device.type == "cpu":
+            # Channels last: pooling and BatchNorm are twice as fast on a CPU.
+            h = h.contiguous(memory_format=torch.channels_last)
         for layer, module in self._modules.items():
             if isinstance(module, nn.Conv2d):
                 h = functional.conv2d(h, params[f"{layer}.weight"].flatten(0, 1), padding=1, groups=replicas)
@@ -51,12 +56,30 @@ class SmallCNN(nn.Sequential):
                 mean, variance = (buffers[f"{layer}.running_{name}"].view(-1) for name in ("mean", "var"))
                 weight, bias = (params[f"{layer}.{name}"].flatten() for name in ("weight", "bias"))
                 h = functional.batch_norm(h, mean, variance, weight, bias, training, 0.1)
+            elif isinstance(module, nn.Flatten):
+                pixels = h.shape[2] * h.shape[3]
+                h = _ChannelsLastGradient.apply(h).permute(0, 2, 3, 1).reshape(batch, pixels, replicas, -1)
+                h = h.permute(2, 0, 1, 3).flatten(2)
             elif isinstance(module, nn.Linear):
-                h = h.view(batch, replicas, -1).transpose(0, 1)
-                h = torch.baddbmm(params[f"{layer}.bias"][:, None], h, params[f"{layer}.weight"].transpose(1, 2))
-            elif not isinstance(module, nn.Flatten) and module is not None:
+                # The head's weight is put in the order of pixels and channels, which is less to move than samples are.
+                weight = params[f"{layer}.weight"].unflatten(2, (-1, pixels)).transpose(2, 3).flatten(2)
+                h = torch.baddbmm(params[f"{layer}.bias"][:, None], h, weight.transpose(1, 2))
+            elif module is not None:
                 h = module(h)
         return h
+
+
+class _ChannelsLastGradient(torch.autograd.Function):
+    """The identity; its gradient comes back in the memory format of what went in."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor) -> Tensor:
+        ctx.last = h.is_contiguous(memory_format=torch.channels_last)
+        return h.view_as(h)
+
+    @staticmethod
+    def backward(ctx: Any, *given: Tensor) -> Tensor:
+        return given[0].contiguous(memory_format=torch.channels_last) if ctx.last else given[0]
 
 
 def small_cnn(shape: tuple[int, int, int], classes: int, width: int) -> nn.Module:

@@ -88,11 +88,12 @@ class Cohort:
 
         The network computes in the recipe's precision; logits are float32.
         """
+        with self._precision():
+            return _by_sample(self.backend.logits(self._state, self.buffers, x, training=training))
+
+    def _precision(self) -> torch.autocast:
         precision = self.plan.recipe.precision
-        with torch.autocast(self.device.type, getattr(torch, precision), enabled=precision != "float32"):
-            logits = self.backend.logits(self._state, self.buffers, x, training=training)
-        logits = logits.float()
-        return logits if logits.ndim == 3 else logits.movedim(2, -1).flatten(1, -2)
+        return torch.autocast(self.device.type, getattr(torch, precision), enabled=precision != "float32")
 
     def inputs(self, x: Tensor) -> Tensor:
         """Stored samples as the networks take them, not augmented."""
@@ -141,19 +142,28 @@ class Cohort:
 
         Returns a reason for each replica whose gradient is zero or not finite, else ``""``.
         """
-        count = min(batch_limit(self.plan.train.x, _MATCH_SAMPLES), len(self.plan.train))
-        x, targets = self.batch(torch.arange(count, device=self.device).expand(len(self), count))
-        kept = {name: buffer.clone() for name, buffer in self.buffers.items()}
-        with torch.no_grad():
-            start = self.logits(x, training=True)
-            for name, buffer in self.buffers.items():
-                buffer.copy_(kept[name])
+        start, targets = self._start()
         cross_entropy = CohortLoss([LossSpec(CROSS_ENTROPY)] * len(self), self.plan.recipe.label_smoothing)
         wanted = _gradient_norms(cross_entropy, start, targets)
         found = _gradient_norms(self.loss_function, start, targets)
         usable = found.isfinite() & (found > 0)
         self.scale = torch.where(usable, wanted / torch.where(usable, found, torch.ones_like(found)), self.scale)
         return ["" if good else "the gradient at the start is zero or not finite" for good in usable.tolist()]
+
+    def _start(self) -> tuple[Tensor, Tensor]:
+        """Logits ``(K, B, classes)`` and targets ``(K, B)`` of the first training samples, before any step.
+
+        Networks of one seed are still alike, so one of them is asked; no running statistics change.
+        """
+        first = {one.seed: lane for lane, one in reversed([*enumerate(self.replicas)])}
+        lanes = sorted(first.values())
+        same = [lanes.index(first[one.seed]) for one in self.replicas]
+        state, buffers = ({name: part[lanes] for name, part in whole.items()} for whole in (self._state, self.buffers))
+        count = min(batch_limit(self.plan.train.x, _MATCH_SAMPLES), len(self.plan.train))
+        x, targets = self.batch(torch.arange(count, device=self.device).expand(len(self), count))
+        with torch.no_grad(), self._precision():
+            logits = self.backend.logits(state, buffers, x[lanes], training=True)
+        return _by_sample(logits)[same], targets
 
     @classmethod
     def gathered(cls, cohorts: Sequence[Cohort], lanes: Sequence[tuple[int, int]]) -> Cohort:
@@ -182,6 +192,12 @@ class Cohort:
         made._orders = [orders[one.seed] for one in made.replicas]
         made._augmenting = [cohorts[source]._augmenting[lane] for source, lane in lanes if cohorts[source]._augmenting]
         return made
+
+
+def _by_sample(logits: Tensor) -> Tensor:
+    """Logits ``(K, B, classes)``, or of pixels ``(K, B, classes, H, W)``, as float32 of shape ``(K, N, classes)``."""
+    logits = logits.float()
+    return logits if logits.ndim == 3 else logits.movedim(2, -1).flatten(1, -2)
 
 
 def batch_limit(x: Tensor, samples: int) -> int:

@@ -1,0 +1,183 @@
+"""A training of the user's own: called in a worker with each loss, its failures the loss's own."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tests.conftest import ROOT
+
+import lossforge
+from lossforge.errors import LossforgeError, ModelError, SpaceError
+from lossforge.evaluation.evaluate import evaluate
+from lossforge.evaluation.local import PoolExecutor
+from lossforge.evaluation.own_training import MatchedLoss
+from lossforge.evaluation.records import Outcome, Setup, Training, TrainingRequest, pack
+from lossforge.losses.compiled import LossSpec
+from lossforge.losses.library import CROSS_ENTROPY
+from lossforge.models.imported import source_digest
+from lossforge.spaces.load import validate_space
+from lossforge.spaces.schema import RecipeSection, TaskSection
+from lossforge.store.ledger import Ledger
+
+SCRIPT = """
+import os, time, torch
+
+def good(criterion, seed, device, part="validation"):
+    z = torch.zeros(4, 3, requires_grad=True)
+    criterion(z, torch.tensor([0, 1, 2, 0])).backward()
+    return round(0.5 + seed / 100 + (part == "test") / 5 + float(torch.rand(())) / 1000, 4)
+
+def raises(criterion, seed, device):
+    raise KeyError("weights")
+
+def nan(criterion, seed, device):
+    return float("nan")
+
+def percent(criterion, seed, device):
+    return 93.0
+
+def text(criterion, seed, device):
+    return "good"
+
+def hangs(criterion, seed, device):
+    time.sleep(600)
+
+def dies(criterion, seed, device):
+    os._exit(3)
+
+def hog(criterion, seed, device):
+    return float(torch.ones(2**34).sum())  # 64 GiB
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    file = tmp_path / "own_training_of_this_test.py"
+    file.write_text(SCRIPT, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.delitem(sys.modules, file.stem, raising=False)
+    source_digest.cache_clear()
+    return file.stem
+
+
+def request(path: str, *, seed: int = 7, part: str = "validation", seconds: float = 60.0) -> TrainingRequest:
+    setup = Setup(TaskSection(python=path, classes=3), RecipeSection(), 1, part, seconds, gigabytes=4.0)
+    (wanted,) = pack([Training(setup, "ce", LossSpec(CROSS_ENTROPY), 1.0, 0, seed)])
+    return wanted
+
+
+def test_its_score_is_the_result_and_its_seed_decides(script: str) -> None:
+    first = evaluate(request(f"{script}:good"), "cpu")
+    assert first.outcomes == (Outcome.TRAINED,)
+    assert 0.57 <= (first.accuracies[0] or 0) <= 0.571
+    assert evaluate(request(f"{script}:good"), "cpu").accuracies == first.accuracies
+    assert evaluate(request(f"{script}:good", part="test"), "cpu").accuracies[0] == pytest.approx(0.77, abs=0.001)
+    assert evaluate(request(f"{script}:good", seed=8), "cpu").accuracies[0] == pytest.approx(0.58, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome", "reason"),
+    [
+        ("raises", Outcome.CRASHED, "'own_training_of_this_test:raises' failed: KeyError: 'weights'"),
+        ("nan", Outcome.DIVERGED, "its score is not a number"),
+        ("percent", Outcome.CRASHED, "returned 93.0; it must return a number from 0 to 1, the more the better"),
+        ("text", Outcome.CRASHED, "returned 'good'; it must return a number"),
+        ("hog", Outcome.CRASHED, "out of memory"),
+    ],
+)
+def test_a_failure_is_a_result_with_its_reason(script: str, name: str, outcome: Outcome, reason: str) -> None:
+    result = evaluate(request(f"{script}:{name}"), "cpu")
+    assert result.outcomes == (outcome,)
+    assert reason in result.reasons[0]
+
+
+def test_one_that_hangs_or_dies_costs_only_itself(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lossforge.evaluation.local._GRACE_SECONDS", 6.0)
+    wanted = [
+        request(f"{script}:hangs", seconds=0.5),
+        request(f"{script}:dies"),
+        request(f"{script}:good"),
+    ]
+    pool = PoolExecutor(1, "cpu")
+    try:
+        found = dict(pool.run(wanted, lambda: False))
+    finally:
+        pool.close()
+    assert [found[index].outcomes[0] for index in range(3)] == [Outcome.TIMED_OUT, Outcome.CRASHED, Outcome.TRAINED]
+    assert found[2].accuracies == evaluate(wanted[2], "cpu").accuracies
+
+
+def test_each_loss_starts_with_cross_entropys_gradient() -> None:
+    logits = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
+    target = torch.arange(20) % 5
+    norms = []
+    for formula in (CROSS_ENTROPY, "1000 * (y_true - y_pred)**2", "sqrt(y_true - y_pred)"):
+        z = logits.clone().requires_grad_()
+        loss = MatchedLoss(LossSpec(formula))
+        loss(z, target).backward()  # type: ignore[no-untyped-call]
+        assert z.grad is not None
+        norms.append(float(z.grad.norm()))
+    assert norms[1:] == pytest.approx([norms[0]] * 2, rel=1e-4)
+    # The scale stays: later batches may have gradients of any size.
+    later = (logits * 3).requires_grad_()
+    value = loss(later, target)
+    (gradient,) = torch.autograd.grad(value, later)
+    assert float(gradient.norm()) != pytest.approx(norms[0], rel=1e-2)
+    flat = MatchedLoss(LossSpec("sign(y_pred - y_true)"))
+    flat(logits.requires_grad_(), target)
+    assert flat.failed
+
+
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        ({}, "give either data, or python"),
+        ({"data": "digits", "python": "a:b"}, "give either data, or python"),
+        ({"python": "a:b"}, "classes: say how many"),
+        ({"data": "digits", "classes": 3}, "classes: is for task.python"),
+        ({"python": "a:b", "classes": 3, "label_noise": 0.1}, "label_noise: means nothing beside python"),
+    ],
+)
+def test_keys_that_do_not_go_together_are_refused(task: dict[str, object], told: str) -> None:
+    with pytest.raises(SpaceError, match=told):
+        validate_space({"name": "x", "task": task}, "x")
+
+
+def test_a_function_that_is_not_there_is_told_before_anything_is_written(script: str, tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text(f'name = "x"\n[task]\npython = "{script}:absent"\nclasses = 3\n')
+    with pytest.raises(ModelError, match=r"task\.python: '.*' has no 'absent'|task\.python: .* has no 'absent'"):
+        lossforge.search(tmp_path / "x.toml", run=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_function_that_fails_with_cross_entropy_ends_the_search_with_its_error(script: str, tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text(f'name = "x"\n[task]\npython = "{script}:raises"\nclasses = 3\n')
+    with pytest.raises(LossforgeError, match=r"cross-entropy itself failed .*KeyError: 'weights'"):
+        lossforge.search(tmp_path / "x.toml", run=tmp_path / "run", workers=1, overrides=["fitness.finalist_seeds=2"])
+
+
+@pytest.mark.slow
+def test_the_documented_example_searches_and_validates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "docs" / "own-training.md").read_text(encoding="utf-8")
+    for kind, name in (("python", "digits_mlp.py"), ("toml", "digits_mlp.toml")):
+        found = re.search(rf"```{kind}\n(.*?)```", text, re.S)
+        assert found is not None
+        (tmp_path / name).write_text(found[1], encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    small = ["evolution.population=4", "evolution.elites=1", "budget.generations=2", "fitness.finalist_seeds=2"]
+    small += ["validation.top=1", "validation.seeds=2", "validation.rivals=['cross_entropy']"]
+    run = lossforge.search(tmp_path / "digits_mlp.toml", run=tmp_path / "run", workers=2, overrides=small)
+    assert run.hall_of_fame
+    assert [row.learning_rate for row in run.validation] == [1.0]
+    assert all(row.rival_accuracy > 0.5 for row in run.validation)
+    ledger = Ledger(tmp_path / "run" / "ledger.sqlite", read_only=True)
+    rows = ledger.trainings()
+    ledger.close()
+    assert {row.part for row in rows if row.stage == "validation"} == {"test"}
+    assert not [row for row in rows if row.stage.startswith("sweep")]
