@@ -1,6 +1,6 @@
 """How many candidates a second does lossforge train, and judge, against a plain loop of DEAP and torch?
 
-    python benchmarks/throughput.py [--epochs 5] [--batch 64] [--seeds 4] [--cohort 4] [--rounds 3] [--write]
+    python benchmarks/throughput.py [--epochs 5] [--batch 64] [--seeds 4] [--cohort 16] [--rounds 3] [--write]
     python benchmarks/throughput.py --device cuda --space search_spaces/cifar10.toml --npz PATH/cifar10.npz
 
 Both sides have the task and the recipe of one search space, a fixed learning rate (--rate), and the same cores. They
@@ -43,7 +43,7 @@ from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import Expression
 from lossforge.generation import STAGE, Generation
 from lossforge.losses.library import CROSS_ENTROPY
-from lossforge.scores import Scores
+from lossforge.scores import Scores, floors
 from lossforge.screening.descent import compile_kernels
 from lossforge.screening.screener import Screener
 from lossforge.search_loop import screen_settings
@@ -54,11 +54,20 @@ from lossforge.store.run_folder import hardware
 from lossforge.trainer import Trainer
 from machine_limits import peak_rate, training_operations
 from plain_loop import PlainLoop
-from throughput_sides import WARM_UP, Recorded, lanes_memory, lossforge_trains, prefix, requests_of, screened, uses_both
+from throughput_sides import (
+    WARM_UP,
+    Recorded,
+    lanes_memory,
+    lossforge_trains,
+    prefix,
+    screened,
+    trainings_of,
+    uses_both,
+)
 
 RESULTS = Path(__file__).parent / "results" / "throughput.md"
 LANES = (1, 4, 8, 16, 32)
-TRAINED = {Outcome.TRAINED, Outcome.DIVERGED, Outcome.TIMED_OUT, Outcome.CRASHED}
+TRAINED = {Outcome.TRAINED, Outcome.STOPPED, Outcome.DIVERGED, Outcome.TIMED_OUT, Outcome.CRASHED}
 
 
 class Benchmark:
@@ -148,9 +157,11 @@ class Benchmark:
         with tempfile.TemporaryDirectory() as folder:
             ledger = Ledger(Path(folder) / "ledger.sqlite")
             trainer, scores = Trainer(ledger, self.executor, lambda: False), Scores()
-            for rows in trainer.run(requests_of(self.space, [CROSS_ENTROPY], options.seeds, options.rate), "control"):
-                scores.add_control(rows)
-            generation = Generation(self.space, strategy, screener, scores, trainer, {self.task.title: options.rate})
+            control = trainer.run(trainings_of(self.space, [CROSS_ENTROPY], options.seeds, options.rate), "control")
+            scores.add_control(control)
+            stops = floors(control, self.space.recipe)
+            rates = {self.task.title: options.rate}
+            generation = Generation(self.space, strategy, screener, scores, trainer, rates, floors=stops)
             for number in range(options.generations):
                 strategy.proposed.clear()
                 seconds, rows = timed(partial(generation.run, number))
@@ -202,8 +213,8 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=0.002, help="learning rate")
-    parser.add_argument("--seeds", type=int, default=4, help="trainings of a candidate; a multiple of --cohort today")
-    parser.add_argument("--cohort", type=int, default=4, help="networks that lossforge trains at once")
+    parser.add_argument("--seeds", type=int, default=4, help="trainings of a candidate")
+    parser.add_argument("--cohort", type=int, default=16, help="networks that lossforge trains at once")
     parser.add_argument("--workers", type=int, default=0, help="lossforge's processes; 0: one a core, on a GPU one")
     parser.add_argument("--candidates", type=int, default=8, help="that are trained in one turn")
     parser.add_argument("--rounds", type=int, default=3, help="turns of (a)")
@@ -223,12 +234,10 @@ def space_of(options: argparse.Namespace) -> SearchSpace:
         f"recipe.batch_size={options.batch}",
         f"recipe.learning_rate={options.rate}",
         f"recipe.cohort={options.cohort}",
-        f"recipe.sweep_seeds={options.cohort}",
         f"fitness.seeds={options.seeds}",
         f"fitness.finalist_seeds={options.seeds}",
         "fitness.finalists=0",  # both sides judge on the same seeds
-        f"validation.seeds={options.cohort}",
-        f"validation.tuning_seeds={options.cohort}",
+        "screening.audit=0",
         f"execution.device={options.device}",
         f"execution.workers={workers}",
         *([f"task.data=npz:{options.npz.resolve()}"] if options.npz else []),

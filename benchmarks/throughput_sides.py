@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 
 from lossforge.evaluation.executor import Executor
-from lossforge.evaluation.records import TrainingRequest
-from lossforge.evaluation.requests import cohorts
+from lossforge.evaluation.records import Training, pack
+from lossforge.evaluation.requests import trainings
 from lossforge.evolution.genetic import GeneticStrategy
 from lossforge.evolution.strategy import Proposal
 from lossforge.expression.formula import format_formula, format_number
@@ -31,13 +31,13 @@ def prefix(tree: Expression) -> str:
     return f"{tree.op}({', '.join(map(prefix, tree.args))})" if tree.args else tree.op
 
 
-def requests_of(space: SearchSpace, formulas: Sequence[str], seeds: int, rate: float) -> list[TrainingRequest]:
-    """lossforge's trainings of the formulas, on ``seeds`` seeds each. What knows how requests are made is here."""
+def trainings_of(space: SearchSpace, formulas: Sequence[str], seeds: int, rate: float) -> list[Training]:
+    """lossforge's trainings of the formulas, on ``seeds`` seeds each."""
     (task,) = space.task
     return [
-        request
+        training
         for formula in formulas
-        for request in cohorts(space, task, LossSpec(formula), formula, rate, range(seeds), stage=STAGE)
+        for training in trainings(space, task, LossSpec(formula), formula, rate, range(seeds), stage=STAGE)
     ]
 
 
@@ -45,7 +45,7 @@ def lossforge_trains(
     executor: Executor, space: SearchSpace, formulas: Sequence[str], seeds: int, rate: float
 ) -> Accuracies:
     """lossforge's accuracies: of the first formula on every seed, then of the second."""
-    requests = requests_of(space, formulas, seeds, rate)
+    requests = pack(trainings_of(space, formulas, seeds, rate))
     results = dict(executor.run(requests, lambda: False))
     return [accuracy for index in range(len(requests)) for accuracy in results[index].accuracies]
 
@@ -87,7 +87,9 @@ def lanes_memory(space: SearchSpace, lanes: int, rate: float, device: str) -> fl
     from lossforge.evaluation.evaluate import evaluate
 
     torch.set_num_threads(1)
-    alone, together = (requests_of(with_cohort(space, number), [WARM_UP[1]], number, rate)[0] for number in (1, lanes))
+    alone, together = (
+        pack(trainings_of(with_cohort(space, number), [WARM_UP[1]], number, rate))[0] for number in (1, lanes)
+    )
     evaluate(alone, device)
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()

@@ -199,7 +199,7 @@ def test_a_missing_key_is_named(key: str) -> None:
 
 
 def test_a_task_without_data_is_refused() -> None:
-    with pytest.raises(SpaceError, match=r"data: this key is required"):
+    with pytest.raises(SpaceError, match=r"data: give either data, or python"):
         validate_space({"name": "t", "task": [{}]}, "my.toml")
 
 

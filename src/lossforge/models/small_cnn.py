@@ -62,7 +62,8 @@ class SmallCNN(nn.Sequential):
                 h = h.permute(2, 0, 1, 3).flatten(2)
             elif isinstance(module, nn.Linear):
                 # The head's weight is put in the order of pixels and channels, which is less to move than samples are.
-                weight = params[f"{layer}.weight"].unflatten(2, (-1, pixels)).transpose(2, 3).flatten(2)
+                weight = params[f"{layer}.weight"]
+                weight = weight.view(replicas, len(weight[0]), -1, pixels).transpose(2, 3).flatten(2)
                 h = torch.baddbmm(params[f"{layer}.bias"][:, None], h, weight.transpose(1, 2))
             elif module is not None:
                 h = module(h)
