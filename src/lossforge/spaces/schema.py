@@ -188,11 +188,18 @@ class ValidationSection(Section):
 
 
 class ExecutionSection(Section):
-    """Where trainings run; changes no result, and may change on resume. 0 workers: one a core."""
+    """Where trainings run; changes no result, and may change on resume. 0 workers: one a core.
 
-    executor: Literal["local"] = "local"
+    The last three keys are Ray's: the address of a running cluster (default: one is started here), and what a
+    worker takes of a machine. On GPUs, 0 workers are as many as fit.
+    """
+
+    executor: Literal["local", "ray"] = "local"
     workers: int = Field(default=0, ge=0, le=10_000)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    address: str = Field(default="", pattern=r"^(auto|[\w.-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5})?$")
+    gpus_per_worker: float = Field(default=1.0, ge=0, le=1)
+    cpus_per_worker: float = Field(default=1.0, gt=0, le=1024)
     data_dir: str = ""
 
 
