@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lossforge.audit import STAGE as AUDIT
 from lossforge.audit import audit_report
 from lossforge.errors import FormulaError, LossforgeError, StoreError
-from lossforge.evaluation.executor import Executor, Stop, make_executor, resolve_device
+from lossforge.evaluation.executor import Executor, Stop, make_executor
 from lossforge.evaluation.requests import cohorts, loss_key
 from lossforge.evolution.genetic import make_strategy
 from lossforge.evolution.strategy import Strategy
@@ -64,12 +64,13 @@ def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progr
             # Finished: the file may be missing if the process died between checkpoint and table.
             _write_results(folder, space, *_known(ledger, space, done))
             return
-        for task in space.task:
-            told = backend_name(task, space.recipe.cohort, resolve_device(space.execution.device))
-            folder.log(f"{task.title}: {task.model} of width {task.width}, {space.recipe.cohort} at once by {told}")
         progress.phase("starting workers")
         executor = make_executor(space.execution)
         try:
+            progress.working(executor.meter)
+            for task in space.task:
+                told = backend_name(task, space.recipe.cohort, executor.device)
+                folder.log(f"{task.title}: {task.model} of width {task.width}, {space.recipe.cohort} at once by {told}")
             _Search(folder, space, ledger, executor, stop, progress).run(state, done)
         finally:
             executor.close()
@@ -119,8 +120,9 @@ class _Search:
             )
             self.progress.end_generation(number, best, [told.fitness for told in strategy.members()])
         audit = audit_report(self.ledger.candidates(), self.ledger.trainings(AUDIT), self.ledger.trainings("control"))
-        self.folder.log(f"audit: {audit}")
-        self.progress.line(f"audit: {audit}")
+        for told in (f"audit: {audit}", f"workers: {self.progress.work()}"):
+            self.folder.log(told)
+            self.progress.line(told)
 
     def _load(self, strategy: Strategy, state: dict[str, object]) -> None:
         try:
@@ -223,7 +225,9 @@ def _sweep(space: SearchSpace, task: TaskSection, trainer: Trainer) -> Sweep:
     cohort = hashlib.sha256(
         json.dumps([first, own_digest(task.data), space.recipe.learning_rates, space.recipe.sweep_seeds]).encode()
     ).hexdigest()
-    file = cache_file(cohort, machine_name(resolve_device(space.execution.device)))
+    # What another machine trained is no answer for this one: on a cluster that was joined, every run sweeps.
+    joined = space.execution.executor == "ray" and bool(space.execution.address)
+    file = None if joined else cache_file(cohort, machine_name(trainer.executor.device))
     restore_sweep(file, trainer.ledger)
     stage = f"sweep {task.title}"
     sweep = sweep_together(trainer, {"cross_entropy": at}, space.recipe.learning_rates, stage)["cross_entropy"]

@@ -91,6 +91,7 @@ def validate(
         progress.phase("re-validating the best losses")
         executor = make_executor(space.execution)
         try:
+            progress.working(executor.meter)
             trainer = Trainer(ledger, executor, stop, progress.trained)
             comparisons = _Validation(space, trainer, contenders, seeds, progress).run()
         finally:
