@@ -213,14 +213,24 @@ def list_(
 def doctor(
     data: Annotated[str | None, typer.Option(metavar="NAME", help="Examine this data set instead.")] = None,
     resize: Annotated[int | None, typer.Option(min=1, help="Side of its images, where they differ in size.")] = None,
+    executor: Annotated[str | None, typer.Option(help="ray: check a Ray, on this machine or at --address.")] = None,
+    address: AddressOption = None,
+    gpus_per_worker: GpusOption = None,
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Check this machine: versions, cores, memory, disk, GPU, and that a worker can train; or check a data set."""
+    """Check this machine: versions, cores, memory, disk, GPU, and that a worker can train; or a data set, or a Ray."""
     from lossforge.console import print_rows
     from lossforge.doctor import examine, examine_data
 
-    checks = examine() if data is None else examine_data(data, data_dir or "", resize)
+    if executor not in (None, "local", "ray"):
+        raise typer.BadParameter(f"--executor: '{executor}' is none of local, ray")
+    if executor == "ray":
+        from lossforge.ray_doctor import examine_ray
+
+        checks = examine_ray(address or "", gpus_per_worker, data or "digits", resize, data_dir or "")
+    else:
+        checks = examine() if data is None else examine_data(data, data_dir or "", resize)
     print_rows(checks, json)
     if any(check["state"] == "bad" for check in checks):
         raise typer.Exit(1)

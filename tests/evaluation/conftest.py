@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import pytest
+from tests.helpers.ray_cluster import cluster
 
 from lossforge.evaluation.executor import Executor
 from lossforge.evaluation.local import InProcessExecutor, PoolExecutor
 from lossforge.spaces.schema import ExecutionSection
-
-
-@contextmanager
-def cluster(nodes: int) -> Iterator[Any]:
-    """A Ray cluster of so many nodes, of one CPU each, on this machine."""
-    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="of-these-tests")
-    from ray.cluster_utils import Cluster
-
-    logging.getLogger("ray").setLevel(logging.CRITICAL)
-    with warnings.catch_warnings():
-        # Ray leaves the files of its processes' output to the garbage collector.
-        warnings.simplefilter("ignore", ResourceWarning)
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-        try:
-            for _ in range(nodes - 1):
-                made.add_node(num_cpus=1)
-            yield made
-        finally:
-            made.shutdown()
-            for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
-                del os.environ[name]
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from lossforge import errors
 from lossforge.errors import ExecutionError
 from lossforge.evaluation.executor import Stop
 from lossforge.evaluation.meter import Meter
+from lossforge.evaluation.ray_checks import examine_nodes
 from lossforge.evaluation.ray_session import alive, connect, device_of, environment, first_line, forget_token, room
 from lossforge.evaluation.ray_worker import RayWorker, driver_settings, same_versions
 from lossforge.evaluation.records import TrainingRequest, TrainingResult, request_to_text
@@ -28,7 +29,7 @@ _LOOK_SECONDS = 1.0
 _PATIENCE_SECONDS = 600.0
 """How long a search waits without a single worker: for nodes to come back, or for others to leave room."""
 _FAILED_STARTS = 8
-"""So many workers in a row that could not be started end the search."""
+"""So many workers in a row that an error kept from starting end the search; one that is killed meanwhile does not."""
 _OUTSIDE = ("its node has died", "killed by `ray.kill`", "node was terminated", "owner")
 """Marks of a death, in Ray's message, that the request had no part in."""
 
@@ -115,6 +116,11 @@ class RayExecutor:
             for job in jobs.values():
                 self._dismiss(job.worker)
             self.meter.now(sum(worker.ready for worker in self._workers), 0)
+
+    def examine(self, text: str, data: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """See `examine_nodes`; for a machine whose worker has other versions ``fault`` says so."""
+        for name, facts in examine_nodes(self._ray, self._section, self.device, text, data):
+            yield name, {**facts, "fault": fault_of(facts)} if "versions" in facts else facts
 
     def close(self) -> None:
         """End the workers, and the Ray that was started for them; a cluster that was joined stays as it was."""
@@ -229,7 +235,7 @@ class RayExecutor:
         except self._ray.exceptions.RayError as error:
             self._dismiss(worker)
             self._next_look = time.monotonic() + _LOOK_SECONDS
-            self._failed_starts += _died_of_itself(self._ray, error)
+            self._failed_starts += bool(getattr(error, "actor_init_failed", False))
             if self._failed_starts >= _FAILED_STARTS:
                 raise ExecutionError(
                     f"{_FAILED_STARTS} workers in a row could not be started: {_last_line(error)}; see what "

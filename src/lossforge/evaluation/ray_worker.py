@@ -79,18 +79,31 @@ class RayWorker:
         except Exception as error:
             return {"error": "", "told": f"a worker on {platform.node()} failed: {type(error).__name__}: {error}"}
 
-    def examine(self, text: str) -> dict[str, Any]:
-        """What `lossforge doctor` asks of a machine. ``text`` is a request that it trains."""
+    def examine(self, text: str, data: dict[str, Any]) -> dict[str, Any]:
+        """What `lossforge doctor` asks: room on this machine, versions, the data of a task, and a tiny training."""
         shared = Path("/dev/shm")
-        answer = self.evaluate(text)
+        hello = self.hello()
+        trained = {} if hello["fault"] else self.evaluate(text)
         return {
-            **self.hello(),
+            **hello,
             "shared_gib": shutil.disk_usage(shared).free / 2**30 if shared.is_dir() else None,
             "temporary_gib": shutil.disk_usage(tempfile.gettempdir()).free / 2**30,
             "gpu": _gpu_name() if self.device == "cuda" else "",
-            "told": answer.get("told", ""),
-            "result": answer.get("result"),
+            "data": data_seen(data),
+            **trained,
         }
+
+
+def data_seen(task: dict[str, Any]) -> dict[str, Any]:
+    """Samples of a task's training part, and the digest of its files, as this machine sees them; or its ``fault``."""
+    from lossforge.data.datasets import load_task, own_digest
+    from lossforge.spaces.schema import TaskSection
+
+    section = TaskSection(**task)
+    try:
+        return {"samples": len(load_task(section, "cpu").train), "digest": own_digest(section.data)}
+    except LossforgeError as error:
+        return {"fault": str(error)}
 
 
 def _gpu_name() -> str:
