@@ -32,8 +32,8 @@ def examine_ray(
 def _rows(address: str, gpus_per_worker: float | None, task: dict[str, Any]) -> Iterator[Row]:
     from lossforge.evaluation.ray_pool import RayExecutor, import_ray
     from lossforge.evaluation.ray_session import environment
-    from lossforge.evaluation.ray_worker import data_seen
     from lossforge.evaluation.records import request_to_text
+    from lossforge.evaluation.trainee import data_seen
     from lossforge.spaces.load import validate_space
 
     given = {} if gpus_per_worker is None else {"gpus_per_worker": gpus_per_worker}

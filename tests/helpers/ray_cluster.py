@@ -37,16 +37,21 @@ def cluster(nodes: int) -> Iterator[Any]:
 
 
 def workers_of(made: Any) -> list[int]:
-    """The processes of lossforge's workers on the cluster."""
+    """The processes of lossforge's workers on the cluster: those that Ray knows, and those that train for them."""
     raylets = {process.process.pid for node in made.list_all_nodes() for process in node.all_processes["raylet"]}
-    found = []
+    parents: dict[int, int] = {}
+    known, training = set(), set()
     for place in Path("/proc").iterdir():
         with suppress(OSError, ValueError):
-            if place.name.isdigit() and (place / "cmdline").read_bytes().startswith(b"ray::RayWorker"):
-                parent = int((place / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
-                if parent in raylets:
-                    found.append(int(place.name))
-    return sorted(found)
+            if place.name.isdigit():
+                command = (place / "cmdline").read_bytes()
+                number = int(place.name)
+                parents[number] = int((place / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
+                if command.startswith(b"ray::RayWorker") and parents[number] in raylets:
+                    known.add(number)
+                if b"lossforge.evaluation.trainee" in command:
+                    training.add(number)
+    return sorted(known | {number for number in training if parents[number] in known})
 
 
 class Chaos:

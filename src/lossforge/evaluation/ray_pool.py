@@ -16,7 +16,7 @@ from lossforge.evaluation.ray_checks import examine_nodes
 from lossforge.evaluation.ray_session import alive, connect, device_of, environment, first_line, forget_token, room
 from lossforge.evaluation.ray_worker import RayWorker, driver_settings, same_versions
 from lossforge.evaluation.records import TrainingRequest, TrainingResult, request_to_text
-from lossforge.evaluation.retries import Evidence, Retries
+from lossforge.evaluation.retries import Retries
 from lossforge.evaluation.workers import crashed, hung, result_of, wall_seconds
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ _PATIENCE_SECONDS = 600.0
 """How long a search waits without a single worker: for nodes to come back, or for others to leave room."""
 _FAILED_STARTS = 8
 """So many workers in a row that an error kept from starting end the search; one that is killed meanwhile does not."""
-_OUTSIDE = ("its node has died", "killed by `ray.kill`", "node was terminated", "owner")
-"""Marks of a death, in Ray's message, that the request had no part in."""
+_OUT_OF_MEMORY = "low on memory"
+"""Mark, in Ray's message, of a worker that Ray killed because the machine's memory was nearly used up."""
 
 
 def import_ray() -> Any:
@@ -50,8 +50,12 @@ class _Worker:
     """One actor. It is asked who it is before it gets work: a dead one must not cost a request a try."""
 
     actor: Any
-    hello: Any
+    hello: Any = None
     ready: bool = False
+
+    def greet(self) -> None:
+        """Ask it who it is; until it answers it gets no work."""
+        self.hello, self.ready = self.actor.hello.remote(), False
 
 
 @dataclass(slots=True)
@@ -72,7 +76,6 @@ class RayExecutor:
         self.meter = Meter()
         self._section = section
         self._workers: list[_Worker] = []
-        self._evidence = Evidence()
         self._failed_starts = 0
         self._next_look = 0.0
         with environment(section.address):
@@ -96,10 +99,10 @@ class RayExecutor:
 
     def run(self, requests: Sequence[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
         """See `Executor.run`. Raises ExecutionError where no worker can be had."""
-        retries = Retries(len(requests), self._evidence)
+        retries = Retries(len(requests))
         jobs: dict[Any, _Job] = {}
         for worker in self._workers:
-            worker.ready, worker.hello = False, worker.actor.hello.remote()
+            worker.greet()
         self._alone_since = time.monotonic()
         try:
             left = len(requests)
@@ -156,7 +159,8 @@ class RayExecutor:
         actor = self._actor_class.options(
             num_cpus=self._section.cpus_per_worker, num_gpus=self._gpus, max_restarts=0, max_task_retries=0
         ).remote(driver_settings(self.device, self._gpus))
-        self._workers.append(_Worker(actor, actor.hello.remote()))
+        self._workers.append(worker := _Worker(actor))
+        worker.greet()
 
     def _dismiss(self, worker: _Worker) -> None:
         """Kill a worker, if it still lives; another one is started at the next look."""
@@ -196,9 +200,6 @@ class RayExecutor:
             self.meter.replace("hung")
             self._dismiss(job.worker)
             yield job.index, hung(requests[job.index])
-        if not jobs:
-            for index, reason in retries.judge():
-                yield index, crashed(requests[index], reason)
 
     def _finished(self, references: list[Any]) -> list[Any]:
         if not references:
@@ -214,17 +215,18 @@ class RayExecutor:
         try:
             answer = self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
+            # A worker does not train itself: it is gone with its node, or by an order from outside.
             self._dismiss(job.worker)
-            if _died_of_itself(self._ray, error):
-                self.meter.replace("died")
-                retries.died(job.index)
-                return None
-            self.meter.replace("lost")
-            reason = retries.lost(job.index)
+            answer = {"ended": None, "own": _OUT_OF_MEMORY in str(error)}
+        else:
+            if "ended" in answer:
+                job.worker.greet()  # it starts another training process
+        if "ended" in answer:
+            self.meter.replace("died" if answer["own"] else "lost")
+            reason = retries.died(job.index) if answer["own"] else retries.lost(job.index)
             return crashed(request, reason) if reason else None
         if "error" in answer:
             raise _error(answer)
-        retries.done(job.index)
         return result_of(answer["result"])
 
     def _greet(self, hello: Any) -> None:
@@ -233,14 +235,20 @@ class RayExecutor:
         try:
             facts = self._ray.get(hello)
         except self._ray.exceptions.RayError as error:
+            # Killed meanwhile, which does not count, or kept from starting by an error.
+            failed = bool(getattr(error, "actor_init_failed", False))
+            facts = {"ended": None, "told": _last_line(error)}
+        else:
+            failed = "ended" in facts
+        if "ended" in facts:
             self._dismiss(worker)
             self._next_look = time.monotonic() + _LOOK_SECONDS
-            self._failed_starts += bool(getattr(error, "actor_init_failed", False))
+            self._failed_starts += failed
             if self._failed_starts >= _FAILED_STARTS:
                 raise ExecutionError(
-                    f"{_FAILED_STARTS} workers in a row could not be started: {_last_line(error)}; see what "
+                    f"{_FAILED_STARTS} workers in a row could not be started: {facts['told']}; see what "
                     "'lossforge doctor --executor ray' says"
-                ) from None
+                )
             return
         if fault := fault_of(facts):
             raise ExecutionError(f"a worker on {facts['host']} cannot be used: {fault}")
@@ -255,13 +263,6 @@ def fault_of(facts: dict[str, Any]) -> str:
         if there != here[name]:
             return f"it has {name} {there}, this machine {here[name]}; install the same on every machine"
     return str(facts["fault"])
-
-
-def _died_of_itself(ray: Any, error: Exception) -> bool:
-    """Whether a worker's process ended, with nothing said of a lost node or of an order to kill it."""
-    told = str(error)
-    gone = isinstance(error, ray.exceptions.ActorDiedError) and not getattr(error, "preempted", False)
-    return gone and not any(mark in told for mark in _OUTSIDE)
 
 
 def _error(answer: dict[str, Any]) -> errors.LossforgeError:

@@ -1,11 +1,14 @@
-"""A worker as Ray runs it: an object in a process of its own that gets text and gives back plain values."""
+"""A worker as Ray runs it: it keeps a process that trains, hands it text, and can tell how it ended."""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -13,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from lossforge.data.places import VARIABLE
-from lossforge.errors import LossforgeError
-from lossforge.evaluation.workers import evaluate_text, one_thread
+
+_STARTS = 3
+"""How often a training process is started until it says hello."""
 
 
 def driver_settings(device: str, share: float) -> dict[str, Any]:
@@ -35,7 +39,10 @@ def same_versions() -> dict[str, str]:
 
 
 class RayWorker:
-    """Trains one request at a time, on one thread. Data and networks stay with it between requests."""
+    """Trains one request at a time, in a process of one thread that keeps data and networks between requests.
+
+    That process may die of its request; this one lives on, knows the signal or exit code, and starts another.
+    """
 
     def __init__(self, settings: dict[str, Any]) -> None:
         # Ctrl-C is the driver's; Ray ends a worker whose driver is gone.
@@ -45,41 +52,34 @@ class RayWorker:
             os.environ[VARIABLE] = settings["data"]
         with suppress(OSError):
             os.chdir(settings["folder"])
-        self.device = str(settings["device"])
-        self.share = float(settings["share"])
-        one_thread()
+        self._settings = {"device": settings["device"], "share": settings["share"]}
+        self._process: subprocess.Popen[str] | None = None
 
     def hello(self) -> dict[str, Any]:
         """Who this is, and why it cannot work ("" where it can)."""
-        return {
-            "host": platform.node(),
-            "pid": os.getpid(),
-            "versions": same_versions(),
-            "fault": self._take_gpu() if self.device == "cuda" else "",
-        }
-
-    def _take_gpu(self) -> str:
-        """Keep to this worker's part of the GPU that Ray gave it, which is the only one it sees."""
-        import torch
-
-        if not torch.cuda.is_available():
-            seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-            return f"Ray gave it a GPU (CUDA_VISIBLE_DEVICES={seen!r}), but its torch {torch.__version__} sees none"
-        if self.share < 1:
-            # Ray's fractions are only counted; this one holds.
-            torch.cuda.set_per_process_memory_fraction(self.share)
-        return ""
+        answer: dict[str, Any] = {}
+        for _ in range(_STARTS):
+            answer = self._ask({"ask": "hello"})
+            if "ended" not in answer:
+                break
+        fault = answer.get("fault", answer.get("told", ""))
+        return {"host": platform.node(), "versions": same_versions(), **answer, "fault": fault}
 
     def evaluate(self, text: str) -> dict[str, Any]:
-        """The result of a request as plain values, or the error that is not the candidate's."""
-        try:
-            return {"result": evaluate_text(text, self.device)}
-        except LossforgeError as error:
-            return {"error": type(error).__name__, "told": str(error)}
-        except Exception as error:
-            return {"error": "", "told": f"a worker on {platform.node()} failed: {type(error).__name__}: {error}"}
+        """The ``result`` of a request as plain values, the ``error`` that is no candidate's, or how it ``ended``.
 
-    def examine(self, text: str, data: dict[str, Any]) -> dict[str, Any]:
+        ``own`` says whether the training process can have ended by what it was doing: it left, crashed, or was
+        killed when the machine's memory was used up. Otherwise somebody else killed it. After that, and before the
+        first request, `hello` has to be asked.
+        """
+        kills = _memory_kills()
+        answer = self._ask({"ask": "evaluate", "text": text})
+        if "ended" in answer:
+            outside = answer["ended"] in (-signal.SIGKILL, -signal.SIGTERM) and _memory_kills() == kills
+            answer["own"] = not outside
+        return answer
+
+    def examine(self, text: str, task: dict[str, Any]) -> dict[str, Any]:
         """What `lossforge doctor` asks: room on this machine, versions, the data of a task, and a tiny training."""
         shared = Path("/dev/shm")
         hello = self.hello()
@@ -88,25 +88,43 @@ class RayWorker:
             **hello,
             "shared_gib": shutil.disk_usage(shared).free / 2**30 if shared.is_dir() else None,
             "temporary_gib": shutil.disk_usage(tempfile.gettempdir()).free / 2**30,
-            "gpu": _gpu_name() if self.device == "cuda" else "",
-            "data": data_seen(data),
+            "data": self._ask({"ask": "data", "task": task}),
             **trained,
         }
 
+    def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Ask the training process; where it ends instead of answering, its exit code is ``ended``."""
+        process = self._process or self._start()
+        line = ""
+        with suppress(BrokenPipeError):
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.write(json.dumps({**message, **self._settings}) + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+        if line.endswith("\n"):
+            return dict(json.loads(line))
+        self._process = None
+        process.kill()
+        code = process.wait()
+        return {"ended": code, "told": f"its training process ended with code {code}"}
 
-def data_seen(task: dict[str, Any]) -> dict[str, Any]:
-    """Samples of a task's training part, and the digest of its files, as this machine sees them; or its ``fault``."""
-    from lossforge.data.datasets import load_task, own_digest
-    from lossforge.spaces.schema import TaskSection
+    def _start(self) -> subprocess.Popen[str]:
+        path = os.pathsep.join(entry for entry in sys.path if entry)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "lossforge.evaluation.trainee"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        return self._process
 
-    section = TaskSection(**task)
-    try:
-        return {"samples": len(load_task(section, "cpu").train), "digest": own_digest(section.data)}
-    except LossforgeError as error:
-        return {"fault": str(error)}
 
-
-def _gpu_name() -> str:
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+def _memory_kills() -> int:
+    """How many processes the system has killed for want of memory; 0 where it does not say."""
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/vmstat").read_text(encoding="utf-8").splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -38,6 +39,12 @@ def _formula(text: str) -> str:
         return str(parse_formula(text))
     except FormulaError as error:
         raise ValueError(str(error)) from None
+
+
+def _address(text: str) -> str:
+    if not re.fullmatch(r"(auto|([\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5})?", text):
+        raise ValueError(f"'{text}' is no address of a Ray cluster; write HOST:PORT, or auto")
+    return text
 
 
 Formula = Annotated[str, AfterValidator(_formula)]
@@ -197,7 +204,7 @@ class ExecutionSection(Section):
     executor: Literal["local", "ray"] = "local"
     workers: int = Field(default=0, ge=0, le=10_000)
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    address: str = Field(default="", pattern=r"^(auto|[\w.-]+:\d{1,5}|\[[0-9a-fA-F:]+\]:\d{1,5})?$")
+    address: Annotated[str, AfterValidator(_address)] = ""
     gpus_per_worker: float = Field(default=1.0, ge=0, le=1)
     cpus_per_worker: float = Field(default=1.0, gt=0, le=1024)
     data_dir: str = ""
