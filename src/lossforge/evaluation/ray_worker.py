@@ -104,10 +104,20 @@ class RayWorker:
             line = process.stdout.readline()
         if line.endswith("\n"):
             return dict(json.loads(line))
-        self._process = None
-        process.kill()
-        code = process.wait()
+        code = self.end()
         return {"ended": code, "told": f"its training process ended with code {code}"}
+
+    def end(self) -> int:
+        """Kill the training process, unless it has ended by itself; its exit code."""
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        process.kill()
+        for stream in (process.stdin, process.stdout):
+            with suppress(OSError):
+                if stream is not None:
+                    stream.close()
+        return process.wait()
 
     def _start(self) -> subprocess.Popen[str]:
         path = os.pathsep.join(entry for entry in sys.path if entry)
