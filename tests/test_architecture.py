@@ -43,9 +43,10 @@ for room, below in (
     ("report", {"hall_of_fame", "validation", "export"}),
     ("inspection", {"audit", "hall_of_fame", "validation", "export"}),
     ("doctor", set()),
+    ("ray_doctor", {"doctor"}),
 ):
     KNOWS[room] = FLOORS | below
-KNOWS["api"] = {*KNOWS} - {"inspection", "doctor"}
+KNOWS["api"] = {*KNOWS} - {"inspection", "doctor", "ray_doctor"}
 KNOWS["console"] = {*KNOWS}
 KNOWS["cli"] = {*KNOWS, "lossforge"}
 KNOWS["__main__"] = {"cli"}

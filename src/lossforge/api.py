@@ -42,8 +42,8 @@ def search(
     """Search the space in a TOML file, to the end of its budget, and re-validate the best.
 
     ``run`` is the new run's folder (default: ``runs/NAME-TIME``); ``overrides`` are ``"KEY=VALUE"``
-    texts, and ``changes`` may give ``seed``, ``executor``, ``workers``, ``device`` and
-    ``data_dir``. Raises LossforgeError.
+    texts, and ``changes`` may give ``seed``, ``executor``, ``workers``, ``device``, ``address``,
+    ``gpus_per_worker``, ``cpus_per_worker`` and ``data_dir``. Raises LossforgeError.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise ExecutionError(
@@ -165,6 +165,9 @@ def _overrides(overrides: list[str] | None, changes: dict[str, Any]) -> list[str
         "executor": "execution.executor",
         "workers": "execution.workers",
         "device": "execution.device",
+        "address": "execution.address",
+        "gpus_per_worker": "execution.gpus_per_worker",
+        "cpus_per_worker": "execution.cpus_per_worker",
         "data_dir": "execution.data_dir",
     }
     unknown = sorted(set(changes) - set(keys))

@@ -22,7 +22,12 @@ RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 WorkersOption = Annotated[int | None, typer.Option(help="Worker processes; 1 runs in this process, 0 is one a core.")]
 DeviceOption = Annotated[str | None, typer.Option(help="auto, cpu or cuda.")]
-ExecutorOption = Annotated[str | None, typer.Option(help="local.")]
+ExecutorOption = Annotated[str | None, typer.Option(help="local or ray.")]
+AddressOption = Annotated[
+    str | None, typer.Option(help="A running Ray cluster: auto or HOST:PORT; default: a Ray of its own.")
+]
+GpusOption = Annotated[float | None, typer.Option(help="GPUs a worker on Ray takes: 1, a fraction, or 0.")]
+CpusOption = Annotated[float | None, typer.Option(help="CPUs a worker on Ray takes.")]
 DataDirOption = Annotated[
     str | None, typer.Option(help="Where known data sets lie or are downloaded to; default: LOSSFORGE_DATA.")
 ]
@@ -37,6 +42,9 @@ def search(
     executor: ExecutorOption = None,
     workers: WorkersOption = None,
     device: DeviceOption = None,
+    address: AddressOption = None,
+    gpus_per_worker: GpusOption = None,
+    cpus_per_worker: CpusOption = None,
     data_dir: DataDirOption = None,
     overrides: SetOption = None,
     json: JsonOption = False,
@@ -55,6 +63,9 @@ def search(
             executor=executor,
             workers=workers,
             device=device,
+            address=address,
+            gpus_per_worker=gpus_per_worker,
+            cpus_per_worker=cpus_per_worker,
             data_dir=data_dir,
         )
     print_run(result, json)
@@ -66,6 +77,9 @@ def resume(
     executor: ExecutorOption = None,
     workers: WorkersOption = None,
     device: DeviceOption = None,
+    address: AddressOption = None,
+    gpus_per_worker: GpusOption = None,
+    cpus_per_worker: CpusOption = None,
     data_dir: DataDirOption = None,
     overrides: SetOption = None,
     json: JsonOption = False,
@@ -82,6 +96,9 @@ def resume(
             executor=executor,
             workers=workers,
             device=device,
+            address=address,
+            gpus_per_worker=gpus_per_worker,
+            cpus_per_worker=cpus_per_worker,
             data_dir=data_dir,
         )
     print_run(result, json)
@@ -139,6 +156,9 @@ def validate(
     executor: ExecutorOption = None,
     workers: WorkersOption = None,
     device: DeviceOption = None,
+    address: AddressOption = None,
+    gpus_per_worker: GpusOption = None,
+    cpus_per_worker: CpusOption = None,
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -155,6 +175,9 @@ def validate(
             executor=executor,
             workers=workers,
             device=device,
+            address=address,
+            gpus_per_worker=gpus_per_worker,
+            cpus_per_worker=cpus_per_worker,
             data_dir=data_dir,
         )
     print_validation(rows, json)
@@ -190,14 +213,24 @@ def list_(
 def doctor(
     data: Annotated[str | None, typer.Option(metavar="NAME", help="Examine this data set instead.")] = None,
     resize: Annotated[int | None, typer.Option(min=1, help="Side of its images, where they differ in size.")] = None,
+    executor: Annotated[str | None, typer.Option(help="ray: check a Ray, on this machine or at --address.")] = None,
+    address: AddressOption = None,
+    gpus_per_worker: GpusOption = None,
     data_dir: DataDirOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Check this machine: versions, cores, memory, disk, GPU, and that a worker can train; or check a data set."""
+    """Check this machine: versions, cores, memory, disk, GPU, and that a worker can train; or a data set, or a Ray."""
     from lossforge.console import print_rows
     from lossforge.doctor import examine, examine_data
 
-    checks = examine() if data is None else examine_data(data, data_dir or "", resize)
+    if executor not in (None, "local", "ray"):
+        raise typer.BadParameter(f"--executor: '{executor}' is none of local, ray")
+    if executor == "ray":
+        from lossforge.ray_doctor import examine_ray
+
+        checks = examine_ray(address or "", gpus_per_worker, data or "digits", resize, data_dir or "")
+    else:
+        checks = examine() if data is None else examine_data(data, data_dir or "", resize)
     print_rows(checks, json)
     if any(check["state"] == "bad" for check in checks):
         raise typer.Exit(1)

@@ -10,10 +10,14 @@ import tempfile
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lossforge.errors import LossforgeError
 
-_PACKAGES = ("torch", "numpy", "deap", "sympy", "scikit-learn", "pebble", "pydantic", "torchvision", "pillow")
+_PACKAGES = ("torch", "numpy", "deap", "sympy", "scikit-learn", "pebble", "pydantic", "torchvision", "pillow", "ray")
+if TYPE_CHECKING:
+    from lossforge.evaluation.records import TrainingRequest
+
 _FREE_GIB = 1.0
 
 
@@ -103,6 +107,19 @@ def _training() -> tuple[str, str]:
     """One tiny training in a worker process, as a search does it."""
     from lossforge.evaluation.executor import resolve_device
     from lossforge.evaluation.local import PoolExecutor
+
+    pool = PoolExecutor(1, resolve_device("auto"))
+    try:
+        ((_, result),) = pool.run([tiny_training()], lambda: False)
+    finally:
+        pool.close()
+    if any(accuracy is None for accuracy in result.accuracies):
+        return "bad", f"a worker could not train: {result.reasons[0]}"
+    return "good", f"a worker process trained a network in {result.seconds:.2f} s"
+
+
+def tiny_training() -> TrainingRequest:
+    """A request that takes a moment."""
     from lossforge.evaluation.records import pack
     from lossforge.evaluation.requests import trainings
     from lossforge.losses.compiled import LossSpec
@@ -115,11 +132,5 @@ def _training() -> tuple[str, str]:
         recipe=RecipeSection(epochs=1, cohort=2),
     )
     wanted = trainings(space, space.task[0], LossSpec(CROSS_ENTROPY), "doctor", 0.01, range(2), stage="doctor")
-    pool = PoolExecutor(1, resolve_device("auto"))
-    try:
-        ((_, result),) = pool.run(pack(wanted), lambda: False)
-    finally:
-        pool.close()
-    if any(accuracy is None for accuracy in result.accuracies):
-        return "bad", f"a worker could not train: {result.reasons[0]}"
-    return "good", f"a worker process trained a network in {result.seconds:.2f} s"
+    (request,) = pack(wanted)
+    return request

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from lossforge.evaluation.meter import Meter
     from lossforge.hall_of_fame import Entry
     from lossforge.tuning import Sweep
 
@@ -34,6 +35,8 @@ class Progress:
         self.best_fitness = 0.0
         self.median_fitness = 0.0
         self.search_started = self.started
+        self.judged_before = 0
+        self.meter: Meter | None = None
 
     def changed(self) -> None:
         """Called after every change of a figure."""
@@ -53,6 +56,10 @@ class Progress:
             f"learning rate of {task}: {sweep.best:g}, cross-entropy's best ({measured} {value:.1%} on validation data)"
         )
 
+    def working(self, meter: Meter) -> None:
+        """Workers are there; ``meter`` is theirs."""
+        self.meter = meter
+
     def trained(self, count: int) -> None:
         """Trainings were finished."""
         self.trainings += count
@@ -65,6 +72,7 @@ class Progress:
         for outcome, count in tally.items():
             self.totals[outcome.rpartition(":")[2]] += count
         self.generated = sum(self.totals.values())
+        self.judged_before = self.judged()
         self.first_generation = -1
         self.search_started = time.monotonic()
 
@@ -94,7 +102,7 @@ class Progress:
         formula = f"{self.best.formula} {self.best.gain:+.2f}" if self.best else "nothing yet"
         self.line(
             f"generation {number + 1}/{self.generations}: best {formula}, median {100 * self.median_fitness:+.2f}; "
-            f"{self.counts()}; {self.remaining()}"
+            f"{self.counts()}; {self.work()}; {self.remaining()}"
         )
         self.changed()
 
@@ -105,15 +113,26 @@ class Progress:
         seconds = (time.monotonic() - self.search_started) / max(done, 1) * left
         return f"{seconds / 60:.1f} min left" if left else "search finished"
 
+    def judged(self) -> int:
+        """Candidates that were trained, whatever became of it."""
+        total = self.totals + self.current
+        return sum(total[name] for name in ("trained", "stopped", "diverged", "timed_out", "crashed"))
+
+    def work(self) -> str:
+        """Workers, how busy they were, what failed, and candidates trained an hour."""
+        hours = (time.monotonic() - self.search_started) / 3600
+        pace = (self.judged() - self.judged_before) / hours if hours > 0 else 0.0
+        told = f"{pace:,.0f} candidates an hour"
+        return f"{self.meter.told()}; {told}" if self.meter else told
+
     def counts(self) -> str:
         """Generated, rejected by screen, duplicates, found in the cache, trained."""
         total = self.totals + self.current
         rejected = {name: total[name] for name in ("static", "probe", "descent")}
-        trained = sum(total[name] for name in ("trained", "stopped", "diverged", "timed_out", "crashed"))
         told = ", ".join(f"{name} {count}" for name, count in rejected.items())
         return (
             f"{sum(total.values())} generated, {sum(rejected.values())} rejected ({told}), "
-            f"{total['duplicate']} duplicates, {total['cached']} in the cache, {trained} trained"
+            f"{total['duplicate']} duplicates, {total['cached']} in the cache, {self.judged()} trained"
         )
 
 
@@ -169,6 +188,8 @@ class LiveProgress(Progress):
             table.add_row("best", best)
             table.add_row("median", f"{100 * self.median_fitness:+.2f} points against cross-entropy")
             table.add_row("candidates", self.counts())
+        if self.meter and self.meter.workers:
+            table.add_row("workers", self.work() if self.generations else self.meter.told())
         elapsed = time.monotonic() - self.started
         left = f", {self.remaining()}" if self.generations and self.generation > self.first_generation else ""
         table.add_row("trainings", f"{self.trainings} in {elapsed:.0f} s{left}")

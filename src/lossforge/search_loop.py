@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lossforge.audit import STAGE as AUDIT
 from lossforge.audit import audit_report
 from lossforge.errors import FormulaError, LossforgeError, StoreError
-from lossforge.evaluation.executor import Executor, Stop, make_executor, resolve_device
+from lossforge.evaluation.executor import Executor, Stop, make_executor
 from lossforge.evaluation.requests import loss_key, trainings
 from lossforge.evolution.genetic import make_strategy
 from lossforge.evolution.strategy import Strategy
@@ -56,11 +56,12 @@ def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progr
             # Finished: the file may be missing if the process died between checkpoint and table.
             _write_results(folder, space, *_known(ledger, space, done))
             return
-        for task in space.task:
-            _tell_about(task, space, folder, progress)
         progress.phase("starting workers")
         executor = make_executor(space.execution, isolated=any(task.python for task in space.task))
         try:
+            progress.working(executor.meter)
+            for task in space.task:
+                _tell_about(task, space, folder, progress, executor.device)
             _Search(folder, space, ledger, executor, stop, progress).run(state, done)
         finally:
             executor.close()
@@ -68,7 +69,7 @@ def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progr
         ledger.close()
 
 
-def _tell_about(task: TaskSection, space: SearchSpace, folder: RunFolder, progress: Progress) -> None:
+def _tell_about(task: TaskSection, space: SearchSpace, folder: RunFolder, progress: Progress, device: str) -> None:
     """Log how a task is trained, and what is uneven in its data."""
     from lossforge.data.datasets import load_task
     from lossforge.data.examine import imbalance
@@ -78,7 +79,7 @@ def _tell_about(task: TaskSection, space: SearchSpace, folder: RunFolder, progre
         folder.log(f"{task.title}: trained by {task.python}")
         return
     recipe = space.recipe
-    told = backend_name(task, recipe.backend, recipe.cohort, resolve_device(space.execution.device))
+    told = backend_name(task, recipe.backend, recipe.cohort, device)
     folder.log(f"{task.title}: {task.model} of width {task.width}, {recipe.cohort} at once by {told}")
     if note := imbalance(load_task(task, "cpu"), task.measure):
         folder.log(f"{task.title}: {note}")
@@ -127,8 +128,9 @@ class _Search:
             )
             self.progress.end_generation(number, best, [told.fitness for told in strategy.members()])
         audit = audit_report(self.ledger.candidates(), self.ledger.trainings(AUDIT), self.ledger.trainings("control"))
-        self.folder.log(f"audit: {audit}")
-        self.progress.line(f"audit: {audit}")
+        for told in (f"audit: {audit}", f"workers: {self.progress.work()}"):
+            self.folder.log(told)
+            self.progress.line(told)
 
     def _load(self, strategy: Strategy, state: dict[str, object]) -> None:
         try:

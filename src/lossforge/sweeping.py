@@ -7,7 +7,6 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lossforge.evaluation.executor import resolve_device
 from lossforge.evaluation.requests import loss_key, trainings
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
@@ -51,7 +50,9 @@ def sweep_learning_rates(
 
 
 def _sweeps(space: SearchSpace, tasks: list[TaskSection], trainer: Trainer) -> list[Sweep]:
-    files = {task.title: _cache_file(space, task) for task in tasks}
+    # What another machine trained is no answer for this one: on a cluster that was joined, every run sweeps.
+    joined = space.execution.executor == "ray" and bool(space.execution.address)
+    files = {task.title: None if joined else _cache_file(space, task, trainer.executor.device) for task in tasks}
     for file in files.values():
         restore_sweep(file, trainer.ledger)
     losses: dict[str, TrainingsAt] = {task.title: partial(_trainings, space, task) for task in tasks}
@@ -69,14 +70,14 @@ def _trainings(space: SearchSpace, task: TaskSection, rate: float) -> list[Train
     return trainings(space, task, loss, key, rate, replicates, stage=_STAGE, root=_ROOT)
 
 
-def _cache_file(space: SearchSpace, task: TaskSection) -> Path | None:
+def _cache_file(space: SearchSpace, task: TaskSection, device: str) -> Path | None:
     from lossforge.data.datasets import own_digest
 
     recipe = space.recipe
     first = _trainings(space, task, recipe.learning_rates[0])[0].fingerprint()
     parts = [first, own_digest(task.data), recipe.learning_rates, recipe.sweep_seeds]
     name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-    return cache_file(name, machine_name(resolve_device(space.execution.device)))
+    return cache_file(name, machine_name(device))
 
 
 def machine_name(device: str) -> str:

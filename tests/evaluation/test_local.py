@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from lossforge.errors import ExecutionError
-from lossforge.evaluation import local
+from lossforge.evaluation import local, workers
 from lossforge.evaluation.evaluate import evaluate
 from lossforge.evaluation.executor import make_executor, resolve_device, worker_count
 from lossforge.evaluation.local import InProcessExecutor, PoolExecutor
@@ -93,7 +93,7 @@ class _Sleeper:
 
 
 def _pool_with(monkeypatch: pytest.MonkeyPatch, how: str, grace: float = 0.5) -> PoolExecutor:
-    monkeypatch.setattr(local, "_GRACE_SECONDS", grace)
+    monkeypatch.setattr(workers, "GRACE_SECONDS", grace)
     monkeypatch.setattr(local, "_evaluate_text", _Sleeper(how))
     return PoolExecutor(1, "cpu")
 

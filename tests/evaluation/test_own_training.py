@@ -97,7 +97,7 @@ def test_a_failure_is_a_result_with_its_reason(script: str, name: str, outcome: 
 
 
 def test_one_that_hangs_or_dies_costs_only_itself(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lossforge.evaluation.local._GRACE_SECONDS", 6.0)
+    monkeypatch.setattr("lossforge.evaluation.workers.GRACE_SECONDS", 6.0)
     wanted = [
         request(f"{script}:hangs", seconds=0.5),
         request(f"{script}:dies"),

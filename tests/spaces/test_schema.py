@@ -93,6 +93,9 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "execution.executor": ["slurm"],
     "execution.workers": [-1, 10_001],
     "execution.device": ["tpu"],
+    "execution.address": ["somewhere", "head:", "ray://head:10001", "head:1 2", 6379],
+    "execution.gpus_per_worker": [-0.1, 1.5, math.nan],
+    "execution.cpus_per_worker": [0, -1.0, 1025, math.inf],
 }
 WITHOUT_RANGE = {
     "description",

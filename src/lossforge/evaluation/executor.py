@@ -9,6 +9,7 @@ from lossforge.errors import ExecutionError
 from lossforge.evaluation.records import TrainingRequest, TrainingResult
 
 if TYPE_CHECKING:
+    from lossforge.evaluation.meter import Meter
     from lossforge.spaces.schema import ExecutionSection
 
 Stop = Callable[[], bool]
@@ -18,7 +19,14 @@ Stop = Callable[[], bool]
 class Executor(Protocol):
     """Runs requests somewhere. A result depends on its request alone, not on the executor."""
 
-    workers: int
+    device: str
+    """Where its workers train: "cpu" or "cuda"."""
+    meter: Meter
+
+    @property
+    def workers(self) -> int:
+        """Workers that it has, or hopes to have."""
+        ...
 
     def run(self, requests: Sequence[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
         """Yield ``(index, result)`` of each request, in order of completion.
@@ -54,10 +62,18 @@ def worker_count(section: ExecutionSection) -> int:
 
 
 def make_executor(section: ExecutionSection, *, isolated: bool = False) -> Executor:
-    """The executor that a section asks for; one worker runs in this process, unless all are to be ``isolated``."""
-    from lossforge.evaluation.local import InProcessExecutor, PoolExecutor, one_thread
+    """The executor that a section asks for; one local worker runs in this process, unless all are to be ``isolated``.
+
+    Raises ExecutionError where its workers cannot be started.
+    """
+    from lossforge.evaluation.local import InProcessExecutor, PoolExecutor
+    from lossforge.evaluation.workers import one_thread
 
     one_thread()  # the driver screens on one thread, as it trains on one
+    if section.executor == "ray":
+        from lossforge.evaluation.ray_pool import RayExecutor
+
+        return RayExecutor(section)
     device = resolve_device(section.device)
     workers = worker_count(section)
     return InProcessExecutor(device) if workers == 1 and not isolated else PoolExecutor(workers, device)

@@ -13,21 +13,16 @@ from pebble import ProcessExpired, ProcessPool
 
 from lossforge.errors import ExecutionError, LossforgeError
 from lossforge.evaluation.executor import Stop
-from lossforge.evaluation.records import (
-    Outcome,
-    TrainingRequest,
-    TrainingResult,
-    request_from_text,
-    request_to_text,
-    result_from_text,
-    result_to_text,
+from lossforge.evaluation.meter import Meter
+from lossforge.evaluation.records import TrainingRequest, TrainingResult, request_to_text, result_from_text
+from lossforge.evaluation.workers import (
+    CRASHES,
+    crashed,
+    evaluate_text,
+    hung,
+    one_thread,
+    wall_seconds,
 )
-
-_GRACE_SECONDS = 15.0
-_WALL_FACTOR = 4.0
-"""A worker watches the training's limit itself; it is killed after this many times the limit, and the grace."""
-_CRASHES = 2
-"""A request whose worker dies this often is recorded as crashed."""
 
 
 class InProcessExecutor:
@@ -37,6 +32,7 @@ class InProcessExecutor:
 
     def __init__(self, device: str) -> None:
         self.device = device
+        self.meter = Meter()
         one_thread()
 
     def run(self, requests: Sequence[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
@@ -46,7 +42,11 @@ class InProcessExecutor:
         for index, request in enumerate(requests):
             if stop():
                 return
-            yield index, evaluate(request, self.device)
+            self.meter.now(1, 1)
+            result = evaluate(request, self.device)
+            self.meter.now(1, 0)
+            self.meter.finished(result)
+            yield index, result
 
     def close(self) -> None:
         """Nothing to end."""
@@ -58,6 +58,7 @@ class PoolExecutor:
     def __init__(self, workers: int, device: str) -> None:
         self.workers = workers
         self.device = device
+        self.meter = Meter()
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             raise ExecutionError(
                 "a search was started while a worker process was importing the script; put the call under "
@@ -78,62 +79,49 @@ class PoolExecutor:
             while waiting and len(running) < self.workers and not stop():
                 index = waiting.pop()
                 running[self._start(requests[index])] = index
+            self.meter.now(self.workers, len(running))
             # Short waits, so that a signal is noticed while every worker is busy.
             done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
             for future in sorted(done, key=lambda future: running[future]):
                 index = running.pop(future)
-                result = _outcome(future, requests[index])
+                result = self._outcome(future, requests[index])
+                self.meter.now(self.workers, len(running))
                 if result is None:
                     crashes[index] += 1
-                    if crashes[index] < _CRASHES:
+                    if crashes[index] < CRASHES:
                         waiting.append(index)
                         continue
-                    reason = f"its worker process died {_CRASHES} times"
-                    result = TrainingResult.failed(len(requests[index].trainings), Outcome.CRASHED, reason)
+                    result = crashed(requests[index], f"its worker process died {CRASHES} times")
+                self.meter.finished(result)
                 yield index, result
 
     def _start(self, request: TrainingRequest) -> Future[Any]:
         future: Future[Any] = self._pool.schedule(
-            _evaluate_text, args=(request_to_text(request), self.device), timeout=_wall_seconds(request)
+            _evaluate_text, args=(request_to_text(request), self.device), timeout=wall_seconds(request)
         )
         return future
+
+    def _outcome(self, future: Future[Any], request: TrainingRequest) -> TrainingResult | None:
+        """The future's result; None where the worker died."""
+        try:
+            return result_from_text(future.result())
+        except TimeoutError:
+            self.meter.replace("hung")
+            return hung(request)
+        except ProcessExpired:
+            self.meter.replace("died")
+            return None
+        except LossforgeError:
+            raise
+        except Exception as error:
+            raise ExecutionError(
+                f"a worker failed: {type(error).__name__}: {error}; run with --workers 1 to see where"
+            ) from error
 
     def close(self) -> None:
         """End the workers."""
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
-
-
-def _wall_seconds(request: TrainingRequest) -> float:
-    """When a worker is killed. It watches its own limit in its own time; this is for one that hangs.
-
-    A training of the user's own watches nothing: it is killed at its limit.
-    """
-    return (1.0 if request.setup.task.python else _WALL_FACTOR) * request.seconds + _GRACE_SECONDS
-
-
-def _outcome(future: Future[Any], request: TrainingRequest) -> TrainingResult | None:
-    """The future's result; None where the worker died."""
-    try:
-        return result_from_text(future.result())
-    except TimeoutError:
-        reason = f"its worker hung and was killed after {_wall_seconds(request):g} s"
-        return TrainingResult.failed(len(request.trainings), Outcome.TIMED_OUT, reason, request.seconds)
-    except ProcessExpired:
-        return None
-    except LossforgeError:
-        raise
-    except Exception as error:
-        raise ExecutionError(
-            f"a worker failed: {type(error).__name__}: {error}; run with --workers 1 to see where"
-        ) from error
-
-
-def one_thread() -> None:
-    """Let torch use one thread: results must not depend on how many cores are free."""
-    import torch
-
-    torch.set_num_threads(1)
 
 
 def _start_worker(parent: int) -> None:
@@ -155,7 +143,5 @@ def _leave_with_parent() -> None:
 
 
 def _evaluate_text(text: str, device: str) -> str:
-    from lossforge.evaluation.evaluate import evaluate
-
     _leave_with_parent()
-    return result_to_text(evaluate(request_from_text(text), device, on_step=_leave_with_parent))
+    return evaluate_text(text, device, on_step=_leave_with_parent)

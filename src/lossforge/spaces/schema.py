@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
@@ -39,6 +40,12 @@ def _formula(text: str) -> str:
         return str(parse_formula(text))
     except FormulaError as error:
         raise ValueError(str(error)) from None
+
+
+def _address(text: str) -> str:
+    if not re.fullmatch(r"(auto|([\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5})?", text):
+        raise ValueError(f"'{text}' is no address of a Ray cluster; write HOST:PORT, or auto")
+    return text
 
 
 Formula = Annotated[str, AfterValidator(_formula)]
@@ -165,11 +172,18 @@ class ValidationSection(Section):
 
 
 class ExecutionSection(Section):
-    """Where trainings run; changes no result, and may change on resume. 0 workers: one a core."""
+    """Where trainings run; changes no result, and may change on resume. 0 workers: one a core.
 
-    executor: Literal["local"] = "local"
+    The last three keys are Ray's: the address of a running cluster (default: one is started here), and what a
+    worker takes of a machine. On GPUs, 0 workers are as many as fit.
+    """
+
+    executor: Literal["local", "ray"] = "local"
     workers: int = Field(default=0, ge=0, le=10_000)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    address: Annotated[str, AfterValidator(_address)] = ""
+    gpus_per_worker: float = Field(default=1.0, ge=0, le=1)
+    cpus_per_worker: float = Field(default=1.0, gt=0, le=1024)
     data_dir: str = ""
 
 

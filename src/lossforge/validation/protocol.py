@@ -92,6 +92,7 @@ def validate(
         progress.phase("re-validating the best losses")
         executor = make_executor(space.execution, isolated=any(task.python for task in space.task))
         try:
+            progress.working(executor.meter)
             trainer = Trainer(ledger, executor, stop, progress.trained)
             comparisons = _Validation(space, trainer, contenders, seeds, progress).run()
         finally:
