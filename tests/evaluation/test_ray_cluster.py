@@ -12,8 +12,8 @@ from tests.helpers.ray_cluster import cluster, gone, workers_of
 from lossforge.errors import ExecutionError
 from lossforge.evaluation import ray_pool
 from lossforge.evaluation.ray_pool import RayExecutor
-from lossforge.evaluation.records import Outcome, TrainingRequest
-from lossforge.evaluation.requests import cohorts
+from lossforge.evaluation.records import Outcome, TrainingRequest, pack
+from lossforge.evaluation.requests import trainings as trainings_of
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.ray_doctor import examine_ray
@@ -36,9 +36,9 @@ def slow(count: int) -> list[TrainingRequest]:
     space = SearchSpace(
         name="test",
         task=[TaskSection(data="digits", train=200, validation=100, model=NETWORK, width=SLOW)],
-        recipe=RecipeSection(epochs=4),
+        recipe=RecipeSection(epochs=4, cohort=2),
     )
-    return cohorts(space, space.task[0], LossSpec(CROSS_ENTROPY), "ce", 0.02, range(2 * count), stage="test")
+    return pack(trainings_of(space, space.task[0], LossSpec(CROSS_ENTROPY), "ce", 0.02, range(2 * count), stage="test"))
 
 
 def test_machines_that_come_are_used_and_those_that_go_are_not_missed(one_node: Any) -> None:

@@ -90,3 +90,23 @@ def test_an_answer_without_cracks_is_accurate_and_worth_little() -> None:
     logits = torch.tensor([1.0, 0.0]).expand(1000, 2)
     found = segmentation_metrics(logits, target)
     assert (found["accuracy"], found["mean_iou"], found["balanced_accuracy"]) == (0.98, 0.49, 0.5)
+
+
+@pytest.mark.parametrize("present", [4, 10])
+def test_figures_are_torchmetrics(present: int) -> None:
+    from torchmetrics.functional import classification as of
+
+    logits, target = batch(10, present=present)
+    found, y_pred = classification_metrics(logits, target), torch.softmax(logits, 1)
+    occurring = torch.bincount(target, minlength=10) > 0
+    for name, figure in (
+        ("precision", of.multiclass_precision),
+        ("recall", of.multiclass_recall),
+        ("f1", of.multiclass_f1_score),
+    ):
+        of_classes = figure(y_pred, target, 10, average="none")
+        assert found[name] == pytest.approx(float(of_classes[occurring].mean()), abs=1e-6)
+    assert found["calibration_error"] == pytest.approx(
+        float(of.multiclass_calibration_error(y_pred, target, 10, n_bins=15)), abs=1e-5
+    )
+    assert found["confusion_matrix"] == of.multiclass_confusion_matrix(y_pred, target, 10).tolist()

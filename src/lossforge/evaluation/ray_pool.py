@@ -99,6 +99,8 @@ class RayExecutor:
 
     def run(self, requests: Sequence[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
         """See `Executor.run`. Raises ExecutionError where no worker can be had."""
+        if not requests:
+            return
         retries = Retries(len(requests))
         jobs: dict[Any, _Job] = {}
         for worker in self._workers:
