@@ -266,3 +266,18 @@ def test_only_budget_and_execution_may_change_on_resume(file: Path) -> None:
     assert forbidden_changes(old, new) == []
     assert forbidden_changes(old, load_space(file, ["budget.generations=99", "fitness.seeds=4"])) == ["fitness.seeds"]
     assert RESUMABLE == ("budget.", "execution.")
+
+
+def test_of_several_tasks_one_is_set_by_its_name_or_number_and_all_without() -> None:
+    def tasks(*overrides: str) -> list[dict[str, Any]]:
+        data: dict[str, Any] = {"task": [{"name": "a", "data": "x"}, {"name": "b", "data": "y"}]}
+        apply_overrides(data, list(overrides))
+        return data["task"]  # type: ignore[no-any-return]
+
+    assert [task["data"] for task in tasks("task.b.data=z")] == ["x", "z"]
+    assert [task["data"] for task in tasks("task.0.data=z")] == ["z", "y"]
+    assert [task["width"] for task in tasks("task.width=3")] == [3, 3]
+    assert [task["augmentation"] for task in tasks("task.a.augmentation.flip=true", "task.augmentation.crop=2")] == [
+        {"flip": True, "crop": 2},
+        {"crop": 2},
+    ]

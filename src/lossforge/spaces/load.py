@@ -74,7 +74,10 @@ def _shown(value: object) -> str:
 
 
 def apply_overrides(data: dict[str, Any], overrides: list[str]) -> None:
-    """Set ``a.b=VALUE`` in place; VALUE is read as TOML, and as text where it is not TOML."""
+    """Set ``a.b=VALUE`` in place; VALUE is read as TOML, and as text where it is not TOML.
+
+    Of several tables of one name, as tasks are, all are set; ``task.NAME.b=VALUE`` or ``task.0.b=VALUE`` sets one.
+    """
     for override in overrides:
         key, separator, text = override.partition("=")
         key = key.strip()
@@ -87,18 +90,26 @@ def apply_overrides(data: dict[str, Any], overrides: list[str]) -> None:
         *tables, last = key.split(".")
         targets: list[Any] = [data]
         for table in tables:
-            targets = [_step(target, table, override) for target in targets]
-            targets = [item for target in targets for item in (target if isinstance(target, list) else [target])]
-        for target in targets:
+            targets = [step for target in targets for step in _steps(target, table, override)]
+        ends = [item for target in targets for item in (target if isinstance(target, list) else [target])]
+        for target in ends:
             if not isinstance(target, dict):
                 raise SpaceError(f"--set {override}: there is no key '{key}'")
             target[last] = value
 
 
-def _step(target: Any, table: str, override: str) -> Any:
+def _steps(target: Any, table: str, override: str) -> list[Any]:
+    """What ``table`` leads to: of a list its one item with that name or number, else that table of every item."""
+    if isinstance(target, list):
+        chosen = [
+            item
+            for number, item in enumerate(target)
+            if table == str(number) or (isinstance(item, dict) and item.get("name") == table)
+        ]
+        return chosen or [step for item in target for step in _steps(item, table, override)]
     if not isinstance(target, dict):
         raise SpaceError(f"--set {override}: '{table}' is not inside a table")
-    return target.setdefault(table, {})
+    return [target.setdefault(table, {})]
 
 
 def dump_space(space: SearchSpace) -> str:
