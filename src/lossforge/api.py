@@ -54,6 +54,11 @@ def search(
     with using_data_folder(loaded.execution.data_dir):
         check_names(loaded)
         digests = check_data(loaded)
+        if loaded.recipe.cohort == "auto" or loaded.recipe.backend == "trial":
+            from lossforge.evaluation.calibrate import settled
+            from lossforge.evaluation.executor import resolve_device
+
+            loaded = settled(loaded, resolve_device(loaded.execution.device))
     path = Path("runs") / f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S')}" if run is None else Path(run)
     folder = RunFolder.create(path, loaded, digests)
     return _go(folder, loaded, progress)

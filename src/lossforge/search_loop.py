@@ -79,7 +79,7 @@ def _tell_about(task: TaskSection, space: SearchSpace, folder: RunFolder, progre
         folder.log(f"{task.title}: trained by {task.python}")
         return
     recipe = space.recipe
-    told = backend_name(task, recipe.backend, recipe.cohort, device)
+    told = backend_name(task, recipe.backend, recipe.lanes, device)
     folder.log(f"{task.title}: {task.model} of width {task.width}, {recipe.cohort} at once by {told}")
     if note := imbalance(load_task(task, "cpu"), task.measure):
         folder.log(f"{task.title}: {note}")

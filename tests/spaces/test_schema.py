@@ -59,7 +59,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "recipe.learning_rate": [0, -1.0, 10.1, math.nan, "best"],
     "recipe.learning_rates": [[], [0.1], [0.2, 0.1], [0.1, 0.1], [0.0, 0.1], [1.0, 11.0]],
     "recipe.sweep_seeds": [0, 101],
-    "recipe.cohort": [0, 1025],
+    "recipe.cohort": [0, 1025, "many"],
     "recipe.heats": [0, 65],
     "recipe.precision": ["float64", "half"],
     "recipe.backend": ["fastest"],

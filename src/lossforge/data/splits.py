@@ -32,6 +32,12 @@ class Part:
     def __len__(self) -> int:
         return len(self.y)
 
+    def first(self, count: int) -> Part:
+        """The first samples as a part of their own."""
+        if self.rows is None:
+            return Part(self.x[:count], self.y[:count])
+        return Part(self.x, self.y[:count], self.rows[:count])
+
     def samples(self, indices: Tensor) -> Tensor:
         """Samples ``(*, C, H, W)`` at ``indices``, shape ``(*)``, on the device."""
         if self.rows is None:

@@ -26,7 +26,11 @@ _LATER = (
 
 
 class RecipeSection(Section):
-    """How one training goes. ``cohort`` networks train at once."""
+    """How one training goes. ``cohort`` networks train at once.
+
+    A cohort of "auto" and a back end by "trial" are settled before a run is written; see
+    `lossforge.evaluation.calibrate`.
+    """
 
     optimizer: Literal["adam", "adamw", "sgd", "muon"] = "adam"
     schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
@@ -42,9 +46,9 @@ class RecipeSection(Section):
     match_gradient: bool = True
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     deterministic: bool = True
-    cohort: int = Field(default=8, ge=1, le=1024)
+    cohort: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = 8
     heats: int = Field(default=1, ge=1, le=64)
-    backend: Literal["rule", "grouped", "vmap", "loop"] = "rule"
+    backend: Literal["rule", "trial", "grouped", "vmap", "loop"] = "rule"
     stop_at: float = Field(default=0.3, ge=0, lt=1)
     stop_below: float = Field(default=0.5, ge=0, lt=1)
 
@@ -53,6 +57,13 @@ class RecipeSection(Section):
         if self.learning_rates != sorted(set(self.learning_rates)):
             raise ValueError("learning_rates: must rise, without repetition")
         return self
+
+    @property
+    def lanes(self) -> int:
+        """Networks that train at once. Raises ValueError while that is still to be found out."""
+        if isinstance(self.cohort, str):
+            raise ValueError("recipe.cohort is 'auto' and has not been settled yet")
+        return self.cohort
 
     def unused(self) -> set[str]:
         """Keys that are left at what a recipe without them means."""

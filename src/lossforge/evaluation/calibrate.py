@@ -1,0 +1,127 @@
+"""What a recipe leaves to the machine: how many networks train at once, and by which back end.
+
+Both are settled once, before a search begins, and stand in the run's own space from then on: neither resume nor the
+number of workers changes a result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from lossforge.evaluation.evaluate import make_plan, network
+from lossforge.evaluation.records import Setup, Training, TrainingRequest
+from lossforge.losses.compiled import LossSpec
+from lossforge.losses.library import CROSS_ENTROPY
+from lossforge.training.plan import Replica
+
+if TYPE_CHECKING:
+    from lossforge.spaces.schema import RecipeSection, SearchSpace, TaskSection
+
+CPU_COHORT = 16
+"""Networks at once on a CPU: more win nothing (benchmarks/throughput.py)."""
+LARGEST_COHORT = 64
+_MEMORY_SHARE = 0.7
+"""Share of a GPU's free memory that a cohort may take."""
+_TRIAL_STEPS = 5
+
+
+def settled(space: SearchSpace, device: str) -> SearchSpace:
+    """The space with ``recipe.cohort = "auto"`` and ``recipe.backend = "trial"`` replaced by what was found here.
+
+    Raises DataError or ModelError where data and network do not fit.
+    """
+    tasks = [task for task in space.task if not task.python]
+    changes: dict[str, object] = {}
+    if space.recipe.cohort == "auto":
+        sizes = [_cohort_size(task, space.recipe, device) for task in tasks]
+        changes["cohort"] = min(sizes, default=CPU_COHORT)
+    recipe = space.recipe.model_copy(update=changes)
+    if recipe.backend == "trial":
+        changes["backend"] = _fastest(tasks, recipe, device)
+    return space.model_copy(update={"recipe": space.recipe.model_copy(update=changes)}) if changes else space
+
+
+def largest_power(memory: float, one: float, two: float) -> int:
+    """The largest power of two of networks that ``memory`` holds, by what one and two of them take; 1 to 64.
+
+    >>> largest_power(memory=100.0, one=12.0, two=20.0)
+    8
+    """
+    each = max(two - one, one / 2, 1e-9)
+    size = 1
+    while 2 * size <= LARGEST_COHORT and one + (2 * size - 1) * each <= memory:
+        size *= 2
+    return size
+
+
+def _cohort_size(task: TaskSection, recipe: RecipeSection, device: str) -> int:
+    if device == "cpu":
+        return CPU_COHORT
+    import torch
+
+    def taken(lanes: int) -> float:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        _steps(task, recipe.model_copy(update={"backend": "rule"}), lanes, device)()
+        return float(torch.cuda.max_memory_allocated() - before)
+
+    taken(1)  # the first use of the libraries takes memory of its own
+    one, two = taken(1), taken(2)
+    free, _ = torch.cuda.mem_get_info()
+    return largest_power(_MEMORY_SHARE * free, one, two)
+
+
+def _fastest(tasks: list[TaskSection], recipe: RecipeSection, device: str) -> str:
+    """The back end that takes least time for a few steps of every task; the rule's own where nothing is to be tried."""
+    seconds: dict[str, float] = {}
+    for name in _available(tasks):
+        tried = recipe.model_copy(update={"backend": name})
+        try:
+            runs = [_steps(task, tried, recipe.lanes, device) for task in tasks]
+            for run in runs:
+                run()
+            seconds[name] = sum(min(_timed(run, device) for _ in range(3)) for run in runs)
+        except RuntimeError:  # vmap cannot run every network
+            continue
+    return min(seconds, key=lambda name: seconds[name]) if seconds else "rule"
+
+
+def _available(tasks: list[TaskSection]) -> list[str]:
+    from lossforge.data.datasets import load_task
+
+    networks = [network(task, load_task(task, "cpu"), 0) for task in tasks]
+    grouped = networks and all(hasattr(one, "grouped") for one in networks)
+    return [*(["grouped"] if grouped else []), *(["vmap", "loop"] if networks else [])]
+
+
+def _steps(task: TaskSection, recipe: RecipeSection, lanes: int, device: str) -> Callable[[], None]:
+    """A function that trains ``lanes`` networks for a few steps, and scores next to nothing."""
+    from lossforge.training.train import train_cohort
+
+    recipe = recipe.model_copy(update={"cohort": lanes, "steps": _TRIAL_STEPS, "stop_at": 0.0, "heats": 1})
+    setup = Setup(task, recipe, recipe.epochs, "validation", float("inf"))
+    loss = LossSpec(CROSS_ENTROPY)
+    request = TrainingRequest(setup, tuple(Training(setup, "ce", loss, 1e-3, seed, seed) for seed in range(lanes)))
+    plan = make_plan(request, device)
+    plan = replace(plan, score=plan.score.first(2))
+    replicas = [Replica(loss, seed, 1e-3) for seed in range(lanes)]
+
+    def run() -> None:
+        train_cohort(plan, replicas)
+
+    return run
+
+
+def _timed(run: Callable[[], None], device: str) -> float:
+    import torch
+
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    started = clock()
+    run()
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return clock() - started
