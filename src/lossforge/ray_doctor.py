@@ -81,11 +81,13 @@ def _data_row(name: str, data: str, seen: dict[str, Any], here: dict[str, Any]) 
 
 
 def _training_row(name: str, facts: dict[str, Any]) -> Row:
+    from lossforge.evaluation.records import Outcome, result_from_text
+
     if "told" in facts:
         return name, "bad", facts["told"]
     if "result" not in facts:
         return name, "bad", "did not train"
-    outcomes, _, reason, seconds, _ = facts["result"]
-    if set(outcomes) != {"trained"}:
-        return name, "bad", f"could not train: {reason}"
-    return name, "good", f"lossforge {facts['versions']['lossforge']} trained a network in {seconds:.2f} s"
+    result = result_from_text(facts["result"])
+    if set(result.outcomes) != {Outcome.TRAINED}:
+        return name, "bad", f"could not train: {result.reasons[0]}"
+    return name, "good", f"lossforge {facts['versions']['lossforge']} trained a network in {result.seconds:.2f} s"

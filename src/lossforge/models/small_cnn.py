@@ -9,6 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+_SHARED = 4
+"""Networks that read one batch in the first convolution; oneDNN is slow for more outputs of one input."""
+
+
 class SmallCNN(nn.Sequential):
     """Two 3×3 convolutions with BatchNorm and ReLU, one pooling between them, one linear head.
 
@@ -39,19 +43,24 @@ class SmallCNN(nn.Sequential):
             head.bias.zero_()
 
     def grouped(self, params: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, training: bool) -> Tensor:
-        """Logits ``(K, B, classes)`` of K networks with stacked parameters on ``x``, shape ``(K, B, C, H, W)``.
+        """Logits ``(K, B, classes)`` of K networks with stacked parameters on ``x``, shape ``(S, B, C, H, W)``.
 
-        The same computation as K calls of the network, with the replicas as groups of the convolutions:
+        S divides K: each batch is for K / S networks in a row, and the first convolution reads it once for up to
+        four. The same computation as K calls of the network, with the replicas as groups of the convolutions:
         BatchNorm over K·C channels is exactly each replica's own. Running statistics change in place.
         """
-        replicas, batch = x.shape[:2]
+        replicas, batch = len(params["0.weight"]), x.shape[1]
+        while replicas // len(x) > _SHARED and replicas % (2 * len(x)) == 0:
+            x = x.repeat_interleave(2, 0)
+        groups = len(x)
         h = x.transpose(0, 1).flatten(1, 2)
         if x.device.type == "cpu":
             # Channels last: pooling and BatchNorm are twice as fast on a CPU.
             h = h.contiguous(memory_format=torch.channels_last)
         for layer, module in self._modules.items():
             if isinstance(module, nn.Conv2d):
-                h = functional.conv2d(h, params[f"{layer}.weight"].flatten(0, 1), padding=1, groups=replicas)
+                h = functional.conv2d(h, params[f"{layer}.weight"].flatten(0, 1), padding=1, groups=groups)
+                groups = replicas
             elif isinstance(module, nn.BatchNorm2d):
                 mean, variance = (buffers[f"{layer}.running_{name}"].view(-1) for name in ("mean", "var"))
                 weight, bias = (params[f"{layer}.{name}"].flatten() for name in ("weight", "bias"))

@@ -19,7 +19,10 @@ State = dict[str, Tensor]
 """Parameters or buffers by name, each stacked: the first axis is the replica's."""
 
 Grouped = Callable[[State, State, Tensor, bool], Tensor]
-"""``(parameters, buffers, x (K, B, C, H, W), training) -> logits (K, B, classes)``: a network's ``grouped``."""
+"""``(parameters, buffers, x (S, B, C, H, W), training) -> logits (K, B, classes)``: a network's ``grouped``.
+
+S divides K: each batch of ``x`` is for K / S replicas in a row.
+"""
 
 
 HEAVY = 25_000_000
@@ -30,6 +33,8 @@ class Backend(Protocol):
     """Runs K replicas of one network."""
 
     name: str
+    shares: bool
+    """Whether samples ``(S, B, C, H, W)`` will do, where S divides K and each batch is for K / S lanes in a row."""
 
     def logits(self, params: State, buffers: State, x: Tensor, *, training: bool) -> Tensor:
         """Logits ``(K, B, ...)`` of ``x``, shape ``(K, B, C, H, W)``, with gradients for ``params``.
@@ -42,6 +47,7 @@ class GroupedBackend:
     """The replicas as groups of one convolution, where the network says how."""
 
     name = "grouped"
+    shares = True
 
     def __init__(self, grouped: Grouped) -> None:
         self._grouped = grouped
@@ -55,6 +61,7 @@ class VmapBackend:
     """`torch.func.vmap` over the replicas: every layer once, for all of them. Random layers draw for each apart."""
 
     name = "vmap"
+    shares = False
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
@@ -75,6 +82,7 @@ class LoopBackend:
     """One replica after the other: for any network, and for one replica."""
 
     name = "loop"
+    shares = False
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model

@@ -38,7 +38,7 @@ class Cohort:
         device = plan.train.y.device
         self.device = device
         # Replicas of one seed begin alike: built once, drawn once.
-        models = {seed: plan.build(derive_seed(seed, "weights")) for seed in self._seeds}
+        models = {seed: plan.build(derive_seed(seed, "weights")) for seed in self.seeds}
         stacked, self.buffers = torch.func.stack_module_state([models[one.seed].to(device) for one in replicas])
         self._trained = [name for name, value in stacked.items() if value.requires_grad]
         self._frozen = {name: value for name, value in stacked.items() if not value.requires_grad}
@@ -51,10 +51,21 @@ class Cohort:
         )
         self.loss_function = CohortLoss([one.loss for one in replicas], plan.recipe.label_smoothing)
         self.scale = torch.ones(len(replicas), device=device)
-        orders = {seed: torch.Generator().manual_seed(derive_seed(seed, "order")) for seed in self._seeds}
-        self._orders = [orders[one.seed] for one in replicas]
-        self._augmenting = [] if plan.prepare is None else plan.prepare.generators([one.seed for one in replicas])
+        self._orders = [torch.Generator().manual_seed(derive_seed(seed, "order")) for seed in self.seeds]
+        self._augmenting = [] if plan.prepare is None else plan.prepare.generators(self.seeds)
         self.labels = self._noisy_labels()
+        self._share()
+
+    def _share(self) -> None:
+        """Replicas of one seed meet the same samples in the same order: those are made once and shared.
+
+        ``seed_of`` (K,) is the number of each lane's seed. ``adjacent`` says that lanes of one seed stand beside each
+        other, equally many of each: then a back end may take the samples as they are.
+        """
+        numbers = [self.seeds.index(one.seed) for one in self.replicas]
+        self.seed_of = torch.tensor(numbers, device=self.device)
+        each = len(numbers) // len(self.seeds)
+        self.adjacent = numbers == [number for number in range(len(self.seeds)) for _ in range(each)]
 
     def _adopt(self, flat: Tensor) -> None:
         """Make a flat vector the parameters."""
@@ -65,29 +76,30 @@ class Cohort:
         self._state: State = {**dict(zip(self._trained, views, strict=True)), **self._frozen}
 
     @property
-    def _seeds(self) -> list[int]:
+    def seeds(self) -> list[int]:
+        """The seeds, each once, in the order of their first lanes."""
         return list(dict.fromkeys(one.seed for one in self.replicas))
 
     def _noisy_labels(self) -> Tensor:
-        """Training labels ``(K, N, ...)``, or ``(1, N, ...)`` where all replicas have the same."""
+        """Training labels ``(S, N, ...)`` of each seed, or ``(1, N, ...)`` where all have the same."""
         clean = self.plan.train.y
         if not self.plan.label_noise:
             return clean[None]
         share, classes = self.plan.label_noise, self.plan.classes
-        noisy = {
-            seed: noisy_labels(clean.cpu(), share, classes, derive_seed(seed, "noise")).to(self.device)
-            for seed in self._seeds
-        }
-        return torch.stack([noisy[one.seed] for one in self.replicas])
+        noisy = [noisy_labels(clean.cpu(), share, classes, derive_seed(seed, "noise")) for seed in self.seeds]
+        return torch.stack(noisy).to(self.device)
 
     def __len__(self) -> int:
         return len(self.replicas)
 
     def logits(self, x: Tensor, *, training: bool) -> Tensor:
-        """Logits ``(K, B, classes)`` of ``x``, shape ``(K, B, C, H, W)``; ``(K, B * H * W, classes)`` of pixels.
+        """Logits ``(K, B, classes)``, or of pixels ``(K, B * H * W, classes)``, of samples ``(S, B, C, H, W)``.
 
-        The network computes in the recipe's precision; logits are float32.
+        The samples are each seed's, or one batch for all (S = 1). The network computes in the recipe's precision;
+        logits are float32.
         """
+        if not (self.adjacent and self.backend.shares) and len(x) != len(self):
+            x = x[self.seed_of] if len(x) > 1 else x.expand(len(self), *x.shape[1:])
         with self._precision():
             return _by_sample(self.backend.logits(self._state, self.buffers, x, training=training))
 
@@ -100,34 +112,35 @@ class Cohort:
         return x if self.plan.prepare is None else self.plan.prepare(x)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples ``(K, B, C, H, W)``, not augmented, and class indices ``(K, B)`` of samples or pixels."""
-        return self.inputs(self.plan.train.samples(indices)), self.targets(indices).flatten(1)
+        """Samples ``(S, B, C, H, W)``, not augmented, and class indices ``(K, B)`` of samples or pixels."""
+        return self.inputs(self.plan.train.samples(indices)), self._of_lanes(self.targets(indices))
 
     def augmented(self, indices: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The training batch at ``indices`` ``(K, B)``: stored samples ``x`` varied, and masks moved with them."""
+        """The training batch at ``indices`` ``(S, B)``: stored samples ``x`` varied, and masks moved with them."""
         prepare, targets = self.plan.prepare, self.targets(indices)
         if prepare is None or not self._augmenting:
-            return self.inputs(x), targets.flatten(1)
+            return self.inputs(x), self._of_lanes(targets)
         if targets.ndim == 2:
-            return prepare(x, self._augmenting), targets
+            return prepare(x, self._augmenting), self._of_lanes(targets)
         x, targets = prepare.with_masks(x, targets, self._augmenting)
-        return x, targets.flatten(1)
+        return x, self._of_lanes(targets)
+
+    def _of_lanes(self, targets: Tensor) -> Tensor:
+        """Targets ``(S, B, ...)`` of the seeds as those of the lanes, ``(K, B)``."""
+        return targets.flatten(1)[self.seed_of]
 
     def targets(self, indices: Tensor) -> Tensor:
-        """Class indices ``(K, B)``, or masks ``(K, B, H, W)``, at ``indices``, shape ``(K, B)``."""
-        replica = torch.arange(len(indices), device=self.device)[:, None] if len(self.labels) > 1 else 0
-        return self.labels[replica, indices]
+        """Class indices ``(S, B)``, or masks ``(S, B, H, W)``, at ``indices``, shape ``(S, B)``."""
+        seed = torch.arange(len(indices), device=self.device)[:, None] if len(self.labels) > 1 else 0
+        return self.labels[seed, indices]
 
     def epoch_order(self) -> Tensor:
-        """Indices ``(K, N)``: every replica's own order of the training samples."""
-        drawn: dict[int, Tensor] = {}
-        for one, generator in zip(self.replicas, self._orders, strict=True):
-            if one.seed not in drawn:
-                drawn[one.seed] = torch.randperm(len(self.plan.train), generator=generator)
-        return torch.stack([drawn[one.seed] for one in self.replicas]).to(self.device)
+        """Indices ``(S, N)``: every seed's own order of the training samples."""
+        orders = [torch.randperm(len(self.plan.train), generator=generator) for generator in self._orders]
+        return torch.stack(orders).to(self.device)
 
     def batches(self, order: Tensor, first: int, end: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches ``first`` to ``end`` along ``order``, shape ``(K, N)``: samples ``(K, B, C, H, W)`` and targets."""
+        """Batches ``first`` to ``end`` along ``order`` ``(S, N)``: samples ``(S, B, C, H, W)``, targets ``(K, B)``."""
         size = self.plan.recipe.batch_size
         batches = [order[:, place * size : (place + 1) * size] for place in range(first, end)]
         for indices, x in zip(batches, self.plan.train.batches(batches), strict=True):
@@ -156,14 +169,13 @@ class Cohort:
         Networks of one seed are still alike, so one of them is asked; no running statistics change.
         """
         first = {one.seed: lane for lane, one in reversed([*enumerate(self.replicas)])}
-        lanes = sorted(first.values())
-        same = [lanes.index(first[one.seed]) for one in self.replicas]
+        lanes = [first[seed] for seed in self.seeds]
         state, buffers = ({name: part[lanes] for name, part in whole.items()} for whole in (self._state, self.buffers))
         count = min(batch_limit(self.plan.train.x, _MATCH_SAMPLES), len(self.plan.train))
-        x, targets = self.batch(torch.arange(count, device=self.device).expand(len(self), count))
+        x, targets = self.batch(torch.arange(count, device=self.device).expand(len(lanes), count))
         with torch.no_grad(), self._precision():
-            logits = self.backend.logits(state, buffers, x[lanes], training=True)
-        return _by_sample(logits)[same], targets
+            logits = self.backend.logits(state, buffers, x, training=True)
+        return _by_sample(logits)[self.seed_of], targets
 
     @classmethod
     def gathered(cls, cohorts: Sequence[Cohort], lanes: Sequence[tuple[int, int]]) -> Cohort:
@@ -182,16 +194,21 @@ class Cohort:
         made.buffers = {name: chosen(lambda one, name=name: one.buffers[name]) for name in first.buffers}  # type: ignore[misc]
         made._adopt(made.layout.take([(one.layout, one.flat) for one in cohorts], lanes))
         made.scale = chosen(lambda one: one.scale)
-        made.labels = first.labels if len(first.labels) == 1 else chosen(lambda one: one.labels)
         made.loss_function = CohortLoss([one.loss for one in made.replicas], made.plan.recipe.label_smoothing)
-        # Cohorts that are equally far have drawn equally much: one generator a seed is enough.
-        states = {
-            one.seed: cohort._orders[k].get_state() for cohort in cohorts for k, one in enumerate(cohort.replicas)
-        }
-        orders = {seed: torch.Generator().set_state(state) for seed, state in states.items()}
-        made._orders = [orders[one.seed] for one in made.replicas]
-        made._augmenting = [cohorts[source]._augmenting[lane] for source, lane in lanes if cohorts[source]._augmenting]
+        # Cohorts that are equally far have drawn equally much, and those of one seed the same.
+        source = {seed: (one, place) for one in cohorts for place, seed in enumerate(one.seeds)}
+        of_seeds = [source[seed] for seed in made.seeds]
+        made._orders = [_copied(one._orders[place]) for one, place in of_seeds]
+        made._augmenting = [_copied(one._augmenting[place]) for one, place in of_seeds if one._augmenting]
+        made.labels = first.labels
+        if made.plan.label_noise:
+            made.labels = torch.stack([one.labels[place] for one, place in of_seeds])
+        made._share()
         return made
+
+
+def _copied(generator: torch.Generator) -> torch.Generator:
+    return torch.Generator().set_state(generator.get_state())
 
 
 def _by_sample(logits: Tensor) -> Tensor:

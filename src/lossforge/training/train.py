@@ -38,7 +38,7 @@ def train_cohort(
     lanes = lanes or len(replicas)
     wanted = [place for place in range(len(replicas)) if place not in left_out]
     filled = [one if place in wanted else one.filler() for place, one in enumerate(replicas)]
-    filled += [replicas[0].filler()] * (-len(filled) % lanes)
+    filled += [replicas[place % len(replicas)].filler() for place in range(-len(filled) % lanes)]
     torch.manual_seed(derive_seed(replicas[0].seed, "layers"))
     heats = [_Run(plan, filled[start : start + lanes], start, wanted) for start in range(0, len(filled), lanes)]
     for heat in heats:
@@ -65,6 +65,8 @@ def _regrouped(heats: list[_Run], lanes: int) -> list[_Run]:
         return going
     survivors = set(alive)
     spare = [(number, lane) for number in range(len(going)) for lane in range(lanes) if (number, lane) not in survivors]
+    seeds = [going[number].cohort.replicas[lane].seed for number, lane in alive]
+    alive = [alive[place] for place in sorted(range(len(alive)), key=lambda place: seeds.index(seeds[place]))]
     places = [*alive, *spare]
     return [_Run.gathered(going, places[start : start + lanes]) for start in range(0, count * lanes, lanes)]
 
@@ -74,8 +76,11 @@ class _Run:
 
     def __init__(self, plan: Plan, replicas: Sequence[Replica], first: int, wanted: Sequence[int]) -> None:
         self.plan = plan
-        self.places = [first + lane if first + lane in wanted else None for lane in range(len(replicas))]
-        self.cohort = Cohort(plan, replicas)
+        # Lanes of one seed side by side: they share their samples.
+        seeds = [one.seed for one in replicas]
+        order = sorted(range(len(replicas)), key=lambda lane: seeds.index(seeds[lane]))
+        self.places = [first + lane if first + lane in wanted else None for lane in order]
+        self.cohort = Cohort(plan, [replicas[lane] for lane in order])
         self.reasons = self.cohort.match_gradients() if plan.recipe.match_gradient else [""] * len(replicas)
         self.stopped = [False] * len(replicas)
         self.step = 0
@@ -164,12 +169,23 @@ class _Run:
         def chosen(values: list[Tensor]) -> Tensor:
             return torch.stack([values[number][lane] for number, lane in lanes])
 
-        made.order = None if first.order is None else chosen([run.order for run in runs])  # type: ignore[misc]
+        made.order = None if first.order is None else _Run.order_of(made.cohort, runs)
         made.finite = torch.ones(len(lanes), dtype=torch.bool, device=made.cohort.device)
         made.total = chosen([run.total for run in runs])
         made.curve = [chosen([run.curve[epoch] for run in runs]) for epoch in range(len(first.curve))]
         made.running = RunningAccuracy.gathered([run.running for run in runs], lanes)
         return made
+
+    @staticmethod
+    def order_of(cohort: Cohort, runs: Sequence[_Run]) -> Tensor:
+        """The present epoch's order ``(S, N)`` of a cohort that was gathered from these runs."""
+        known = {
+            seed: run.order[number]
+            for run in runs
+            for number, seed in enumerate(run.cohort.seeds)
+            if run.order is not None
+        }
+        return torch.stack([known[seed] for seed in cohort.seeds])
 
     def failures(self) -> dict[int, ReplicaScore]:
         """Scores, by place, of the wanted lanes that do not go on."""
@@ -213,7 +229,7 @@ class _Run:
         with torch.no_grad():
             for stored in score.chunks(batch_limit(score.x, _SCORE_SAMPLES)):
                 x = self.cohort.inputs(stored)
-                parts.append(self.cohort.logits(x.expand(len(self.cohort), *x.shape), training=False))
+                parts.append(self.cohort.logits(x[None], training=False))
         return torch.cat(parts, 1)
 
 
