@@ -21,7 +21,7 @@ KNOWS: dict[str, set[str]] = {
     "screening": {"expression", "losses", "errors"},
     "spaces": {"expression", "errors"},
     "data": {"spaces", *GROUND},
-    "models": {"spaces", *GROUND},
+    "models": {"expression", "spaces", *GROUND},
     "training": {"data", "models", "losses", "expression", "spaces", *GROUND},
 }
 KNOWS["evaluation"] = {"training", "screening", *KNOWS["training"]}

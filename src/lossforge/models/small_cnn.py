@@ -8,9 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lossforge.models.fused_norm import norm_pool_relu
 
 _SHARED = 4
 """Networks that read one batch in the first convolution; oneDNN is slow for more outputs of one input."""
+
+
+_POOLED, _TAKEN = "1", ("2", "3")
+"""The BatchNorm that pooling and ReLU follow, and these two, which it takes along."""
+
+State = dict[str, Tensor]
 
 
 class SmallCNN(nn.Sequential):
@@ -42,7 +49,7 @@ class SmallCNN(nn.Sequential):
             head.weight.mul_(0.1)
             head.bias.zero_()
 
-    def grouped(self, params: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor, training: bool) -> Tensor:
+    def grouped(self, params: State, buffers: State, x: Tensor, training: bool) -> Tensor:
         """Logits ``(K, B, classes)`` of K networks with stacked parameters on ``x``, shape ``(S, B, C, H, W)``.
 
         S divides K: each batch is for K / S networks in a row, and the first convolution reads it once for up to
@@ -57,14 +64,13 @@ class SmallCNN(nn.Sequential):
         if x.device.type == "cpu":
             # Channels last: pooling and BatchNorm are twice as fast on a CPU.
             h = h.contiguous(memory_format=torch.channels_last)
+        fused = training and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
         for layer, module in self._modules.items():
             if isinstance(module, nn.Conv2d):
                 h = functional.conv2d(h, params[f"{layer}.weight"].flatten(0, 1), padding=1, groups=groups)
                 groups = replicas
             elif isinstance(module, nn.BatchNorm2d):
-                mean, variance = (buffers[f"{layer}.running_{name}"].view(-1) for name in ("mean", "var"))
-                weight, bias = (params[f"{layer}.{name}"].flatten() for name in ("weight", "bias"))
-                h = functional.batch_norm(h, mean, variance, weight, bias, training, 0.1)
+                h = _normalised(layer, params, buffers, h, training, fused=fused and layer == _POOLED)
             elif isinstance(module, nn.Flatten):
                 pixels = h.shape[2] * h.shape[3]
                 h = _ChannelsLastGradient.apply(h).permute(0, 2, 3, 1).reshape(batch, pixels, replicas, -1)
@@ -74,9 +80,17 @@ class SmallCNN(nn.Sequential):
                 weight = params[f"{layer}.weight"]
                 weight = weight.view(replicas, len(weight[0]), -1, pixels).transpose(2, 3).flatten(2)
                 h = torch.baddbmm(params[f"{layer}.bias"][:, None], h, weight.transpose(1, 2))
-            elif module is not None:
+            elif module is not None and not (fused and layer in _TAKEN):
                 h = module(h)
         return h
+
+
+def _normalised(layer: str, params: State, buffers: State, h: Tensor, training: bool, *, fused: bool) -> Tensor:
+    mean, variance = (buffers[f"{layer}.running_{name}"].view(-1) for name in ("mean", "var"))
+    weight, bias = (params[f"{layer}.{name}"].flatten() for name in ("weight", "bias"))
+    if fused:
+        return norm_pool_relu(h, mean, variance, weight, bias)
+    return functional.batch_norm(h, mean, variance, weight, bias, training, 0.1)
 
 
 class _ChannelsLastGradient(torch.autograd.Function):

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from lossforge.losses.compiled import LossSpec
+from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.losses.population import PopulationLoss
 
 
@@ -23,12 +25,25 @@ class CohortLoss:
 
     def __init__(self, specs: Sequence[LossSpec], label_smoothing: float) -> None:
         smoothed = [_smoothed(spec, label_smoothing) for spec in specs]
+        # A sweep or a control of nothing but cross-entropy is torch's own; it waits for no kernel to be compiled.
+        plain = {spec.label_smoothing for spec in smoothed if spec.formula == CROSS_ENTROPY and not spec.class_mean}
+        alike = len(set(smoothed)) == 1 and len(plain) == 1
+        self._cross_entropy = plain.pop() if alike else None
         self._formulas = [k for k, spec in enumerate(smoothed) if not spec.is_term]
         self._terms = {k: spec.build() for k, spec in enumerate(smoothed) if spec.is_term}
-        self._population = PopulationLoss([smoothed[k] for k in self._formulas]) if self._formulas else None
+        formulas = [] if alike else [smoothed[k] for k in self._formulas]
+        self._population = PopulationLoss(formulas) if formulas else None
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean loss ``(K,)`` of logits ``(K, B, classes)`` against class indices ``(K, B)``."""
+        if self._cross_entropy is not None:
+            return (
+                functional.cross_entropy(
+                    logits.flatten(0, 1), targets.flatten(), reduction="none", label_smoothing=self._cross_entropy
+                )
+                .view(targets.shape)
+                .mean(1)
+            )
         if not self._terms and self._population is not None:
             together: Tensor = self._population(logits, targets)
             return together
