@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections import ChainMap, Counter
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from lossforge.audit import STAGE as AUDIT
 from lossforge.audit import drawn
 from lossforge.errors import InterruptedSearchError
 from lossforge.evaluation.records import Outcome, Training
-from lossforge.evaluation.requests import trainings
+from lossforge.evaluation.requests import Plan
 from lossforge.evolution.strategy import Strategy, Told
 from lossforge.expression.formula import format_formula, parse_formula
 from lossforge.expression.tree import Expression
@@ -39,6 +39,28 @@ class Asked:
         return Counter(row.rejected_by or row.outcome for row in self.rows)
 
 
+class _Trained(Mapping[str, Expression]):
+    """Losses that are trained, or will be at the end of this generation's asking, by key.
+
+    The tree of a judged one is made when it is asked for: thousands of them would only lie about.
+    """
+
+    def __init__(self, new: dict[str, Expression], judged: dict[str, Judged]) -> None:
+        self._new, self._judged = new, judged
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._new or key in self._judged
+
+    def __getitem__(self, key: str) -> Expression:
+        return self._new[key] if key in self._new else parse_formula(self._judged[key].formula)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._new, **self._judged})
+
+    def __len__(self) -> int:
+        return len({*self._new, *self._judged})
+
+
 class Generation:
     """Runs one generation of a search."""
 
@@ -61,7 +83,7 @@ class Generation:
         self.rates = rates
         self.on_asked = on_asked
         self.floors = floors or {}
-        self._judged: dict[str, Expression] = {}
+        self._plans = [Plan(space, task, rates[task.title], stage=STAGE) for task in space.task]
 
     def run(self, number: int) -> list[CandidateRow]:
         """Run generation ``number`` and return a row for every candidate that it generated."""
@@ -88,14 +110,12 @@ class Generation:
         wanted = settings.population if number == 0 else settings.population - settings.elites
         members = {told.key for told in self.strategy.members()}
         asked = Asked()
-        for key, judged in self.scores.judged.items():
-            if key not in self._judged:
-                self._judged[key] = parse_formula(judged.formula)
+        trained = _Trained(asked.new, self.scores.judged)
         left = wanted * settings.attempts
         while left > 0 and len(asked.new) < wanted:
             proposals = [self.strategy.ask() for _ in range(min(left, _BATCH))]
             left -= len(proposals)
-            screened = self.screener.screen([proposal.expression for proposal in proposals], self._trained(asked))
+            screened = self.screener.screen([proposal.expression for proposal in proposals], trained)
             for proposal, answer in zip(proposals, screened, strict=True):
                 # What was proposed beyond the last that is needed is not judged.
                 if len(asked.new) < wanted:
@@ -104,10 +124,6 @@ class Generation:
             if self.trainer.stop():
                 raise InterruptedSearchError("stopped on request")
         return asked
-
-    def _trained(self, asked: Asked) -> ChainMap[str, Expression]:
-        """Losses that are trained, or will be at the end of this generation's asking, by key."""
-        return ChainMap(asked.new, self._judged)
 
     def _file(self, asked: Asked, members: set[str], number: int, origin: str, screened: Screened) -> CandidateRow:
         """Note what becomes of a screened proposal, and return its row."""
@@ -136,20 +152,19 @@ class Generation:
     def _judge(self, asked: Asked, number: int) -> None:
         """Train the new candidates on the first seeds."""
         origins = {row.signature: row for row in reversed(asked.rows) if row.outcome == Outcome.TRAINED}
-        for key, expression in asked.new.items():
-            row = origins[key]
-            self.scores.judged[key] = Judged(key, format_formula(expression), expression.size, number, row.origin)
+        self.scores.enter(
+            Judged(key, origins[key].formula, expression.size, number, origins[key].origin)
+            for key, expression in asked.new.items()
+        )
         self._train(list(asked.new), range(self.space.fitness.seeds), number)
 
     def _promote(self, number: int) -> None:
         """Train the leaders that have only the first seeds on the further ones."""
         settings = self.space.fitness
-        leaders = sorted(
-            self.scores.judged,
-            key=lambda key: (-self.scores.fitness(key), self.scores.judged[key].size, key),
-        )[: settings.finalists]
         short = [
-            key for key in leaders if self.scores.replicates(key) < settings.finalist_seeds and self.scores.gains(key)
+            key
+            for key in self.scores.leaders(settings.finalists)
+            if self.scores.replicates(key) < settings.finalist_seeds and self.scores.gains(key)
         ]
         self._train(short, range(settings.seeds, settings.finalist_seeds), number)
 
@@ -168,17 +183,8 @@ class Generation:
         return [
             training
             for key, formula in formulas.items()
-            for task in self.space.task
-            for training in trainings(
-                self.space,
-                task,
-                LossSpec(formula),
-                key,
-                self.rates[task.title],
-                replicates,
-                stage=STAGE,
-                floor=floors.get(task.title, 0.0),
-            )
+            for plan in self._plans
+            for training in plan.trainings(LossSpec(formula), key, replicates, floors.get(plan.title, 0.0))
         ]
 
     def _final(self, row: CandidateRow) -> CandidateRow:

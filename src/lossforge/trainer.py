@@ -36,7 +36,7 @@ class Trainer:
         """
         identities = [(training.fingerprint(), training.seed) for training in wanted]
         unique = dict(zip(identities, wanted, strict=True))
-        rows = {identity: row for identity in unique if (row := self.ledger.find(*identity)) is not None}
+        rows = self.ledger.find_all(unique)
         retried = {identity for identity, row in rows.items() if _was_cut_short(row, unique[identity])}
         known = {id(unique[identity]) for identity in rows if identity not in retried}
         requests = pack(unique.values(), _ByIdentity(known))
