@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 
 from lossforge.audit import STAGE as AUDIT
 from lossforge.audit import drawn
-from lossforge.errors import InterruptedSearchError
 from lossforge.evaluation.records import Outcome, Training
 from lossforge.evaluation.requests import Plan
 from lossforge.evolution.strategy import Strategy, Told
@@ -87,10 +86,9 @@ class Generation:
 
     def run(self, number: int) -> list[CandidateRow]:
         """Run generation ``number`` and return a row for every candidate that it generated."""
-        asked = self._ask(number)
-        self._judge(asked, number)
-        self._promote(number)
-        self._audit(asked, number)
+        asked = Asked()
+        self.scores.add(self.trainer.run(self._asked(asked, number), STAGE, number))
+        self._promote(asked, number)
         present = [told.key for told in self.strategy.members()]
         trees = {**asked.cached, **asked.new}
         order = [*present, *(key for key in trees if key not in present)]
@@ -104,26 +102,34 @@ class Generation:
         )
         return [self._final(row) for row in asked.rows]
 
-    def _ask(self, number: int) -> Asked:
-        """Ask until the generation's number of new candidates is reached, or the attempts are used up."""
+    def _asked(self, asked: Asked, number: int) -> Iterator[Training]:
+        """Ask until the generation's number of new candidates is reached, or the attempts are used up.
+
+        Trainings come as their candidates are found, so that the first train while the last are still being looked
+        for. What is asked depends on no result of this generation.
+        """
         settings = self.space.evolution
         wanted = settings.population if number == 0 else settings.population - settings.elites
         members = {told.key for told in self.strategy.members()}
-        asked = Asked()
         trained = _Trained(asked.new, self.scores.judged)
         left = wanted * settings.attempts
-        while left > 0 and len(asked.new) < wanted:
+        # Once a stop is asked for, the trainer tells of it; what is under way is finished first.
+        while left > 0 and len(asked.new) < wanted and not self.trainer.stop():
             proposals = [self.strategy.ask() for _ in range(min(left, _BATCH))]
             left -= len(proposals)
             screened = self.screener.screen([proposal.expression for proposal in proposals], trained)
+            found: list[Judged] = []
             for proposal, answer in zip(proposals, screened, strict=True):
                 # What was proposed beyond the last that is needed is not judged.
                 if len(asked.new) < wanted:
-                    asked.rows.append(self._file(asked, members, number, proposal.origin, answer))
+                    row = self._file(asked, members, number, proposal.origin, answer)
+                    asked.rows.append(row)
+                    if row.outcome == Outcome.TRAINED and row.signature is not None:
+                        found.append(Judged(row.signature, row.formula, row.size, number, row.origin))
+            self.scores.enter(found)
             self.on_asked(asked)
-            if self.trainer.stop():
-                raise InterruptedSearchError("stopped on request")
-        return asked
+            formulas = {judged.key: judged.formula for judged in found}
+            yield from self._trainings(formulas, range(self.space.fitness.seeds), self.floors)
 
     def _file(self, asked: Asked, members: set[str], number: int, origin: str, screened: Screened) -> CandidateRow:
         """Note what becomes of a screened proposal, and return its row."""
@@ -149,34 +155,29 @@ class Generation:
             reason=screened.reason,
         )
 
-    def _judge(self, asked: Asked, number: int) -> None:
-        """Train the new candidates on the first seeds."""
-        origins = {row.signature: row for row in reversed(asked.rows) if row.outcome == Outcome.TRAINED}
-        self.scores.enter(
-            Judged(key, origins[key].formula, expression.size, number, origins[key].origin)
-            for key, expression in asked.new.items()
-        )
-        self._train(list(asked.new), range(self.space.fitness.seeds), number)
+    def _promote(self, asked: Asked, number: int) -> None:
+        """Train the leaders that have only the first seeds on the further ones, beside a few of the rejected.
 
-    def _promote(self, number: int) -> None:
-        """Train the leaders that have only the first seeds on the further ones."""
+        Of the rejected, nothing but the audit's report depends on what becomes of them.
+        """
         settings = self.space.fitness
-        short = [
-            key
+        short = {
+            key: self.scores.judged[key].formula
             for key in self.scores.leaders(settings.finalists)
             if self.scores.replicates(key) < settings.finalist_seeds and self.scores.gains(key)
-        ]
-        self._train(short, range(settings.seeds, settings.finalist_seeds), number)
-
-    def _audit(self, asked: Asked, number: int) -> None:
-        """Train a few of the rejected; nothing but the audit's report depends on it."""
-        chosen = drawn(asked.rows, self.space.screening.audit, self.space.seed)
-        losses = {key: row.formula for key, row in chosen.items()}
-        self.trainer.run(self._trainings(losses, range(self.space.fitness.seeds), floors={}), AUDIT, number)
-
-    def _train(self, keys: list[str], replicates: range, number: int) -> None:
-        formulas = {key: self.scores.judged[key].formula for key in keys}
-        self.scores.add(self.trainer.run(self._trainings(formulas, replicates, self.floors), STAGE, number))
+        }
+        audited = {
+            key: row.formula for key, row in drawn(asked.rows, self.space.screening.audit, self.space.seed).items()
+        }
+        further, first = range(settings.seeds, settings.finalist_seeds), range(settings.seeds)
+        promoted, _ = self.trainer.run_all(
+            [
+                (STAGE, self._trainings(short, further, self.floors)),
+                (AUDIT, self._trainings(audited, first, floors={})),
+            ],
+            number,
+        )
+        self.scores.add(promoted)
 
     def _trainings(self, formulas: dict[str, str], replicates: range, floors: dict[str, float]) -> list[Training]:
         """Trainings of formulas, by key, on the search's own replicates of every task."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from tests.conftest import SMOKE
 from tests.helpers.cohorts import request_of
 
-from lossforge.evaluation.records import Setup, Training, request_from_text, request_to_text
+from lossforge.evaluation.records import Setup, Training, cohorts, pack, request_from_text, request_to_text
 from lossforge.evaluation.requests import Plan, trainings
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
@@ -63,3 +64,23 @@ def test_a_plan_gives_the_trainings_of_the_space() -> None:
         found = plan.trainings(loss, "k", replicates, 0.25)
         assert found == expected
         assert [one.fingerprint() for one in found] == [one.fingerprint() for one in expected]
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    wanted=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 99)), max_size=30), known=st.sets(st.integers(0, 99))
+)
+def test_cohorts_depend_on_the_order_asked_alone(wanted: list[tuple[int, int]], known: set[int]) -> None:
+    setups = [replace(setup, recipe=setup.recipe.model_copy(update={"cohort": 3})) for setup in SETUPS]
+    asked = [Training(setups[place], "k", LossSpec("y_pred"), 0.1, 0, seed) for place, seed in wanted]
+    found = list(cohorts(iter(asked)))
+    for setup in setups:
+        own = [training for training in asked if training.setup is setup]
+        together = [replicas for replicas in found if replicas[0].setup is setup]
+        assert together == [tuple(own[start : start + 3]) for start in range(0, len(own), 3)]
+    there = [training for training in asked if training.seed in known]
+    requests = pack(asked, there)
+    assert [request.replicas for request in requests] == [
+        replicas for replicas in found if not all(one.seed in known for one in replicas)
+    ]
+    assert all(one.seed not in known for request in requests for one in request.trainings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import cached_property
@@ -233,23 +233,30 @@ def result_from_text(text: str) -> TrainingResult:
     )
 
 
-def pack(trainings: Iterable[Training], known: Container[Training] = ()) -> list[TrainingRequest]:
-    """Cohorts of the trainings: those of one setup together, in the order given.
+def cohorts(trainings: Iterable[Training]) -> Iterator[tuple[Training, ...]]:
+    """Trainings of one setup together, in the order given, each cohort as soon as it is complete.
 
-    A request holds ``recipe.cohort`` trainings times ``recipe.heats``; the last of a setup may hold fewer. Who
-    shares one depends on what is asked alone: of what is ``known`` already the lane is left out, and a cohort of
-    which all is known is not asked for.
+    One holds ``recipe.cohort`` trainings times ``recipe.heats``; the last of a setup may hold fewer. Who shares one
+    depends on what is asked, and in which order, alone.
     """
-    grouped: dict[str, list[Training]] = {}
+    open_: dict[str, list[Training]] = {}
     for training in trainings:
-        grouped.setdefault(training.setup.identity, []).append(training)
-    requests = []
-    for group in grouped.values():
-        setup = group[0].setup
-        size = setup.places
-        for start in range(0, len(group), size):
-            replicas = tuple(group[start : start + size])
-            left_out = tuple(place for place, training in enumerate(replicas) if training in known)
-            if len(left_out) < len(replicas):
-                requests.append(TrainingRequest(setup, replicas, left_out))
-    return requests
+        group = open_.setdefault(training.setup.identity, [])
+        group.append(training)
+        if len(group) == training.setup.places:
+            yield tuple(group)
+            group.clear()
+    for group in open_.values():
+        if group:
+            yield tuple(group)
+
+
+def request_for(replicas: tuple[Training, ...], known: Container[Training] = ()) -> TrainingRequest | None:
+    """The request for a cohort: of what is ``known`` already the lane is left out; None where all of it is."""
+    left_out = tuple(place for place, training in enumerate(replicas) if training in known)
+    return TrainingRequest(replicas[0].setup, replicas, left_out) if len(left_out) < len(replicas) else None
+
+
+def pack(trainings: Iterable[Training], known: Container[Training] = ()) -> list[TrainingRequest]:
+    """Requests for trainings that are all there at once; see `cohorts`."""
+    return [request for replicas in cohorts(trainings) if (request := request_for(replicas, known)) is not None]
