@@ -133,3 +133,42 @@ def test_among_equals_the_smaller_wins_then_the_key() -> None:
     found = scores([0.5], b=[0.6], a=[0.6], c=[0.6])
     found.judged["c"].size = 4
     assert found.ranking(1, without="ce") == ["c", "a", "b"]
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from("abcdef"), st.integers(0, 3), st.one_of(st.none(), st.sampled_from([0.1, 0.5, 0.9]))),
+    max_size=20,
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(steps=STEPS, looks=st.lists(st.booleans(), min_size=20, max_size=20), seeds=st.integers(1, 4))
+def test_an_order_that_is_kept_is_the_one_that_sorting_gives(
+    steps: list[tuple[str, int, float | None]], looks: list[bool], seeds: int
+) -> None:
+    found = scores([0.5] * 4)
+    for (key, replicate, accuracy), look in zip(steps, looks, strict=False):
+        if key not in found.judged:
+            found.enter([Judged(key, f"formula {key}", ord(key) % 2, 0, "random")])
+        found.add([row(key, replicate, accuracy)])
+        if look:
+            assert found.ranking(seeds, without="a") == naive_ranking(found, seeds, without="a")
+    by_fitness = sorted(found.judged, key=lambda key: (-found.fitness(key), found.judged[key].size, key))
+    assert found.leaders(3) == by_fitness[:3]
+    assert found.ranking(seeds, "a", 2) == naive_ranking(found, seeds, "a")[:2]
+
+
+def naive_ranking(found: Scores, seeds: int, without: str) -> list[str]:
+    return sorted(
+        (key for key in found.judged if key != without and found.gains(key)),
+        key=lambda key: (found.replicates(key) < seeds, -found.fitness(key), found.judged[key].size, key),
+    )
+
+
+def test_candidates_that_enter_later_take_their_place() -> None:
+    found = scores([0.5], a=[0.6])
+    assert found.ranking(1, without="ce") == ["a"]
+    found.enter([Judged("b", "y_pred", 5, 0, "random", {"digits": {0: 0.7}})])
+    assert found.ranking(1, without="ce") == ["b", "a"]
+    found.add_control([row("ce", 0, 0.1)])
+    assert found.ranking(1, without="ce") == ["b", "a"]

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,13 +46,15 @@ class FakeExecutor:
         self.given: list[list[TrainingRequest]] = []
         self.finished: list[str] = []
 
-    def run(self, requests: Sequence[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
-        self.given.append(list(requests))
-        for index in self.order(list(range(len(requests)))):
+    def run(self, requests: Iterable[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
+        batch = list(requests)
+        if batch:
+            self.given.append(batch)
+        for index in self.order(list(range(len(batch)))):
             if stop():
                 return
-            self.finished.append(told(requests[index]))
-            yield index, self.result(requests[index])
+            self.finished.append(told(batch[index]))
+            yield index, self.result(batch[index])
 
     def result(self, request: TrainingRequest) -> TrainingResult:
         count = len(request.trainings)
@@ -66,7 +68,7 @@ class FakeExecutor:
 class BrokenExecutor(FakeExecutor):
     """Finishes one request and breaks."""
 
-    def run(self, requests: Sequence[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
+    def run(self, requests: Iterable[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
         yield next(super().run(requests, stop))
         raise KeyboardInterrupt
 
@@ -207,13 +209,67 @@ def test_each_result_is_recorded_before_the_next_is_awaited(ledger: Ledger) -> N
     counts: list[int] = []
 
     class Watching(FakeExecutor):
-        def run(self, requests: Sequence[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
+        def run(self, requests: Iterable[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
             for item in super().run(requests, stop):
                 counts.append(ledger.training_count())
                 yield item
 
     Trainer(ledger, Watching(), never).run(wanted_of(*"abc"), "search")
     assert counts == [0, 2, 4]
+
+
+class Eager(FakeExecutor):
+    """Fetches a request when it is free, as the real ones do."""
+
+    def run(self, requests: Iterable[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
+        for index, request in enumerate(requests):
+            self.given.append([request])
+            self.finished.append(told(request))
+            yield index, self.result(request)
+            if stop():
+                return
+
+
+def test_the_first_cohort_trains_while_others_are_being_thought_of(ledger: Ledger) -> None:
+    executor = Eager()
+    known: list[int] = []
+
+    def thinking() -> Iterator[Training]:
+        for key in "abc":
+            known.append(ledger.training_count())
+            yield from trainings(key)
+
+    rows = Trainer(ledger, executor, never).run(thinking(), "search")
+    assert known == [0, 2, 4]
+    assert keys(rows) == "aabbcc"
+
+
+def test_nothing_more_is_thought_of_after_a_stop(ledger: Ledger) -> None:
+    executor = Eager()
+    thought: list[str] = []
+
+    def thinking() -> Iterator[Training]:
+        for key in "abc":
+            thought.append(key)
+            yield from trainings(key)
+
+    with pytest.raises(InterruptedSearchError):
+        Trainer(ledger, executor, lambda: bool(executor.finished)).run(thinking(), "search")
+    assert thought == ["a"]
+    assert ledger.training_count() == 2
+
+
+def test_stages_train_together_in_cohorts_of_their_own(ledger: Ledger) -> None:
+    executor = FakeExecutor()
+    wanted = [("search", trainings("a", 1)), ("audit", [*trainings("b", 1), *trainings("a", 1)])]
+    searched, audited = Trainer(ledger, executor, never).run_all(wanted, 3)
+    assert executor.finished == ["a", "b"]
+    assert len(executor.given) == 1
+    assert [(row.key, row.stage, row.generation) for row in [*searched, *audited]] == [
+        ("a", "search", 3),
+        ("b", "audit", 3),
+        ("a", "search", 3),
+    ]
 
 
 def test_what_was_finished_before_a_break_is_recorded(ledger: Ledger) -> None:

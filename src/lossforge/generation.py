@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import ChainMap, Counter
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from lossforge.audit import STAGE as AUDIT
 from lossforge.audit import drawn
-from lossforge.errors import InterruptedSearchError
 from lossforge.evaluation.records import Outcome, Training
-from lossforge.evaluation.requests import trainings
+from lossforge.evaluation.requests import Plan
 from lossforge.evolution.strategy import Strategy, Told
 from lossforge.expression.formula import format_formula, parse_formula
 from lossforge.expression.tree import Expression
@@ -39,6 +38,28 @@ class Asked:
         return Counter(row.rejected_by or row.outcome for row in self.rows)
 
 
+class _Trained(Mapping[str, Expression]):
+    """Losses that are trained, or will be at the end of this generation's asking, by key.
+
+    The tree of a judged one is made when it is asked for: thousands of them would only lie about.
+    """
+
+    def __init__(self, new: dict[str, Expression], judged: dict[str, Judged]) -> None:
+        self._new, self._judged = new, judged
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._new or key in self._judged
+
+    def __getitem__(self, key: str) -> Expression:
+        return self._new[key] if key in self._new else parse_formula(self._judged[key].formula)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self._new, **self._judged})
+
+    def __len__(self) -> int:
+        return len({*self._new, *self._judged})
+
+
 class Generation:
     """Runs one generation of a search."""
 
@@ -61,14 +82,13 @@ class Generation:
         self.rates = rates
         self.on_asked = on_asked
         self.floors = floors or {}
-        self._judged: dict[str, Expression] = {}
+        self._plans = [Plan(space, task, rates[task.title], stage=STAGE) for task in space.task]
 
     def run(self, number: int) -> list[CandidateRow]:
         """Run generation ``number`` and return a row for every candidate that it generated."""
-        asked = self._ask(number)
-        self._judge(asked, number)
-        self._promote(number)
-        self._audit(asked, number)
+        asked = Asked()
+        self.scores.add(self.trainer.run(self._asked(asked, number), STAGE, number))
+        self._promote(asked, number)
         present = [told.key for told in self.strategy.members()]
         trees = {**asked.cached, **asked.new}
         order = [*present, *(key for key in trees if key not in present)]
@@ -82,32 +102,34 @@ class Generation:
         )
         return [self._final(row) for row in asked.rows]
 
-    def _ask(self, number: int) -> Asked:
-        """Ask until the generation's number of new candidates is reached, or the attempts are used up."""
+    def _asked(self, asked: Asked, number: int) -> Iterator[Training]:
+        """Ask until the generation's number of new candidates is reached, or the attempts are used up.
+
+        Trainings come as their candidates are found, so that the first train while the last are still being looked
+        for. What is asked depends on no result of this generation.
+        """
         settings = self.space.evolution
         wanted = settings.population if number == 0 else settings.population - settings.elites
         members = {told.key for told in self.strategy.members()}
-        asked = Asked()
-        for key, judged in self.scores.judged.items():
-            if key not in self._judged:
-                self._judged[key] = parse_formula(judged.formula)
+        trained = _Trained(asked.new, self.scores.judged)
         left = wanted * settings.attempts
-        while left > 0 and len(asked.new) < wanted:
+        # Once a stop is asked for, the trainer tells of it; what is under way is finished first.
+        while left > 0 and len(asked.new) < wanted and not self.trainer.stop():
             proposals = [self.strategy.ask() for _ in range(min(left, _BATCH))]
             left -= len(proposals)
-            screened = self.screener.screen([proposal.expression for proposal in proposals], self._trained(asked))
+            screened = self.screener.screen([proposal.expression for proposal in proposals], trained)
+            found: list[Judged] = []
             for proposal, answer in zip(proposals, screened, strict=True):
                 # What was proposed beyond the last that is needed is not judged.
                 if len(asked.new) < wanted:
-                    asked.rows.append(self._file(asked, members, number, proposal.origin, answer))
+                    row = self._file(asked, members, number, proposal.origin, answer)
+                    asked.rows.append(row)
+                    if row.outcome == Outcome.TRAINED and row.signature is not None:
+                        found.append(Judged(row.signature, row.formula, row.size, number, row.origin))
+            self.scores.enter(found)
             self.on_asked(asked)
-            if self.trainer.stop():
-                raise InterruptedSearchError("stopped on request")
-        return asked
-
-    def _trained(self, asked: Asked) -> ChainMap[str, Expression]:
-        """Losses that are trained, or will be at the end of this generation's asking, by key."""
-        return ChainMap(asked.new, self._judged)
+            formulas = {judged.key: judged.formula for judged in found}
+            yield from self._trainings(formulas, range(self.space.fitness.seeds), self.floors)
 
     def _file(self, asked: Asked, members: set[str], number: int, origin: str, screened: Screened) -> CandidateRow:
         """Note what becomes of a screened proposal, and return its row."""
@@ -133,52 +155,37 @@ class Generation:
             reason=screened.reason,
         )
 
-    def _judge(self, asked: Asked, number: int) -> None:
-        """Train the new candidates on the first seeds."""
-        origins = {row.signature: row for row in reversed(asked.rows) if row.outcome == Outcome.TRAINED}
-        for key, expression in asked.new.items():
-            row = origins[key]
-            self.scores.judged[key] = Judged(key, format_formula(expression), expression.size, number, row.origin)
-        self._train(list(asked.new), range(self.space.fitness.seeds), number)
+    def _promote(self, asked: Asked, number: int) -> None:
+        """Train the leaders that have only the first seeds on the further ones, beside a few of the rejected.
 
-    def _promote(self, number: int) -> None:
-        """Train the leaders that have only the first seeds on the further ones."""
+        Of the rejected, nothing but the audit's report depends on what becomes of them.
+        """
         settings = self.space.fitness
-        leaders = sorted(
-            self.scores.judged,
-            key=lambda key: (-self.scores.fitness(key), self.scores.judged[key].size, key),
-        )[: settings.finalists]
-        short = [
-            key for key in leaders if self.scores.replicates(key) < settings.finalist_seeds and self.scores.gains(key)
-        ]
-        self._train(short, range(settings.seeds, settings.finalist_seeds), number)
-
-    def _audit(self, asked: Asked, number: int) -> None:
-        """Train a few of the rejected; nothing but the audit's report depends on it."""
-        chosen = drawn(asked.rows, self.space.screening.audit, self.space.seed)
-        losses = {key: row.formula for key, row in chosen.items()}
-        self.trainer.run(self._trainings(losses, range(self.space.fitness.seeds), floors={}), AUDIT, number)
-
-    def _train(self, keys: list[str], replicates: range, number: int) -> None:
-        formulas = {key: self.scores.judged[key].formula for key in keys}
-        self.scores.add(self.trainer.run(self._trainings(formulas, replicates, self.floors), STAGE, number))
+        short = {
+            key: self.scores.judged[key].formula
+            for key in self.scores.leaders(settings.finalists)
+            if self.scores.replicates(key) < settings.finalist_seeds and self.scores.gains(key)
+        }
+        audited = {
+            key: row.formula for key, row in drawn(asked.rows, self.space.screening.audit, self.space.seed).items()
+        }
+        further, first = range(settings.seeds, settings.finalist_seeds), range(settings.seeds)
+        promoted, _ = self.trainer.run_all(
+            [
+                (STAGE, self._trainings(short, further, self.floors)),
+                (AUDIT, self._trainings(audited, first, floors={})),
+            ],
+            number,
+        )
+        self.scores.add(promoted)
 
     def _trainings(self, formulas: dict[str, str], replicates: range, floors: dict[str, float]) -> list[Training]:
         """Trainings of formulas, by key, on the search's own replicates of every task."""
         return [
             training
             for key, formula in formulas.items()
-            for task in self.space.task
-            for training in trainings(
-                self.space,
-                task,
-                LossSpec(formula),
-                key,
-                self.rates[task.title],
-                replicates,
-                stage=STAGE,
-                floor=floors.get(task.title, 0.0),
-            )
+            for plan in self._plans
+            for training in plan.trainings(LossSpec(formula), key, replicates, floors.get(plan.title, 0.0))
         ]
 
     def _final(self, row: CandidateRow) -> CandidateRow:

@@ -48,7 +48,7 @@ _BEFORE_METRICS = [name for name in Entry.__slots__ if name != "metric"]
 def hall_of_fame(scores: Scores, space: SearchSpace, control_key: str) -> list[Entry]:
     """The leaders, best first; those judged on all of a finalist's seeds come before all others."""
     entries = []
-    for rank, key in enumerate(scores.ranking(space.fitness.finalist_seeds, without=control_key)[:LENGTH], start=1):
+    for rank, key in enumerate(scores.ranking(space.fitness.finalist_seeds, control_key, LENGTH), start=1):
         judged, fitness = scores.judged[key], scores.fitness(key)
         entries.append(
             Entry(

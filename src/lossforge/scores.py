@@ -6,8 +6,10 @@ An accuracy here is a task's metric (``task.metric``), accuracy unless it says o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -34,17 +36,51 @@ class Judged:
     failure: str = ""
 
 
+_Place = tuple[bool, float, int, str]
+"""What a candidate is ordered by; see `Scores.ranking`."""
+
+
+class _Order:
+    """Candidates in an order that is kept, not sorted anew: a search judges a few at a time, beside all before."""
+
+    def __init__(self) -> None:
+        self._places: list[_Place] = []
+        self._of: dict[str, _Place] = {}
+
+    def put(self, key: str, place: _Place) -> None:
+        """Where a candidate stands from now on."""
+        old = self._of.get(key)
+        if old == place:
+            return
+        if old is not None:
+            del self._places[bisect_left(self._places, old)]
+        insort(self._places, place)
+        self._of[key] = place
+
+    def __iter__(self) -> Iterator[str]:
+        return (key for _, _, _, key in self._places)
+
+
 class Scores:
     """Every judged candidate of a run, and cross-entropy's accuracies on the same replicates."""
 
     def __init__(self) -> None:
         self.judged: dict[str, Judged] = {}
         self.control: Accuracies = {}
+        self._orders: dict[int, _Order] = {}
+        self._moved: dict[int, dict[str, None]] = {}
+
+    def enter(self, candidates: Iterable[Judged]) -> None:
+        """Take in candidates, with the accuracies that they have."""
+        for judged in candidates:
+            self.judged[judged.key] = judged
+            self._changed(judged.key)
 
     def add_control(self, rows: Iterable[TrainingRow]) -> None:
         """Record trainings of cross-entropy."""
         for row in rows:
             self.control.setdefault(row.task, {})[row.replicate] = row.accuracy
+        self._orders.clear()
 
     def add(self, rows: Iterable[TrainingRow]) -> None:
         """Record trainings of candidates, found by their key."""
@@ -54,6 +90,7 @@ class Scores:
                 judged.accuracies.setdefault(row.task, {})[row.replicate] = row.accuracy
                 if row.accuracy is None:
                     judged.failure = row.outcome
+                self._changed(row.key)
 
     def replicates(self, key: str) -> int:
         """Replicates that the candidate was trained on (the fewest over tasks)."""
@@ -86,22 +123,32 @@ class Scores:
             means.append(_mean({replicate: self.control[task][replicate] for replicate in found}))
         return fmean(means) if means else 0.0
 
-    def ranking(self, seeds: int, without: str) -> list[str]:
-        """Keys, best first, without ``without`` (cross-entropy's) and without failures.
+    def leaders(self, count: int) -> list[str]:
+        """Keys of the best, failures last; among equals the smaller formula comes first."""
+        return list(islice(self._order(0), count))
+
+    def ranking(self, seeds: int, without: str, count: int | None = None) -> list[str]:
+        """Keys, best first, without ``without`` (cross-entropy's) and without failures; the first ``count`` of them.
 
         Those trained on ``seeds`` replicates or more come before all others: a mean of few seeds leads by
         luck. Among equals the smaller formula wins.
         """
-        keys = [key for key in self.judged if key != without and self.gains(key)]
-        return sorted(
-            keys,
-            key=lambda key: (
-                self.replicates(key) < seeds,
-                -self.fitness(key),
-                self.judged[key].size,
-                key,
-            ),
-        )
+        return list(islice((key for key in self._order(seeds) if key != without and self.gains(key)), count))
+
+    def _changed(self, key: str) -> None:
+        for moved in self._moved.values():
+            moved[key] = None
+
+    def _order(self, seeds: int) -> _Order:
+        """Candidates with ``seeds`` replicates or more before all others, then by fitness, size and key."""
+        if seeds not in self._orders:
+            self._orders[seeds], self._moved[seeds] = _Order(), dict.fromkeys(self.judged)
+        order, moved = self._orders[seeds], self._moved[seeds]
+        for key in moved:
+            place = (self.replicates(key) < seeds, -self.fitness(key), self.judged[key].size, key)
+            order.put(key, place)
+        moved.clear()
+        return order
 
 
 def _mean(found: dict[int, float | None]) -> float:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from lossforge.audit import STAGE as AUDIT
 from lossforge.audit import audit_report
 from lossforge.errors import FormulaError, LossforgeError, StoreError
 from lossforge.evaluation.executor import Executor, Stop, make_executor
+from lossforge.evaluation.records import Outcome, Training
 from lossforge.evaluation.requests import loss_key, trainings
 from lossforge.evolution.genetic import make_strategy
 from lossforge.evolution.strategy import Strategy
 from lossforge.generation import Asked, Generation, judged_from_rows
-from lossforge.hall_of_fame import hall_of_fame, write_hall_of_fame
+from lossforge.hall_of_fame import Entry, hall_of_fame, write_hall_of_fame
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.progress import Progress
@@ -28,9 +28,6 @@ from lossforge.store.ledger import Ledger
 from lossforge.store.run_folder import RunFolder
 from lossforge.sweeping import sweep_learning_rates
 from lossforge.trainer import Trainer
-
-if TYPE_CHECKING:
-    from lossforge.evaluation.records import Training
 
 
 def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progress) -> None:
@@ -120,14 +117,15 @@ class _Search:
                 self.folder.checkpoint_file,
                 {"generation": number, "strategy": strategy.save(), "learning_rates": rates},
             )
-            _write_results(self.folder, self.space, scores, key)
-            best = hall_of_fame(scores, self.space, key)[:1]
+            best = _write_results(self.folder, self.space, scores, key)[:1]
             self.folder.log(
                 f"generation {number}: {len(rows)} generated, best {best[0].formula if best else 'none'} "
                 f"gain {best[0].gain if best else 0:+.2f}"
             )
             self.progress.end_generation(number, best, [told.fitness for told in strategy.members()])
-        audit = audit_report(self.ledger.candidates(), self.ledger.trainings(AUDIT), self.ledger.trainings("control"))
+        audit = audit_report(
+            self.ledger.candidates(Outcome.REJECTED), self.ledger.trainings(AUDIT), self.ledger.trainings("control")
+        )
         for told in (f"audit: {audit}", f"workers: {self.progress.work()}"):
             self.folder.log(told)
             self.progress.line(told)
@@ -174,14 +172,16 @@ def _known(ledger: Ledger, space: SearchSpace, done: int) -> tuple[Scores, str]:
     scores.add_control(control)
     if done >= 0:
         trainings = ledger.trainings("search", up_to_generation=done)
-        scores.judged = judged_from_rows(ledger.candidates(up_to_generation=done), trainings)
+        scores.enter(judged_from_rows(ledger.candidates(up_to_generation=done), trainings).values())
         # As a candidate, cross-entropy was never trained: its trainings are the control's.
         scores.add(row for row in control if row.key == key)
     return scores, key
 
 
-def _write_results(folder: RunFolder, space: SearchSpace, scores: Scores, key: str) -> None:
-    write_hall_of_fame(folder.hall_of_fame_file, hall_of_fame(scores, space, key))
+def _write_results(folder: RunFolder, space: SearchSpace, scores: Scores, key: str) -> list[Entry]:
+    entries = hall_of_fame(scores, space, key)
+    write_hall_of_fame(folder.hall_of_fame_file, entries)
+    return entries
 
 
 def screen_settings(space: SearchSpace) -> ScreenSettings:

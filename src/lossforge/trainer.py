@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from lossforge.errors import InterruptedSearchError
 from lossforge.evaluation.executor import Executor, Stop
-from lossforge.evaluation.records import Outcome, Training, TrainingRequest, TrainingResult, pack
+from lossforge.evaluation.records import Outcome, Training, TrainingRequest, TrainingResult, cohorts, request_for
 from lossforge.store.ledger import Ledger, TrainingRow
 
 OnTrained = Callable[[int], None]
@@ -28,37 +28,104 @@ class Trainer:
         self.stop = stop
         self.on_trained = on_trained
 
-    def run(self, wanted: Sequence[Training], stage: str, generation: int = 0) -> list[TrainingRow]:
-        """A row of each training. Raises InterruptedSearchError once ``stop()`` is true.
+    def run(self, wanted: Iterable[Training], stage: str, generation: int = 0) -> list[TrainingRow]:
+        """A row of each training. Raises InterruptedSearchError once ``stop()`` is true; see `run_all`."""
+        (rows,) = self.run_all([(stage, wanted)], generation)
+        return rows
 
-        A cohort that fails as a whole (killed, out of memory) is tried again in halves, until it is known which loss
-        is to blame; the others' results are those of the whole cohort.
+    def run_all(self, wanted: Iterable[tuple[str, Iterable[Training]]], generation: int = 0) -> list[list[TrainingRow]]:
+        """Rows of the trainings of each stage, all under way together; no two stages share a cohort.
+
+        What is ``wanted`` may come one by one: complete cohorts train while the next are being thought of. A cohort
+        that fails as a whole (killed, out of memory) is tried again in halves, until it is known which loss is to
+        blame; the others' results are those of the whole cohort. Raises InterruptedSearchError once ``stop()`` is
+        true.
         """
-        identities = [(training.fingerprint(), training.seed) for training in wanted]
-        unique = dict(zip(identities, wanted, strict=True))
-        rows = {identity: row for identity in unique if (row := self.ledger.find(*identity)) is not None}
-        retried = {identity for identity, row in rows.items() if _was_cut_short(row, unique[identity])}
-        known = {id(unique[identity]) for identity in rows if identity not in retried}
-        requests = pack(unique.values(), _ByIdentity(known))
-        while requests:
+        batch = _Batch(self.ledger, wanted)
+        requests: Iterable[TrainingRequest] = batch.requests()
+        while True:
             failed: list[tuple[int, list[TrainingRequest]]] = []
-            for place, result in self.executor.run(requests, self.stop):
-                halves = requests[place].halves() if result.failed_whole else []
+            numbered = _Numbered(requests)
+            for place, result in self.executor.run(numbered, self.stop):
+                request = numbered.pop(place)
+                halves = request.halves() if result.failed_whole else []
                 if halves:
                     failed.append((place, halves))
                     continue
-                found = dict(_rows(requests[place], result, stage, generation))
-                replaced = {identity: row for identity, row in found.items() if identity in retried}
-                added = [row for identity, row in found.items() if identity not in retried]
-                self.ledger.add_trainings(added, replacing=list(replaced.values()))
-                rows.update(found)
+                found = dict(_rows(request, result, batch.stages, generation))
+                replaced = [row for identity, row in found.items() if identity in batch.retried]
+                added = [row for identity, row in found.items() if identity not in batch.retried]
+                self.ledger.add_trainings(added, replacing=replaced)
+                batch.rows.update(found)
                 self.on_trained(len(found))
             requests = [half for _, halves in sorted(failed, key=lambda one: one[0]) for half in halves]
-            if self.stop():
+            if not requests or self.stop():
                 break
-        if len(rows) < len(unique) or self.stop():
+        if self.stop() or not batch.complete:
             raise InterruptedSearchError("stopped on request")
-        return [rows[identity] for identity in identities]
+        return [[batch.rows[identity] for identity in identities] for identities in batch.asked]
+
+
+class _Batch:
+    """What is wanted, as it comes, and what is known of it."""
+
+    def __init__(self, ledger: Ledger, wanted: Iterable[tuple[str, Iterable[Training]]]) -> None:
+        self.rows: dict[_Identity, TrainingRow] = {}
+        self.stages: dict[_Identity, str] = {}
+        self.retried: set[_Identity] = set()
+        self.asked: list[list[_Identity]] = []
+        self._ledger = ledger
+        self._wanted = wanted
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is a row for all that was asked."""
+        return len(self.rows) == len(self.stages)
+
+    def requests(self) -> Iterator[TrainingRequest]:
+        """A request for each cohort of which something is not known."""
+        for stage, wanted in self._wanted:
+            for replicas in cohorts(self._new(stage, wanted)):
+                identities = [identity_of(training) for training in replicas]
+                found = self._ledger.find_all(identities)
+                self.rows.update(found)
+                cut = {
+                    one for one, training in zip(identities, replicas, strict=True) if _cut(found.get(one), training)
+                }
+                self.retried |= cut
+                known = {
+                    id(one) for one, name in zip(replicas, identities, strict=True) if name in found and name not in cut
+                }
+                request = request_for(replicas, _ByIdentity(known))
+                if request is not None:
+                    yield request
+
+    def _new(self, stage: str, wanted: Iterable[Training]) -> Iterator[Training]:
+        """Each training the first time that it is asked for."""
+        identities: list[_Identity] = []
+        self.asked.append(identities)
+        for training in wanted:
+            identity = identity_of(training)
+            identities.append(identity)
+            if identity not in self.stages:
+                self.stages[identity] = stage
+                yield training
+
+
+class _Numbered:
+    """Requests that are remembered by their number until they are done with."""
+
+    def __init__(self, requests: Iterable[TrainingRequest]) -> None:
+        self._requests = requests
+        self._given: dict[int, TrainingRequest] = {}
+
+    def __iter__(self) -> Iterator[TrainingRequest]:
+        for place, request in enumerate(self._requests):
+            self._given[place] = request
+            yield request
+
+    def pop(self, place: int) -> TrainingRequest:
+        return self._given.pop(place)
 
 
 class _ByIdentity:
@@ -71,24 +138,31 @@ class _ByIdentity:
         return id(training) in self._known
 
 
-def _was_cut_short(row: TrainingRow, training: Training) -> bool:
+def identity_of(training: Training) -> _Identity:
+    """Under which a training is in the ledger."""
+    return training.fingerprint(), training.seed
+
+
+def _cut(row: TrainingRow | None, training: Training) -> bool:
     """Whether the time limit ended a training that is now given clearly more time."""
-    return row.outcome == Outcome.TIMED_OUT and training.setup.seconds * training.setup.lanes > 1.5 * row.seconds
+    if row is None or row.outcome != Outcome.TIMED_OUT:
+        return False
+    return training.setup.seconds * training.setup.lanes > 1.5 * row.seconds
 
 
 def _rows(
-    request: TrainingRequest, result: TrainingResult, stage: str, generation: int
+    request: TrainingRequest, result: TrainingResult, stages: Mapping[_Identity, str], generation: int
 ) -> Iterator[tuple[_Identity, TrainingRow]]:
     answers = zip(request.trainings, result.outcomes, result.accuracies, result.reasons, result.metrics, strict=True)
     for training, outcome, accuracy, reason, metrics in answers:
-        fingerprint = training.fingerprint()
+        identity = identity_of(training)
         yield (
-            (fingerprint, training.seed),
+            identity,
             TrainingRow(
-                fingerprint=fingerprint,
+                fingerprint=identity[0],
                 seed=training.seed,
                 replicate=training.replicate,
-                stage=stage,
+                stage=stages[identity],
                 generation=generation,
                 key=training.key,
                 formula=training.loss.formula,

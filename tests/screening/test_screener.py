@@ -178,3 +178,28 @@ def test_any_tree_that_a_space_allows_can_be_screened(squares: int) -> None:
     # SearchSpace lets max_height be 20.
     formula = "(" * squares + "y_pred" + ")**2" * squares + " - y_true * y_pred"
     assert ask(Screener(SETTINGS), formula).rejected_by is None
+
+
+def test_how_much_is_remembered_changes_no_verdict(screened: list[Expression]) -> None:
+    rng = random.Random(3)
+    formulas = [
+        CROSS_ENTROPY, "y_true * log(y_pred)", "square(y_true - y_pred)", "3 * square(y_true - y_pred) + 1",
+        "y_true * y_pred", "-y_true * y_pred", "log(y_pred)", "y_true", "y_pred - y_true * log(y_pred)",
+    ]  # fmt: skip
+    proposals = [parse_formula(formula) for _ in range(6) for formula in rng.sample(formulas, len(formulas))]
+    trained = {str(Screener(SETTINGS)(proposals[0]).signature): proposals[0]}
+    all_of_it, little = Screener(SETTINGS), Screener(SETTINGS, remembered=2)
+    for start in range(0, len(proposals), 5):
+        batch = proposals[start : start + 5]
+        assert little.screen(batch, trained) == all_of_it.screen(batch, trained)
+        assert len(little._memory) <= 2
+        assert len(little._signs) <= 2
+
+
+def test_what_was_asked_about_last_is_remembered(screened: list[Expression]) -> None:
+    screener = Screener(SETTINGS, remembered=2)
+    for formula in (CROSS_ENTROPY, "square(y_true - y_pred)", CROSS_ENTROPY, "y_true * y_pred", CROSS_ENTROPY):
+        screener(parse_formula(formula))
+    assert len(screened) == 3
+    screener(parse_formula("square(y_true - y_pred)"))
+    assert len(screened) == 4

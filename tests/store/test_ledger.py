@@ -134,6 +134,16 @@ def test_only_what_is_there_is_found(ledger: Ledger) -> None:
     assert ledger.find("f", 1) == TRAINING
 
 
+def test_many_are_found_at_once_and_no_others(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "_AT_ONCE", 3)
+    rows = [replace(TRAINING, fingerprint=f"f{number % 7}", seed=2**63 - 1 - number) for number in range(14)]
+    ledger.add_trainings(rows)
+    wanted = [(row.fingerprint, row.seed) for row in rows[:10]]
+    found = ledger.find_all([*wanted, ("f1", 5), ("g", rows[0].seed)])
+    assert found == dict(zip(wanted, rows[:10], strict=True))
+    assert ledger.find_all([]) == {}
+
+
 def test_a_failed_training_is_found_too(ledger: Ledger) -> None:
     failed = replace(TRAINING, outcome="timed_out", accuracy=None, reason="passed its limit of 1 s")
     ledger.add_trainings([failed])

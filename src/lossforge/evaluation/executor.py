@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from lossforge.errors import ExecutionError
@@ -28,9 +28,10 @@ class Executor(Protocol):
         """Workers that it has, or hopes to have."""
         ...
 
-    def run(self, requests: Sequence[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
+    def run(self, requests: Iterable[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
         """Yield ``(index, result)`` of each request, in order of completion.
 
+        A request is fetched when a worker is free for it: making the later ones may take as long as training does.
         Once ``stop()`` is true, nothing further is started, what is under way is finished and yielded,
         and the iteration ends early.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
@@ -15,14 +15,8 @@ from lossforge.errors import ExecutionError, LossforgeError
 from lossforge.evaluation.executor import Stop
 from lossforge.evaluation.meter import Meter
 from lossforge.evaluation.records import TrainingRequest, TrainingResult, request_to_text, result_from_text
-from lossforge.evaluation.workers import (
-    CRASHES,
-    crashed,
-    evaluate_text,
-    hung,
-    one_thread,
-    wall_seconds,
-)
+from lossforge.evaluation.retries import Retries
+from lossforge.evaluation.workers import crashed, evaluate_text, hung, one_thread, wall_seconds
 
 
 class InProcessExecutor:
@@ -35,17 +29,18 @@ class InProcessExecutor:
         self.meter = Meter()
         one_thread()
 
-    def run(self, requests: Sequence[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
+    def run(self, requests: Iterable[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
         """See `Executor.run`."""
         from lossforge.evaluation.evaluate import evaluate
 
-        for index, request in enumerate(requests):
-            if stop():
-                return
+        retries = Retries(requests)
+        while not stop() and (index := retries.take()) is not None:
+            request = retries[index]
             self.meter.now(1, 1)
             result = evaluate(request, self.device)
             self.meter.now(1, 0)
             self.meter.finished(result)
+            retries.done(index)
             yield index, result
 
     def close(self) -> None:
@@ -70,29 +65,27 @@ class PoolExecutor:
             max_workers=workers, initializer=_start_worker, initargs=(os.getpid(),), context=context
         )
 
-    def run(self, requests: Sequence[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
+    def run(self, requests: Iterable[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
         """See `Executor.run`."""
-        waiting = list(range(len(requests)))[::-1]
-        crashes = [0] * len(requests)
+        retries = Retries(requests)
         running: dict[Future[Any], int] = {}
-        while running or (waiting and not stop()):
-            while waiting and len(running) < self.workers and not stop():
-                index = waiting.pop()
-                running[self._start(requests[index])] = index
-            self.meter.now(self.workers, len(running))
+        while running or (retries.left and not stop()):
+            while len(running) < self.workers and not stop() and (index := retries.take()) is not None:
+                running[self._start(retries[index])] = index
+                self.meter.now(self.workers, len(running))
             # Short waits, so that a signal is noticed while every worker is busy.
             done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
             for future in sorted(done, key=lambda future: running[future]):
                 index = running.pop(future)
-                result = self._outcome(future, requests[index])
+                result = self._outcome(future, retries[index])
                 self.meter.now(self.workers, len(running))
                 if result is None:
-                    crashes[index] += 1
-                    if crashes[index] < CRASHES:
-                        waiting.append(index)
+                    reason = retries.died(index)
+                    if not reason:
                         continue
-                    result = crashed(requests[index], f"its worker process died {CRASHES} times")
+                    result = crashed(retries[index], reason)
                 self.meter.finished(result)
+                retries.done(index)
                 yield index, result
 
     def _start(self, request: TrainingRequest) -> Future[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -97,24 +97,20 @@ class RayExecutor:
         """Workers that there are or that are being started."""
         return len(self._workers)
 
-    def run(self, requests: Sequence[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
+    def run(self, requests: Iterable[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
         """See `Executor.run`. Raises ExecutionError where no worker can be had."""
-        if not requests:
-            return
-        retries = Retries(len(requests))
+        retries = Retries(requests)
         jobs: dict[Any, _Job] = {}
         for worker in self._workers:
             worker.greet()
         self._alone_since = time.monotonic()
         try:
-            left = len(requests)
-            while left and (jobs or not stop()):
+            while jobs or (retries.left and not stop()):
                 self._staff()
-                if not stop():
-                    self._assign(requests, retries, jobs)
-                for index, result in self._collect(requests, retries, jobs):
-                    left -= 1
+                self._assign(retries, jobs, stop)
+                for index, result in self._collect(retries, jobs):
                     self.meter.finished(result)
+                    retries.done(index)
                     yield index, result
         finally:
             # Nobody waits for these any more: an error, or the end of the iteration, came in between.
@@ -172,26 +168,24 @@ class RayExecutor:
         with suppress(Exception):  # it is dead, or its cluster is
             self._ray.kill(worker.actor, no_restart=True)
 
-    def _assign(self, requests: Sequence[TrainingRequest], retries: Retries, jobs: dict[Any, _Job]) -> None:
+    def _assign(self, retries: Retries, jobs: dict[Any, _Job], stop: Stop) -> None:
         busy = {id(job.worker) for job in jobs.values()}
         for worker in self._workers:
             if not worker.ready or id(worker) in busy:
                 continue
-            index = retries.take()
+            index = None if stop() else retries.take()
             if index is None:
                 break
-            reference = worker.actor.evaluate.remote(request_to_text(requests[index]))
-            jobs[reference] = _Job(index, worker, time.monotonic() + wall_seconds(requests[index]))
+            reference = worker.actor.evaluate.remote(request_to_text(retries[index]))
+            jobs[reference] = _Job(index, worker, time.monotonic() + wall_seconds(retries[index]))
         self.meter.now(sum(worker.ready for worker in self._workers), len(jobs))
 
-    def _collect(
-        self, requests: Sequence[TrainingRequest], retries: Retries, jobs: dict[Any, _Job]
-    ) -> Iterator[tuple[int, TrainingResult]]:
+    def _collect(self, retries: Retries, jobs: dict[Any, _Job]) -> Iterator[tuple[int, TrainingResult]]:
         """Wait a little, and yield what is decided: results, requests given up, workers past their limit."""
         for reference in self._finished([*jobs, *(worker.hello for worker in self._workers if not worker.ready)]):
             if reference in jobs:
                 job = jobs.pop(reference)
-                result = self._result(reference, job, requests[job.index], retries)
+                result = self._result(reference, job, retries)
                 if result is not None:
                     yield job.index, result
             else:
@@ -201,7 +195,7 @@ class RayExecutor:
             job = jobs.pop(reference)
             self.meter.replace("hung")
             self._dismiss(job.worker)
-            yield job.index, hung(requests[job.index])
+            yield job.index, hung(retries[job.index])
 
     def _finished(self, references: list[Any]) -> list[Any]:
         if not references:
@@ -212,7 +206,7 @@ class RayExecutor:
         done: list[Any] = self._ray.wait(references, num_returns=len(references), timeout=0)[0]
         return done
 
-    def _result(self, reference: Any, job: _Job, request: TrainingRequest, retries: Retries) -> TrainingResult | None:
+    def _result(self, reference: Any, job: _Job, retries: Retries) -> TrainingResult | None:
         """The result of a finished job; None where its worker is gone and it waits again."""
         try:
             answer = self._ray.get(reference)
@@ -226,7 +220,7 @@ class RayExecutor:
         if "ended" in answer:
             self.meter.replace("died" if answer["own"] else "lost")
             reason = retries.died(job.index) if answer["own"] else retries.lost(job.index)
-            return crashed(request, reason) if reason else None
+            return crashed(retries[job.index], reason) if reason else None
         if "error" in answer:
             raise _error(answer)
         return result_from_text(answer["result"])

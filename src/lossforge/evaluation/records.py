@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import cached_property
@@ -78,6 +78,24 @@ class Setup:
         return parts
 
     @cached_property
+    def deciding_texts(self) -> dict[str, str]:
+        """`deciding`, each entry as JSON: made once for all trainings of the setup."""
+        return {name: json.dumps(value, sort_keys=True) for name, value in self.deciding.items()}
+
+    @cached_property
+    def text(self) -> str:
+        """JSON of all of it."""
+        fields = {
+            "task": self.task.model_dump(mode="json"),
+            "recipe": self.recipe.model_dump(mode="json"),
+            "epochs": self.epochs,
+            "part": self.part,
+            "seconds": self.seconds,
+            "gigabytes": self.gigabytes,
+        }
+        return json.dumps(fields)
+
+    @cached_property
     def identity(self) -> str:
         """Text that is the same for trainings that may share a cohort."""
         return json.dumps([self.deciding, self.seconds, self.gigabytes], sort_keys=True)
@@ -105,15 +123,17 @@ class Training:
         The loss enters by its key: two formulas with one signature are one candidate. How the rate was found, and
         the limits, do not enter.
         """
-        parts = {
-            **self.setup.deciding,
+        own = {
             "key": self.key,
             "smoothing": self.loss.label_smoothing,
             # With matched gradients a mean and a sum over classes are one loss.
             "class_mean": self.loss.class_mean and not self.setup.recipe.match_gradient,
             "learning_rate": self.learning_rate,
         }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        parts = {**self.setup.deciding_texts, **{name: json.dumps(value) for name, value in own.items()}}
+        # As json.dumps writes it; put together, since a search asks for this more often than for anything else.
+        text = ", ".join(f'"{name}": {parts[name]}' for name in sorted(parts))
+        return hashlib.sha256(f"{{{text}}}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,34 +197,21 @@ class TrainingResult:
 
 def request_to_text(request: TrainingRequest) -> str:
     """JSON that `request_from_text` reads back: what travels to another process or machine."""
-    setup = request.setup
     fields = {
-        "task": setup.task.model_dump(mode="json"),
-        "recipe": setup.recipe.model_dump(mode="json"),
-        "epochs": setup.epochs,
-        "part": setup.part,
-        "seconds": setup.seconds,
-        "gigabytes": setup.gigabytes,
         "replicas": [
             [one.key, asdict(one.loss), one.learning_rate, one.replicate, one.seed, one.floor]
             for one in request.replicas
         ],
         "left_out": request.left_out,
     }
-    return json.dumps(fields)
+    return f'{{"setup": {request.setup.text}, {json.dumps(fields)[1:]}'
 
 
 def request_from_text(text: str) -> TrainingRequest:
     """Read a request back from JSON."""
     fields = json.loads(text)
-    setup = Setup(
-        task=TaskSection(**fields["task"]),
-        recipe=RecipeSection(**fields["recipe"]),
-        epochs=fields["epochs"],
-        part=fields["part"],
-        seconds=fields["seconds"],
-        gigabytes=fields["gigabytes"],
-    )
+    given = fields["setup"]
+    setup = Setup(**{**given, "task": TaskSection(**given["task"]), "recipe": RecipeSection(**given["recipe"])})
     replicas = tuple(Training(setup, key, LossSpec(**loss), *rest) for key, loss, *rest in fields["replicas"])
     return TrainingRequest(setup, replicas, tuple(fields["left_out"]))
 
@@ -226,23 +233,30 @@ def result_from_text(text: str) -> TrainingResult:
     )
 
 
-def pack(trainings: Iterable[Training], known: Container[Training] = ()) -> list[TrainingRequest]:
-    """Cohorts of the trainings: those of one setup together, in the order given.
+def cohorts(trainings: Iterable[Training]) -> Iterator[tuple[Training, ...]]:
+    """Trainings of one setup together, in the order given, each cohort as soon as it is complete.
 
-    A request holds ``recipe.cohort`` trainings times ``recipe.heats``; the last of a setup may hold fewer. Who
-    shares one depends on what is asked alone: of what is ``known`` already the lane is left out, and a cohort of
-    which all is known is not asked for.
+    One holds ``recipe.cohort`` trainings times ``recipe.heats``; the last of a setup may hold fewer. Who shares one
+    depends on what is asked, and in which order, alone.
     """
-    grouped: dict[str, list[Training]] = {}
+    open_: dict[str, list[Training]] = {}
     for training in trainings:
-        grouped.setdefault(training.setup.identity, []).append(training)
-    requests = []
-    for group in grouped.values():
-        setup = group[0].setup
-        size = setup.places
-        for start in range(0, len(group), size):
-            replicas = tuple(group[start : start + size])
-            left_out = tuple(place for place, training in enumerate(replicas) if training in known)
-            if len(left_out) < len(replicas):
-                requests.append(TrainingRequest(setup, replicas, left_out))
-    return requests
+        group = open_.setdefault(training.setup.identity, [])
+        group.append(training)
+        if len(group) == training.setup.places:
+            yield tuple(group)
+            group.clear()
+    for group in open_.values():
+        if group:
+            yield tuple(group)
+
+
+def request_for(replicas: tuple[Training, ...], known: Container[Training] = ()) -> TrainingRequest | None:
+    """The request for a cohort: of what is ``known`` already the lane is left out; None where all of it is."""
+    left_out = tuple(place for place, training in enumerate(replicas) if training in known)
+    return TrainingRequest(replicas[0].setup, replicas, left_out) if len(left_out) < len(replicas) else None
+
+
+def pack(trainings: Iterable[Training], known: Container[Training] = ()) -> list[TrainingRequest]:
+    """Requests for trainings that are all there at once; see `cohorts`."""
+    return [request for replicas in cohorts(trainings) if (request := request_for(replicas, known)) is not None]

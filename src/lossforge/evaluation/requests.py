@@ -26,6 +26,18 @@ def replicate_seed(root: int, stage: str, task: TaskSection, replicate: int) -> 
     return derive_seed(root, stage, task.title, replicate)
 
 
+def setup_of(space: SearchSpace, task: TaskSection, *, part: str = "validation", epochs: int | None = None) -> Setup:
+    """What all trainings on a task have in common."""
+    return Setup(
+        task=task,
+        recipe=space.recipe,
+        epochs=space.recipe.epochs if epochs is None else epochs,
+        part=part,
+        seconds=space.budget.training_seconds,
+        gigabytes=space.budget.training_gigabytes,
+    )
+
+
 def trainings(
     space: SearchSpace,
     task: TaskSection,
@@ -42,15 +54,26 @@ def trainings(
 ) -> list[Training]:
     """Trainings of ``loss`` on the given replicates. ``root`` is the seed to derive from: the space's, unless given."""
     root = space.seed if root is None else root
-    setup = Setup(
-        task=task,
-        recipe=space.recipe,
-        epochs=space.recipe.epochs if epochs is None else epochs,
-        part=part,
-        seconds=space.budget.training_seconds,
-        gigabytes=space.budget.training_gigabytes,
-    )
+    setup = setup_of(space, task, part=part, epochs=epochs)
     return [
         Training(setup, key, loss, learning_rate, number, replicate_seed(root, stage, task, number), floor)
         for number in replicates
     ]
+
+
+class Plan:
+    """A search's trainings on one task: what they share is worked out once, for thousands of candidates."""
+
+    def __init__(self, space: SearchSpace, task: TaskSection, learning_rate: float, *, stage: str) -> None:
+        self.title = task.title
+        self._setup = setup_of(space, task)
+        self._rate = learning_rate
+        self._seeds = [
+            replicate_seed(space.seed, stage, task, number) for number in range(space.fitness.finalist_seeds)
+        ]
+
+    def trainings(self, loss: LossSpec, key: str, replicates: Iterable[int], floor: float) -> list[Training]:
+        """As the function `trainings` gives them."""
+        return [
+            Training(self._setup, key, loss, self._rate, number, self._seeds[number], floor) for number in replicates
+        ]

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
+from lossforge.evaluation.records import TrainingRequest
 from lossforge.evaluation.workers import CRASHES
 
 LOSSES = 20
@@ -9,23 +13,44 @@ LOSSES = 20
 
 
 class Retries:
-    """The requests of one batch, by index. Deaths that are a request's own doing count apart from all others."""
+    """The requests of one batch, by index; each is fetched when a worker is free for it.
 
-    def __init__(self, count: int) -> None:
-        self._waiting = list(range(count))[::-1]
-        self._deaths = [0] * count
-        self._losses = [0] * count
+    Deaths that are a request's own doing count apart from all others.
+    """
+
+    def __init__(self, requests: Iterable[TrainingRequest]) -> None:
+        self._coming = enumerate(requests)
+        self._requests: dict[int, TrainingRequest] = {}
+        self._waiting: list[int] = []
+        self._deaths: Counter[int] = Counter()
+        self._losses: Counter[int] = Counter()
+        self.left = True
+        """Whether a request waits, or may still come."""
+
+    def __getitem__(self, index: int) -> TrainingRequest:
+        return self._requests[index]
 
     def take(self) -> int | None:
         """The next request to start, or None."""
-        return self._waiting.pop() if self._waiting else None
+        if self._waiting:
+            return self._waiting.pop()
+        index, request = next(self._coming, (None, None))
+        if index is None or request is None:
+            self.left = False
+            return None
+        self._requests[index] = request
+        return index
+
+    def done(self, index: int) -> None:
+        """A request has its result: nobody asks for it any more."""
+        del self._requests[index]
 
     def died(self, index: int) -> str:
         """The worker of a request died of it: why the request is given up, or "" where it waits again."""
         self._deaths[index] += 1
         if self._deaths[index] >= CRASHES:
             return f"its worker process died {CRASHES} times"
-        self._waiting.append(index)
+        self._wait(index)
         return ""
 
     def lost(self, index: int) -> str:
@@ -33,5 +58,9 @@ class Retries:
         self._losses[index] += 1
         if self._losses[index] >= LOSSES:
             return f"its worker was lost {LOSSES} times, with its node or by an order from outside"
-        self._waiting.append(index)
+        self._wait(index)
         return ""
+
+    def _wait(self, index: int) -> None:
+        self._waiting.append(index)
+        self.left = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lossforge.expression.primitives import BOUND, EPS, Operand
 from lossforge.expression.program import INPUTS, Instruction, Program
@@ -112,10 +112,21 @@ def _select(step: Instruction) -> tuple[str, tuple[Operand, ...], float]:
 _LIMITS = {"bound": BOUND, "inside": BOUND, "protect": EPS, "outside": EPS}
 
 
-def _assemble_one(
-    program: Program, rows: list[tuple[int, int, int, int]], numbers: list[float]
-) -> tuple[int, list[int]]:
-    """Append a program's steps; return how many registers it takes and its outputs' registers (-1: a constant)."""
+@dataclass(frozen=True)
+class Assembled:
+    """One program: its part of every array of `Bytecode`, and how many registers it takes."""
+
+    code: NDArray[numpy.int32]
+    numbers: NDArray[numpy.float64]
+    outputs: list[int]
+    constants: list[float]
+    slots: int
+
+
+def assemble_one(program: Program) -> Assembled:
+    """Bytecode of one joint program."""
+    import numpy
+
     last = {
         operand: index
         for index, step in enumerate(program.code)
@@ -125,6 +136,8 @@ def _assemble_one(
     kept = {operand for operand in program.outputs if isinstance(operand, int)}
     place = {register: register for register in range(len(INPUTS))}
     free: list[int] = []
+    rows: list[tuple[int, int, int, int]] = []
+    numbers: list[float] = []
     slots = len(INPUTS)
     for index, step in enumerate(program.code):
         op, operands, number = _select(step)
@@ -140,29 +153,30 @@ def _assemble_one(
         place[len(INPUTS) + index] = dest
         rows.append((CODE[op], dest, registers[0], registers[-1]))
         numbers.append(number)
-    return slots, [place[operand] if isinstance(operand, int) else -1 for operand in program.outputs]
+    return Assembled(
+        numpy.array(rows, dtype=numpy.int32).reshape(-1, 4),
+        numpy.array(numbers, dtype=numpy.float64),
+        [place[operand] if isinstance(operand, int) else -1 for operand in program.outputs],
+        [operand if isinstance(operand, float) else 0.0 for operand in program.outputs],
+        slots,
+    )
+
+
+def join(parts: Sequence[Assembled]) -> Bytecode:
+    """Bytecode of K programs that were assembled one by one."""
+    import numpy
+
+    lengths = [len(part.numbers) for part in parts]
+    return Bytecode(
+        numpy.concatenate([numpy.empty((0, 4), numpy.int32), *(part.code for part in parts)]),
+        numpy.concatenate([numpy.empty(0), *(part.numbers for part in parts)]),
+        numpy.cumsum([0, *lengths]).astype(numpy.int32),
+        numpy.array([part.outputs for part in parts], dtype=numpy.int32).reshape(-1, 2),
+        numpy.array([part.constants for part in parts], dtype=numpy.float64).reshape(-1, 2),
+        max([len(INPUTS), *(part.slots for part in parts)]),
+    )
 
 
 def assemble(programs: Sequence[Program]) -> Bytecode:
     """Bytecode of K joint programs."""
-    import numpy
-
-    rows: list[tuple[int, int, int, int]] = []
-    numbers: list[float] = []
-    starts, outputs, slots = [0], [], len(INPUTS)
-    for program in programs:
-        needed, registers = _assemble_one(program, rows, numbers)
-        slots = max(slots, needed)
-        outputs.append(registers)
-        starts.append(len(rows))
-    constants: list[Any] = [
-        [operand if isinstance(operand, float) else 0.0 for operand in program.outputs] for program in programs
-    ]
-    return Bytecode(
-        numpy.array(rows, dtype=numpy.int32).reshape(-1, 4),
-        numpy.array(numbers, dtype=numpy.float64),
-        numpy.array(starts, dtype=numpy.int32),
-        numpy.array(outputs, dtype=numpy.int32).reshape(-1, 2),
-        numpy.array(constants, dtype=numpy.float64).reshape(-1, 2),
-        slots,
-    )
+    return join([assemble_one(program) for program in programs])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from functools import reduce
+from operator import is_
 
 from lossforge.expression.primitives import BOUND, EPS, LEAVES, PRIMITIVES, clip
 from lossforge.expression.tree import CONSTANT, Expression, call, constant, leaf
@@ -228,6 +229,8 @@ def fold_constants(expression: Expression) -> Expression:
     args = tuple(fold_constants(arg) for arg in expression.args)
     if args and all(arg.op == CONSTANT for arg in args):
         return constant(clip(PRIMITIVES[expression.op].value(*(arg.value for arg in args))))
+    if all(map(is_, args, expression.args)):
+        return expression
     return Expression(expression.op, args, expression.value)
 
 

@@ -7,10 +7,10 @@ compiled for a loss: its program is data.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
-from lossforge.expression.bytecode import Bytecode, assemble
+from lossforge.expression.bytecode import Assembled, Bytecode, assemble_one, join
 from lossforge.expression.derivative import joint_program
 from lossforge.expression.tree import Expression
 
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 _SCRATCH = 3
 """Registers that the kernel adds: logits, values and gradients of a block."""
+
+
+@lru_cache(maxsize=4096)
+def _assembled(expression: Expression) -> Assembled:
+    """Kept, since the screens ask about a loss one after another."""
+    return assemble_one(joint_program(expression))
 
 
 class Interpreter:
@@ -34,7 +40,7 @@ class Interpreter:
     def __init__(self, expressions: Sequence[Expression], label_smoothing: Sequence[float] | None = None) -> None:
         import numpy
 
-        self.bytecode: Bytecode = assemble([joint_program(expression) for expression in expressions])
+        self.bytecode: Bytecode = join([_assembled(expression) for expression in expressions])
         given = [0.0] * len(expressions) if label_smoothing is None else list(label_smoothing)
         if len(given) != len(expressions):
             raise ValueError(

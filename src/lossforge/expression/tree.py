@@ -34,10 +34,15 @@ class Expression:
             raise FormulaError(f"'{self.op}' is neither a primitive, a leaf nor a constant")
         if len(self.args) != arity:
             raise FormulaError(f"'{self.op}' takes {arity} arguments, not {len(self.args)}")
+        size, height, hashes = 1, 0, []
+        for arg in self.args:
+            size += arg.size
+            height = max(height, arg.height + 1)
+            hashes.append(arg._hash)
         set_field = object.__setattr__
-        set_field(self, "size", 1 + sum(arg.size for arg in self.args))
-        set_field(self, "height", 1 + max((arg.height for arg in self.args), default=-1))
-        set_field(self, "_hash", hash((self.op, self.value, *(arg._hash for arg in self.args))))
+        set_field(self, "size", size)
+        set_field(self, "height", height)
+        set_field(self, "_hash", hash((self.op, self.value, *hashes)))
 
     def __hash__(self) -> int:
         return self._hash

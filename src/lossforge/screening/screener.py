@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
 from lossforge.expression.canonical import canonical_form, canonical_form_and_text, fold_constants
 from lossforge.expression.interpreter import Interpreter
@@ -11,6 +13,9 @@ from lossforge.expression.signature import signatures
 from lossforge.expression.tree import Expression
 from lossforge.screening.funnel import Findings, descended, negated, probe, verdict
 from lossforge.screening.settings import Screen, ScreenSettings
+
+REMEMBERED = 10_000
+"""Forms that are remembered, the latest asked about: offspring are like their parents, seldom like their ancestors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +31,13 @@ class Screened:
 class Screener:
     """Screens canonical forms and remembers what it found of each, which depends on the form alone.
 
-    So a verdict depends on the form and on what is trained already, never on what else was asked or remembered.
+    So a verdict depends on the form and on what is trained already, never on what else was asked or remembered, nor
+    on how many forms (``remembered``) are.
     """
 
-    def __init__(self, settings: ScreenSettings) -> None:
+    def __init__(self, settings: ScreenSettings, remembered: int = REMEMBERED) -> None:
         self.settings = settings
+        self.remembered = remembered
         self._memory: dict[str, Findings] = {}
         self._signs: dict[str, int] = {}
 
@@ -58,9 +65,12 @@ class Screener:
         self._descend(first.values())
         leaders = {key: text for key, text in first.items() if self._passed(text) and not self.settings.keep_scale}
         self._descend(text for text in texts if self._key(text) in first and self._key(text) not in leaders)
-        return [
+        answers = [
             self._answer(expression, text, trained, leaders) for expression, text in zip(folded, texts, strict=True)
         ]
+        _forget(self._memory, self.remembered)
+        _forget(self._signs, self.remembered)
+        return answers
 
     def _probe(self, folded: Sequence[Expression]) -> list[str]:
         """Canonical texts, each with what the probe finds in the memory."""
@@ -69,7 +79,9 @@ class Screener:
         for expression in folded:
             form, text = canonical_form_and_text(expression)
             texts.append(text)
-            if text not in self._memory:
+            if text in self._memory:
+                self._memory[text] = self._memory.pop(text)  # the latest again
+            else:
                 forms[text] = form
         self._memory.update(zip(forms, probe(list(forms.values()), self.settings), strict=True))
         return texts
@@ -93,7 +105,7 @@ class Screener:
         found, key = self._memory[text], self._key(text)
         if found.signature is not None and (key in trained or leaders.get(key, text) != text):
             # It repeats a loss, and has the sign under which that one is trained.
-            wanted = self._sign(key, trained[key]) if key in trained else self._leading_sign(leaders[key])
+            wanted = self._sign(key, trained) if key in trained else self._leading_sign(leaders[key])
             return Screened(expression if found.signature.sign == wanted else negated(expression), key, None, "")
         said = verdict(found, self.settings)
         return Screened(
@@ -106,8 +118,14 @@ class Screener:
         assert found.descent is not None
         return -found.signature.sign if found.descent.flipped else found.signature.sign
 
-    def _sign(self, key: str, trained: Expression) -> int:
+    def _sign(self, key: str, trained: Mapping[str, Expression]) -> int:
         if key not in self._signs:
-            (signature,) = signatures(Interpreter([canonical_form(trained)]), keep_scale=self.settings.keep_scale)
+            (signature,) = signatures(Interpreter([canonical_form(trained[key])]), keep_scale=self.settings.keep_scale)
             self._signs[key] = 1 if signature is None else signature.sign
         return self._signs[key]
+
+
+def _forget(memory: dict[str, Any], remembered: int) -> None:
+    """Drop the oldest entries beyond so many."""
+    for name in list(islice(memory, max(0, len(memory) - remembered))):
+        del memory[name]

@@ -31,6 +31,10 @@ CREATE TABLE IF NOT EXISTS trainings (
 """
 
 
+_AT_ONCE = 500
+"""Fingerprints in one question; old SQLites take 999 at most."""
+
+
 @dataclass(frozen=True, slots=True)
 class CandidateRow:
     """One generated candidate: where it came from and why it stands where it stands."""
@@ -191,6 +195,18 @@ class Ledger:
         with self._told():
             rows = self._select("WHERE fingerprint = ? AND seed = ?", (fingerprint, str(seed)))
         return rows[0] if rows else None
+
+    def find_all(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], TrainingRow]:
+        """Those of the trainings, by fingerprint and seed, that are recorded."""
+        sought = set(wanted)
+        fingerprints = list(dict.fromkeys(fingerprint for fingerprint, _ in sought))
+        found: dict[tuple[str, int], TrainingRow] = {}
+        for start in range(0, len(fingerprints), _AT_ONCE):
+            some = fingerprints[start : start + _AT_ONCE]
+            with self._told():
+                rows = self._select(f"WHERE fingerprint IN ({', '.join('?' * len(some))})", some)
+            found.update({(row.fingerprint, row.seed): row for row in rows if (row.fingerprint, row.seed) in sought})
+        return found
 
     def trainings(self, stage: str | None = None, up_to_generation: int | None = None) -> list[TrainingRow]:
         """Trainings in the order recorded, of one stage, asked for in a generation up to the one given."""

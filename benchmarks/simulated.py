@@ -1,0 +1,266 @@
+"""A search whose trainings cost nothing: the driver as it is, and an executor that knows every answer.
+
+Time is simulated. Each request occupies one of N virtual workers for as long as it is said to take; the driver takes
+the time that it really takes, its CPU time and its waiting for the disk, and that moves the same clock.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from lossforge.evaluation.executor import Stop
+from lossforge.evaluation.meter import Meter
+from lossforge.evaluation.records import (
+    Outcome,
+    Training,
+    TrainingRequest,
+    TrainingResult,
+    request_to_text,
+    result_from_text,
+    result_to_text,
+)
+from lossforge.evaluation.requests import loss_key, trainings
+from lossforge.evolution.genetic import make_strategy
+from lossforge.generation import STAGE, Generation
+from lossforge.hall_of_fame import hall_of_fame, write_hall_of_fame
+from lossforge.losses.compiled import LossSpec
+from lossforge.losses.library import CROSS_ENTROPY
+from lossforge.scores import Scores
+from lossforge.screening.screener import Screener
+from lossforge.search_loop import screen_settings
+from lossforge.seeding import derive_seed
+from lossforge.spaces.schema import SearchSpace
+from lossforge.store.checkpoint import save_checkpoint
+from lossforge.store.ledger import Ledger
+from lossforge.trainer import Trainer
+
+RATE = 0.01
+METRICS: dict[str, Any] = {
+    "accuracy": 0.675,
+    "balanced_accuracy": 0.671667,
+    "precision": 0.573258,
+    "recall": 0.671667,
+    "f1": 0.582111,
+    "negative_log_likelihood": 1.382222,
+    "calibration_error": 0.075386,
+    "top5_accuracy": 0.875,
+    "confusion_matrix": [[2] * 10] * 10,
+    "curve": [47.4349] * 30,
+    "running_accuracy": 0.25,
+}
+"""Of the size that a training of ten classes and 30 epochs has."""
+
+
+class Parts:
+    """Where the driver's time goes, by part, each without the parts inside it; ``outside`` time is not the driver's."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.waited = 0.0
+        self._stack = ["bookkeeping"]
+        self._cpu, self._wall = time.thread_time(), time.perf_counter()
+
+    def switch(self, name: str) -> None:
+        """Time from now on is ``name``'s, until `back`."""
+        self._account()
+        self._stack.append(name)
+
+    def back(self) -> None:
+        """Back to the part before."""
+        self._account()
+        self._stack.pop()
+
+    def total(self) -> float:
+        """Seconds of the driver until now."""
+        self._account()
+        return sum(self.seconds.values()) - self.seconds["outside"]
+
+    def wrap(self, owner: Any, method: str, name: str) -> None:
+        """Give the time of a method of ``owner`` to a part."""
+        inner = getattr(owner, method)
+
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            self.switch(name)
+            try:
+                return inner(*args, **kwargs)
+            finally:
+                self.back()
+
+        setattr(owner, method, timed)
+
+    def wrap_steps(self, owner: Any, method: str, name: str) -> None:
+        """The same for a generator: the time between its steps is not its own."""
+        inner = getattr(owner, method)
+
+        def timed(*args: Any) -> Iterator[Any]:
+            items = inner(*args)
+            while True:
+                self.switch(name)
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+                finally:
+                    self.back()
+                yield item
+
+        setattr(owner, method, timed)
+
+    def _account(self) -> None:
+        cpu, wall = time.thread_time(), time.perf_counter()
+        part = self._stack[-1]
+        if part in ("record", "candidates", "files"):
+            # What waits for the disk waits in earnest. A busy machine makes this longer, never shorter.
+            self.seconds[part] += wall - self._wall
+            self.waited += max(0.0, wall - self._wall - cpu + self._cpu)
+        else:
+            self.seconds[part] += cpu - self._cpu
+        self._cpu, self._wall = cpu, wall
+
+
+class VirtualExecutor:
+    """N workers that each take ``seconds(request)`` of simulated time, and no other."""
+
+    device = "cpu"
+
+    def __init__(self, workers: int, seconds: Callable[[TrainingRequest], float], parts: Parts) -> None:
+        self.workers, self.seconds, self.parts = workers, seconds, parts
+        self.meter = Meter()
+        self.now = self.busy = 0.0
+        self.requests = self.trainings = 0
+        self._driver = parts.total()
+
+    def run(self, requests: Iterable[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
+        """See `lossforge.evaluation.executor.Executor.run`."""
+        running: list[tuple[float, int, str]] = []
+        waiting = enumerate(requests)
+        more = True
+        while more or running:
+            while more and len(running) < self.workers:
+                index, request = next(waiting, (-1, None))
+                if request is None:
+                    more = False
+                    break
+                self.parts.switch("messages")
+                request_to_text(request)
+                self.parts.back()
+                self._driven()
+                seconds = self.seconds(request)
+                self.busy += seconds
+                heapq.heappush(running, (self.now + seconds, index, self._answer(request)))
+            if not running:
+                break
+            finished, index, text = heapq.heappop(running)
+            self._driven()
+            self.now = max(self.now, finished)
+            self.parts.switch("messages")
+            result = result_from_text(text)
+            self.parts.back()
+            yield index, result
+
+    def utilisation(self) -> float:
+        """Share of the workers' time in which they trained."""
+        self._driven()
+        return self.busy / (self.workers * self.now)
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+    def _driven(self) -> None:
+        """The driver's time since the last look moves the clock."""
+        total = self.parts.total()
+        self.now += total - self._driver
+        self._driver = total
+
+    def _answer(self, request: TrainingRequest) -> str:
+        self.parts.switch("outside")
+        wanted = request.trainings
+        self.requests += 1
+        self.trainings += len(wanted)
+        result = TrainingResult(
+            outcomes=(Outcome.TRAINED,) * len(wanted),
+            accuracies=tuple(map(accuracy, wanted)),
+            reasons=("",) * len(wanted),
+            seconds=self.seconds(request),
+            metrics=(METRICS,) * len(wanted),
+        )
+        text = result_to_text(result)
+        self.parts.back()
+        return text
+
+
+def accuracy(training: Training) -> float:
+    """What a training is said to have given: a number for the loss, and a little noise for the seed."""
+    quality = derive_seed(0, "quality", training.key) / 2**63
+    noise = derive_seed(training.seed, "noise", training.key) / 2**63
+    return 0.6 + 0.3 * quality**4 + 0.02 * noise
+
+
+class SimulatedSearch:
+    """Generations of a search on a virtual executor, with all that a real one writes."""
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        folder: Path,
+        workers: int = 1,
+        seconds: Callable[[TrainingRequest], float] = lambda request: 0.0,
+    ) -> None:
+        self.space, self.folder = space, folder
+        self.parts = Parts()
+        self.ledger = Ledger(folder / "ledger.sqlite")
+        self.executor = VirtualExecutor(workers, seconds, self.parts)
+        self.strategy = make_strategy(space)
+        self.screener = Screener(screen_settings(space))
+        self.scores = Scores()
+        self.number = self.generated = 0
+        self.key = loss_key(LossSpec(CROSS_ENTROPY), keep_scale=not space.recipe.match_gradient)
+        for owner, method, name in (
+            (self.strategy, "ask", "ask"),
+            (self.screener, "screen", "screen"),
+            (self.ledger, "add_trainings", "record"),
+        ):
+            self.parts.wrap(owner, method, name)
+        trainer = Trainer(self.ledger, self.executor, lambda: False)
+        self._control(trainer)
+        self.generation = Generation(space, self.strategy, self.screener, self.scores, trainer, self._rates())
+        self.parts.wrap(trainer, "run_all", "look-up")
+        self.parts.wrap_steps(self.generation, "_asked", "bookkeeping")
+        self.parts.wrap(self.generation, "_trainings", "look-up")
+
+    def _rates(self) -> dict[str, float]:
+        return {task.title: RATE for task in self.space.task}
+
+    def _control(self, trainer: Trainer) -> None:
+        wanted: list[Training] = []
+        for task in self.space.task:
+            seeds = range(self.space.fitness.finalist_seeds)
+            wanted += trainings(self.space, task, LossSpec(CROSS_ENTROPY), self.key, RATE, seeds, stage=STAGE)
+        self.scores.add_control(trainer.run(wanted, "control"))
+
+    def step(self) -> int:
+        """One generation, as `lossforge.search_loop` runs it; returns the number of candidates generated."""
+        rows = self.generation.run(self.number)
+        self.parts.switch("candidates")
+        self.ledger.add_candidates(rows)
+        self.parts.back()
+        best = hall_of_fame(self.scores, self.space, self.key)
+        self.parts.switch("files")
+        save_checkpoint(
+            self.folder / "checkpoint.json",
+            {"generation": self.number, "strategy": self.strategy.save(), "learning_rates": self._rates()},
+        )
+        write_hall_of_fame(self.folder / "hall_of_fame.csv", best)
+        self.parts.back()
+        self.number += 1
+        self.generated += len(rows)
+        return len(rows)
+
+    def close(self) -> None:
+        """Close the ledger."""
+        self.ledger.close()
