@@ -12,7 +12,7 @@ Everything is on the task and the recipe of one search space. Printed are
     for one second of simulated time, a cohort for as many seconds as it has trainings; the driver's real time moves the
     same clock (see `simulated.py`). Utilisation counts whole generations, with their ends, where workers have nothing
     to do until the last training is told.
-(d) the driver's time a candidate, and its memory, as the ledger grows.
+(d) the driver's time a candidate, waiting apart, and its memory, as the ledger grows.
 """
 
 from __future__ import annotations
@@ -156,17 +156,18 @@ def growth(options: argparse.Namespace) -> list[str]:
         ends = [options.candidates // 100, *(options.candidates * tenth // 10 for tenth in range(1, 11))]
         for end in ends:
             start, judged = search.generated, len(search.scores.judged)
-            before = search.parts.total()
+            before, waited = search.parts.total(), search.parts.waited
             screening = search.parts.seconds["screen"]
             while search.generated < end:
                 search.step()
-            spent = 1000 * (search.parts.total() - before)
+            spent = 1000 * (search.parts.total() - before - search.parts.waited + waited)
+            waits = 1000 * (search.parts.waited - waited)
             screened = 1000 * (search.parts.seconds["screen"] - screening)
             new, trained = search.generated - start, len(search.scores.judged) - judged
             lines.append(
                 f"    {start} to {search.generated} ({trained} of them trained): {spent / new:.2f} each, without "
-                f"screening {(spent - screened) / new:.2f}; {(spent - screened) / trained:.2f} for each trained; "
-                f"{resident():.0f} MiB"
+                f"screening {(spent - screened) / new:.2f}; {(spent - screened) / trained:.2f} for each trained; and "
+                f"{waits / new:.2f} of waiting for the disk (or, on a busy machine, for a core); {resident():.0f} MiB"
             )
             print(lines[-1], flush=True)
         size = (Path(folder) / "ledger.sqlite").stat().st_size / 2**20

@@ -32,10 +32,13 @@ class Asked:
     rows: list[CandidateRow] = field(default_factory=list)
     new: dict[str, Expression] = field(default_factory=dict)
     cached: dict[str, Expression] = field(default_factory=dict)
+    tally: Counter[str] = field(default_factory=Counter)
+    """Counts by outcome; rejected ones by screen."""
 
-    def tally(self) -> Counter[str]:
-        """Counts by outcome; rejected ones by screen."""
-        return Counter(row.rejected_by or row.outcome for row in self.rows)
+    def add(self, row: CandidateRow) -> None:
+        """Note what became of one more proposal."""
+        self.rows.append(row)
+        self.tally[row.rejected_by or row.outcome] += 1
 
 
 class _Trained(Mapping[str, Expression]):
@@ -123,7 +126,7 @@ class Generation:
                 # What was proposed beyond the last that is needed is not judged.
                 if len(asked.new) < wanted:
                     row = self._file(asked, members, number, proposal.origin, answer)
-                    asked.rows.append(row)
+                    asked.add(row)
                     if row.outcome == Outcome.TRAINED and row.signature is not None:
                         found.append(Judged(row.signature, row.formula, row.size, number, row.origin))
             self.scores.enter(found)

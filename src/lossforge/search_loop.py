@@ -140,7 +140,7 @@ class _Search:
             ) from None
 
     def _asked(self, asked: Asked) -> None:
-        self.progress.asked(asked.tally(), len(asked.rows))
+        self.progress.asked(asked.tally.copy(), len(asked.rows))
 
     def _train_control(self, trainer: Trainer, scores: Scores, key: str, rates: dict[str, float]) -> dict[str, float]:
         """Train cross-entropy on every replicate that a candidate can be given; returns what stops others, by task."""
