@@ -92,16 +92,11 @@ class Generation:
         asked = Asked()
         self.scores.add(self.trainer.run(self._asked(asked, number), STAGE, number))
         self._promote(asked, number)
-        present = [told.key for told in self.strategy.members()]
-        trees = {**asked.cached, **asked.new}
-        order = [*present, *(key for key in trees if key not in present)]
         members = {told.key: told.expression for told in self.strategy.members()}
+        trees = {**asked.cached, **asked.new, **members}
+        order = dict.fromkeys([*members, *asked.cached, *asked.new])
         self.strategy.tell(
-            [
-                Told(key, {**trees, **members}[key], self.scores.fitness(key))
-                for key in order
-                if key in self.scores.judged
-            ]
+            [Told(key, trees[key], self.scores.fitness(key)) for key in order if key in self.scores.judged]
         )
         return [self._final(row) for row in asked.rows]
 
