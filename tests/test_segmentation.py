@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy
 import pytest
 from tests.conftest import ROOT, SMOKE, TINY
+from tests.helpers.cohorts import request_of
 from typer.testing import CliRunner
 
 import lossforge
 from lossforge.cli import app
 from lossforge.errors import LossforgeError, SpaceError
 from lossforge.evaluation.evaluate import evaluate
-from lossforge.evaluation.records import TrainingRequest
 from lossforge.losses.library import loss_spec
 from lossforge.spaces.load import load_space
 from lossforge.spaces.schema import RecipeSection, TaskSection
@@ -53,7 +53,8 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def values(path: Path, loss: str, epochs: int, **keys: object) -> tuple[float | None, ...]:
     task = TaskSection(data=f"masks:{path}", model="unet", width=2, train=16, validation=10, **keys)  # type: ignore[arg-type]
     recipe = RecipeSection(batch_size=8, epochs=epochs)
-    request = TrainingRequest("k", loss_spec(loss), task, recipe, 0.03, epochs, "validation", (0, 1), (1, 2), 60.0)
+    formula = loss_spec(loss).formula
+    request = request_of(task, recipe, learning_rate=0.03, epochs=epochs, seeds=(1, 2), formula=formula)
     result = evaluate(request, "cpu")
     for value, metrics in zip(result.accuracies, result.metrics, strict=True):
         assert value == pytest.approx(metrics[task.measure], abs=1e-6)

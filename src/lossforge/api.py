@@ -137,25 +137,41 @@ def check_names(space: SearchSpace) -> None:
 def check_data(space: SearchSpace) -> dict[str, str]:
     """Refuse data that cannot be read or do not fit their network, before anything is written.
 
-    Returns the sha256 of each of the user's own data sets, by ``task.data``. What is bundled needs no check.
+    Returns the sha256 of each of the user's own data sets, networks and trainings, by what the task calls them. What
+    is bundled needs no check.
     """
     from lossforge.data.datasets import BUNDLED, own_digest
 
     tasks = [task for task in space.task if task.data not in (*BUNDLED, "")]
-    if not tasks:
-        return {}
-    from lossforge.evaluation.fit import check_fit
+    if tasks:
+        from lossforge.evaluation.fit import check_fit
 
-    for task in tasks:
-        check_fit(task)
-    return {task.data: digest for task in tasks if (digest := own_digest(task.data))}
+        for task in tasks:
+            check_fit(task)
+    return {task.data: digest for task in tasks if (digest := own_digest(task.data))} | _sources(space)
+
+
+def _sources(space: SearchSpace) -> dict[str, str]:
+    """sha256 of the file of each function of the user's own, by its import path."""
+    from lossforge.models.imported import source_digest
+
+    paths = [path for task in space.task for path in (task.python, task.model) if ":" in path]
+    return {path: source_digest(path) for path in paths}
 
 
 def refuse_changed_data(folder: RunFolder, space: SearchSpace) -> None:
-    """Raise DataError where a data set of the user's own is not what it was when the run began."""
+    """Raise DataError where a data set, network or training of the user's own is not what it was at the beginning.
+
+    What was trained before would be compared with what is trained now.
+    """
     from lossforge.data.datasets import own_digest
 
     recorded = folder.manifest.get("data") or {}
+    for path, digest in _sources(space).items():
+        if path in recorded and digest != recorded[path]:
+            raise DataError(
+                f"'{path}': its file is not what it was when the run began; put the old one back, or start a new run"
+            )
     for task in space.task:
         if task.data in recorded and own_digest(task.data) != recorded[task.data]:
             raise DataError(

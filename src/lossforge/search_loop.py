@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lossforge.audit import STAGE as AUDIT
 from lossforge.audit import audit_report
 from lossforge.errors import FormulaError, LossforgeError, StoreError
-from lossforge.evaluation.executor import Executor, Stop, make_executor
+from lossforge.evaluation.executor import Executor, Stop, make_executor, needs_isolation
 from lossforge.evaluation.records import Outcome, Training
 from lossforge.evaluation.requests import loss_key, trainings
 from lossforge.evolution.genetic import make_strategy
@@ -54,7 +54,7 @@ def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progr
             _write_results(folder, space, *_known(ledger, space, done))
             return
         progress.phase("starting workers")
-        executor = make_executor(space.execution, isolated=any(task.python for task in space.task))
+        executor = make_executor(space.execution, isolated=needs_isolation(space))
         try:
             progress.working(executor.meter)
             for task in space.task:
@@ -171,7 +171,8 @@ def _known(ledger: Ledger, space: SearchSpace, done: int) -> tuple[Scores, str]:
     control = ledger.trainings("control")
     scores.add_control(control)
     if done >= 0:
-        trainings = ledger.trainings("search", up_to_generation=done)
+        # The audit's too: what it trained may have been proposed later in a form that passes.
+        trainings = [row for stage in ("search", AUDIT) for row in ledger.trainings(stage, up_to_generation=done)]
         scores.enter(judged_from_rows(ledger.candidates(up_to_generation=done), trainings).values())
         # As a candidate, cross-entropy was never trained: its trainings are the control's.
         scores.add(row for row in control if row.key == key)

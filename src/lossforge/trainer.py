@@ -89,9 +89,8 @@ class _Batch:
                 identities = [identity_of(training) for training in replicas]
                 found = self._ledger.find_all(identities)
                 self.rows.update(found)
-                cut = {
-                    one for one, training in zip(identities, replicas, strict=True) if _cut(found.get(one), training)
-                }
+                seconds = TrainingRequest(replicas[0].setup, replicas).seconds
+                cut = {one for one in identities if _cut(found.get(one), seconds)}
                 self.retried |= cut
                 known = {
                     id(one) for one, name in zip(replicas, identities, strict=True) if name in found and name not in cut
@@ -143,11 +142,9 @@ def identity_of(training: Training) -> _Identity:
     return training.fingerprint(), training.seed
 
 
-def _cut(row: TrainingRow | None, training: Training) -> bool:
-    """Whether the time limit ended a training that is now given clearly more time."""
-    if row is None or row.outcome != Outcome.TIMED_OUT:
-        return False
-    return training.setup.seconds * training.setup.lanes > 1.5 * row.seconds
+def _cut(row: TrainingRow | None, seconds: float) -> bool:
+    """Whether the time limit ended a training whose cohort is now given clearly more time."""
+    return row is not None and row.outcome == Outcome.TIMED_OUT and seconds > 1.5 * row.seconds
 
 
 def _rows(

@@ -11,7 +11,7 @@ import torch
 from tests.conftest import ROOT
 
 import lossforge
-from lossforge.errors import LossforgeError, ModelError, SpaceError
+from lossforge.errors import DataError, LossforgeError, ModelError, SpaceError
 from lossforge.evaluation.evaluate import evaluate
 from lossforge.evaluation.local import PoolExecutor
 from lossforge.evaluation.own_training import MatchedLoss
@@ -176,6 +176,13 @@ def test_the_documented_example_searches_and_validates(tmp_path: Path, monkeypat
     assert run.hall_of_fame
     assert [row.learning_rate for row in run.validation] == [1.0]
     assert all(row.rival_accuracy > 0.5 for row in run.validation)
+    # Old scores must not stand beside those of an edited script.
+    script = tmp_path / "digits_mlp.py"
+    script.write_text(script.read_text(encoding="utf-8").replace("lr=0.01", "lr=0.001"), encoding="utf-8")
+    source_digest.cache_clear()
+    monkeypatch.delitem(sys.modules, "digits_mlp")
+    with pytest.raises(DataError, match="'digits_mlp:train': its file is not what it was when the run began"):
+        lossforge.resume(tmp_path / "run", overrides=["budget.generations=3"])
     ledger = Ledger(tmp_path / "run" / "ledger.sqlite", read_only=True)
     rows = ledger.trainings()
     ledger.close()

@@ -129,11 +129,17 @@ def test_a_floor_that_few_samples_miss_by_chance_stops_nobody() -> None:
     running = RunningAccuracy(1, 4, torch.device("cpu"))
     logits = torch.nn.functional.one_hot(torch.zeros(1, 20, dtype=torch.long), 10).float()
     targets = torch.tensor([[0] * 4 + [1] * 16])
-    running.see(1, torch.zeros_like(logits), targets)  # before its half: not counted
-    running.see(2, logits, targets)
+    running.see(1, torch.zeros_like(logits), targets, 20)  # before its half: not counted
+    running.see(2, logits, targets, 20)
     assert running.values.tolist() == pytest.approx([0.2])
     assert running.below(torch.tensor([0.35])).tolist() == [False]
     assert running.below(torch.tensor([0.45])).tolist() == [True]
+    # As pixels of one image, the same numbers prove nothing.
+    masks = RunningAccuracy(1, 4, torch.device("cpu"))
+    masks.see(2, logits, targets, 1)
+    assert masks.below(torch.tensor([0.45])).tolist() == [False]
+    assert plan(epochs=4, stop_at=0.3).decision_step == 5
+    assert plan(epochs=3, stop_at=0.3).decision_step == 0  # too soon to say
 
 
 def test_survivors_of_several_heats_are_put_together_and_end_as_they_would_have() -> None:

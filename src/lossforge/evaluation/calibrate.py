@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from lossforge.evaluation.evaluate import make_plan, network
 from lossforge.evaluation.records import Setup, Training, TrainingRequest
+from lossforge.evaluation.workers import one_thread
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.training.plan import Replica
@@ -33,6 +34,8 @@ def settled(space: SearchSpace, device: str) -> SearchSpace:
 
     Raises DataError or ModelError where data and network do not fit.
     """
+    if device == "cpu":
+        one_thread()  # as the workers do
     tasks = [task for task in space.task if not task.python]
     changes: dict[str, object] = {}
     if space.recipe.cohort == "auto":

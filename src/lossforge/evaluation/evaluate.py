@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lossforge.data.augmentation import Preparation
 from lossforge.data.datasets import load_task
+from lossforge.errors import LossforgeError
 from lossforge.evaluation.limits import deterministic, first_line, memory_limit, ran_out_of_memory
 from lossforge.evaluation.own_training import evaluate_own
-from lossforge.evaluation.records import Outcome, TrainingRequest, TrainingResult
+from lossforge.evaluation.records import Outcome, Setup, TrainingRequest, TrainingResult
+from lossforge.losses.compiled import LossSpec
+from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.models.registry import build_model
 from lossforge.training.backends import make_backend
 from lossforge.training.plan import Plan, Replica, ReplicaScore, TrainingTimeoutError
@@ -32,8 +36,11 @@ def evaluate(request: TrainingRequest, device: str, *, on_step: Callable[[], Non
         return evaluate_own(request, device)
     # On a CPU the limit counts the process's own time: neither a loaded machine nor a suspended one fails a candidate.
     clock = time.process_time if device == "cpu" else time.monotonic
-    started = clock()
     setup = request.setup
+    load_task(setup.task, device)
+    if setup.gigabytes:
+        _warm(setup, device)
+    started = clock()
     count = len(request.trainings)
     plan = make_plan(request, device, deadline=started + request.seconds, clock=clock, on_epoch=on_step)
     replicas = [Replica(one.loss, one.seed, one.learning_rate, one.floor) for one in request.replicas]
@@ -43,9 +50,30 @@ def evaluate(request: TrainingRequest, device: str, *, on_step: Callable[[], Non
     except TrainingTimeoutError:
         reason = f"passed its limit of {request.seconds:g} s"
         return TrainingResult.failed(count, Outcome.TIMED_OUT, reason, clock() - started)
-    except (MemoryError, RuntimeError) as error:
+    except LossforgeError:
+        raise
+    except Exception as error:
+        # What fails for want of memory may be anything; without a limit, anything else is a defect to be told.
+        if not setup.gigabytes and not isinstance(error, (MemoryError, RuntimeError)):
+            raise
         return TrainingResult.failed(count, Outcome.CRASHED, first_line(error), clock() - started)
     return _result(scores, clock() - started)
+
+
+_warmed: set[str] = set()
+
+
+def _warm(setup: Setup, device: str) -> None:
+    """Train for one step without a limit, once a process and network: libraries load, and kernels compile, then."""
+    name = f"{setup.task.model} {device}"
+    if name in _warmed:
+        return
+    _warmed.add(name)
+    recipe = setup.recipe.model_copy(update={"steps": 1, "epochs": 1, "stop_at": 0.0, "heats": 1})
+    small = replace(setup, recipe=recipe, epochs=1)
+    plan = make_plan(TrainingRequest(small, ()), device)
+    replicas = [Replica(LossSpec(formula), 0, 1e-3) for formula in (CROSS_ENTROPY, "(y_true - y_pred)**2")]
+    train_cohort(replace(plan, score=plan.score.first(2)), replicas)
 
 
 def make_plan(

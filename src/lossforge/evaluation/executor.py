@@ -10,7 +10,7 @@ from lossforge.evaluation.records import TrainingRequest, TrainingResult
 
 if TYPE_CHECKING:
     from lossforge.evaluation.meter import Meter
-    from lossforge.spaces.schema import ExecutionSection
+    from lossforge.spaces.schema import ExecutionSection, SearchSpace
 
 Stop = Callable[[], bool]
 """Asked before each further request is started; True ends the run after what is under way."""
@@ -60,6 +60,11 @@ def worker_count(section: ExecutionSection) -> int:
     if section.workers:
         return section.workers
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def needs_isolation(space: SearchSpace) -> bool:
+    """Whether trainings must not run in this process: the user's own, and those whose memory is limited."""
+    return space.budget.training_gigabytes > 0 or any(task.python for task in space.task)
 
 
 def make_executor(section: ExecutionSection, *, isolated: bool = False) -> Executor:

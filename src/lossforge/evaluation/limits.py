@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 
 @contextmanager
@@ -19,9 +20,16 @@ def memory_limit(gigabytes: float, device: str) -> Iterator[None]:
     if device != "cpu":
         import torch
 
-        total = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(1.0, gigabytes * 2**30 / total), device)
-        yield
+        place = torch.device(device).index
+        place = torch.cuda.current_device() if place is None else place
+        total = torch.cuda.get_device_properties(place).total_memory
+        # A worker may have a share of its own.
+        before = float(torch.cuda.get_per_process_memory_fraction(place))
+        torch.cuda.set_per_process_memory_fraction(min(before, gigabytes * 2**30 / total), place)
+        try:
+            yield
+        finally:
+            torch.cuda.set_per_process_memory_fraction(before, place)
         return
     try:
         import resource
@@ -29,7 +37,7 @@ def memory_limit(gigabytes: float, device: str) -> Iterator[None]:
         yield
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = _address_space() + int(gigabytes * 2**30)
+    limit = _base() + int(gigabytes * 2**30)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
@@ -37,6 +45,12 @@ def memory_limit(gigabytes: float, device: str) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@lru_cache(maxsize=1)
+def _base() -> int:
+    """Address space before the first limited training: freed memory is kept, and must not raise later limits."""
+    return _address_space()
 
 
 def _address_space() -> int:

@@ -160,13 +160,13 @@ class TrainingRequest:
 
     def halves(self) -> list[TrainingRequest]:
         """The request in two, each with half of its losses left out; empty where there is one loss only."""
-        keys = list(dict.fromkeys((training.key, training.learning_rate) for training in self.trainings))
+        keys = list(dict.fromkeys((training.key, training.loss, training.learning_rate) for training in self.trainings))
         if len(keys) < 2:
             return []
         first = set(keys[: len(keys) // 2])
         sides: list[list[int]] = [[], []]
         for place, training in enumerate(self.replicas):
-            sides[(training.key, training.learning_rate) in first].append(place)
+            sides[(training.key, training.loss, training.learning_rate) in first].append(place)
         return [replace(self, left_out=tuple(sorted({*self.left_out, *others}))) for others in sides]
 
 

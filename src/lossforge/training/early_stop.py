@@ -21,13 +21,17 @@ class RunningAccuracy:
         self.first = decision_step // 2
         self.end = decision_step
         self._correct = torch.zeros(lanes, device=device)
-        self._count = 0
+        self._count = self._samples = 0
 
-    def see(self, step: int, logits: Tensor, targets: Tensor) -> None:
-        """Count a batch of ``step``: logits ``(K, B, classes)`` and class indices ``(K, B)``."""
+    def see(self, step: int, logits: Tensor, targets: Tensor, samples: int) -> None:
+        """Count a batch of ``step``: logits ``(K, B, classes)`` and class indices ``(K, B)`` of so many samples.
+
+        Where pixels have classes B is their number, but they are no independent samples.
+        """
         if self.first <= step < self.end:
             self._correct += (logits.detach().argmax(-1) == targets).sum(1)
             self._count += targets.shape[1]
+            self._samples += samples
 
     @property
     def values(self) -> Tensor:
@@ -37,7 +41,7 @@ class RunningAccuracy:
     def below(self, floors: Tensor) -> Tensor:
         """Which replicas ``(K,)`` are below their floor by more than chance explains."""
         accuracy = self.values
-        error = (accuracy * (1 - accuracy) / max(self._count, 1)).sqrt()
+        error = (accuracy * (1 - accuracy) / max(self._samples, 1)).sqrt()
         return accuracy + _SIGMAS * error < floors
 
     @classmethod
@@ -45,5 +49,5 @@ class RunningAccuracy:
         """Replicas of others that have seen as many batches: each is (which of them, which lane)."""
         made = cls(len(lanes), others[0].end, others[0]._correct.device)
         made._correct = torch.stack([others[number]._correct[lane] for number, lane in lanes])
-        made._count = max(other._count for other in others)
+        made._count, made._samples = others[0]._count, others[0]._samples
         return made

@@ -47,8 +47,9 @@ class StackedOptimizer:
 
     def set_rates(self, rates: Tensor) -> None:
         """Give each replica its peak learning rate ``(K,)``. Equal rates need no vector."""
+        # A scalar tensor, not a number of Python's: both ways give the same bits.
         same = bool((rates == rates[0]).all())
-        self._rates: Tensor | float = float(rates[0]) if same else self.layout.spread(rates)
+        self._rates = rates[0] if same else self.layout.spread(rates)
 
     def step(self, gradient: Tensor, values: StepValues, kept: Tensor | None = None) -> None:
         """One step along a flat gradient. Replicas that ``kept`` ``(K,)`` marks stay as they were, momenta and all."""

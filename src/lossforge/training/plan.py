@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from lossforge.spaces.schema import RecipeSection
 
 
+_SOONEST = 5
+"""Steps after which a network's accuracy begins to say something of its loss."""
+
+
 class TrainingTimeoutError(Exception):
     """The training passed its deadline."""
 
@@ -85,5 +89,6 @@ class Plan:
 
     @property
     def decision_step(self) -> int:
-        """The step after which replicas below their floor are stopped; 0: none ever is."""
-        return max(2, round(self.recipe.stop_at * self.steps)) if self.recipe.stop_at and self.steps > 2 else 0
+        """The step after which replicas below their floor are stopped; 0: none ever is, or it would be too soon."""
+        step = round(self.recipe.stop_at * self.steps)
+        return step if step >= _SOONEST else 0

@@ -122,7 +122,7 @@ class _Run:
                 if plan.clock() > plan.deadline:
                     raise TrainingTimeoutError
                 logits = self._train_on(x, targets, values[self.step])
-                self.running.see(self.step, logits, targets)
+                self.running.see(self.step, logits, targets, x.shape[1])
                 self.step += 1
             if end == per_epoch or self.step == plan.steps:
                 self.curve.append(self.total / end / self.cohort.scale)
@@ -150,7 +150,8 @@ class _Run:
         """Stop those below their floor."""
         floors = torch.tensor([one.floor for one in self.cohort.replicas], device=self.cohort.device)
         if self.plan.decision_step and bool((floors > 0).any()):
-            self.stopped = self.running.below(floors).tolist()
+            below, alive = self.running.below(floors).tolist(), self.alive()
+            self.stopped = [lane in alive and low for lane, low in enumerate(below)]
 
     @classmethod
     def gathered(cls, runs: Sequence[_Run], lanes: Sequence[tuple[int, int]]) -> _Run:

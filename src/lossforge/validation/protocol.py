@@ -19,7 +19,7 @@ from itertools import islice
 from statistics import fmean
 
 from lossforge.errors import LossforgeError, SpaceError, StoreError
-from lossforge.evaluation.executor import Stop, make_executor
+from lossforge.evaluation.executor import Stop, make_executor, needs_isolation
 from lossforge.evaluation.fit import scored_samples
 from lossforge.evaluation.records import Outcome, Training
 from lossforge.evaluation.requests import loss_key, trainings
@@ -90,7 +90,7 @@ def validate(
     ledger = Ledger(folder.ledger_file)
     try:
         progress.phase("re-validating the best losses")
-        executor = make_executor(space.execution, isolated=any(task.python for task in space.task))
+        executor = make_executor(space.execution, isolated=needs_isolation(space))
         try:
             progress.working(executor.meter)
             trainer = Trainer(ledger, executor, stop, progress.trained)
