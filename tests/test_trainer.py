@@ -147,6 +147,27 @@ def test_cohorts_depend_on_what_is_asked_and_not_on_what_is_known(ledger: Ledger
     assert again[0].left_out == (0,)
 
 
+@settings(deadline=None, max_examples=25)
+@given(
+    names=st.lists(st.sampled_from("abcdefgh"), max_size=12, unique=True), known=st.sets(st.sampled_from("abcdefgh"))
+)
+def test_what_is_known_keeps_its_lane_and_is_not_trained(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str], known: set[str]
+) -> None:
+    opened = Ledger(tmp_path_factory.mktemp("ledger") / "ledger.sqlite")
+    wanted = [training for name in names for training in trainings(name, 1)]
+    Trainer(opened, FakeExecutor(), never).run([one for one in wanted if one.key in known], "search")
+    executor = FakeExecutor()
+    Trainer(opened, executor, never).run(wanted, "search")
+    opened.close()
+    requests = [request for batch in executor.given for request in batch]
+    pairs = ["".join(names[start : start + 2]) for start in range(0, len(names), 2)]
+    assert ["".join(one.key for one in request.replicas) for request in requests] == [
+        pair for pair in pairs if not set(pair) <= known
+    ]
+    assert "".join(map(told, requests)) == "".join(name for name in names if name not in known)
+
+
 def test_only_trainings_of_one_setup_share_a_cohort(ledger: Ledger) -> None:
     longer = replace(SETUP, epochs=9)
     wanted = [

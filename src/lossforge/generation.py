@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from lossforge.audit import STAGE as AUDIT
 from lossforge.audit import drawn
 from lossforge.evaluation.records import Outcome, Training
-from lossforge.evaluation.requests import Plan
+from lossforge.evaluation.requests import TaskTrainings
 from lossforge.evolution.strategy import Strategy, Told
 from lossforge.expression.formula import format_formula, parse_formula
 from lossforge.expression.tree import Expression
@@ -85,7 +85,7 @@ class Generation:
         self.rates = rates
         self.on_asked = on_asked
         self.floors = floors or {}
-        self._plans = [Plan(space, task, rates[task.title], stage=STAGE) for task in space.task]
+        self._plans = [TaskTrainings(space, task, rates[task.title], stage=STAGE) for task in space.task]
 
     def run(self, number: int) -> list[CandidateRow]:
         """Run generation ``number`` and return a row for every candidate that it generated."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from lossforge.errors import InterruptedSearchError
 from lossforge.evaluation.executor import Executor, Stop
-from lossforge.evaluation.records import Outcome, Training, TrainingRequest, TrainingResult, cohorts, request_for
+from lossforge.evaluation.records import Outcome, Training, TrainingRequest, TrainingResult, cohorts
 from lossforge.store.ledger import Ledger, TrainingRow
 
 OnTrained = Callable[[int], None]
@@ -38,7 +39,7 @@ class Trainer:
 
         What is ``wanted`` may come one by one: complete cohorts train while the next are being thought of. A cohort
         that fails as a whole (killed, out of memory) is tried again in halves, until it is known which loss is to
-        blame; the others' results are those of the whole cohort. Raises InterruptedSearchError once ``stop()`` is
+        blame; the others keep their lanes. Raises InterruptedSearchError once ``stop()`` is
         true.
         """
         batch = _Batch(self.ledger, wanted)
@@ -89,15 +90,12 @@ class _Batch:
                 identities = [identity_of(training) for training in replicas]
                 found = self._ledger.find_all(identities)
                 self.rows.update(found)
-                seconds = TrainingRequest(replicas[0].setup, replicas).seconds
-                cut = {one for one in identities if _cut(found.get(one), seconds)}
+                whole = TrainingRequest(replicas[0].setup, replicas)
+                cut = {one for one in identities if _cut(found.get(one), whole.seconds)}
                 self.retried |= cut
-                known = {
-                    id(one) for one, name in zip(replicas, identities, strict=True) if name in found and name not in cut
-                }
-                request = request_for(replicas, _ByIdentity(known))
-                if request is not None:
-                    yield request
+                known = [place for place, one in enumerate(identities) if one in found and one not in cut]
+                if len(known) < len(replicas):
+                    yield replace(whole, left_out=tuple(known))
 
     def _new(self, stage: str, wanted: Iterable[Training]) -> Iterator[Training]:
         """Each training the first time that it is asked for."""
@@ -125,16 +123,6 @@ class _Numbered:
 
     def pop(self, place: int) -> TrainingRequest:
         return self._given.pop(place)
-
-
-class _ByIdentity:
-    """Which trainings are known, without comparing them field by field."""
-
-    def __init__(self, known: set[int]) -> None:
-        self._known = known
-
-    def __contains__(self, training: object) -> bool:
-        return id(training) in self._known
 
 
 def identity_of(training: Training) -> _Identity:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from functools import cached_property
@@ -251,12 +251,6 @@ def cohorts(trainings: Iterable[Training]) -> Iterator[tuple[Training, ...]]:
             yield tuple(group)
 
 
-def request_for(replicas: tuple[Training, ...], known: Container[Training] = ()) -> TrainingRequest | None:
-    """The request for a cohort: of what is ``known`` already the lane is left out; None where all of it is."""
-    left_out = tuple(place for place, training in enumerate(replicas) if training in known)
-    return TrainingRequest(replicas[0].setup, replicas, left_out) if len(left_out) < len(replicas) else None
-
-
-def pack(trainings: Iterable[Training], known: Container[Training] = ()) -> list[TrainingRequest]:
+def pack(trainings: Iterable[Training]) -> list[TrainingRequest]:
     """Requests for trainings that are all there at once; see `cohorts`."""
-    return [request for replicas in cohorts(trainings) if (request := request_for(replicas, known)) is not None]
+    return [TrainingRequest(replicas[0].setup, replicas) for replicas in cohorts(trainings)]

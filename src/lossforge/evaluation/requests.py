@@ -61,7 +61,7 @@ def trainings(
     ]
 
 
-class Plan:
+class TaskTrainings:
     """A search's trainings on one task: what they share is worked out once, for thousands of candidates."""
 
     def __init__(self, space: SearchSpace, task: TaskSection, learning_rate: float, *, stage: str) -> None:

@@ -7,6 +7,7 @@ vector (`lossforge.training.stacked`), so no replica touches another.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ _MOMENTUM = 0.9
 _MUON_MOMENTUM = 0.95
 
 
-class StackedOptimizer:
+class StackedOptimizer(ABC):
     """One step after another of flat parameters ``flat``, laid out by ``layout``; ``rates`` (K,) are the peak rates.
 
     ``momenta`` are the vectors that it carries from step to step.
@@ -66,9 +67,9 @@ class StackedOptimizer:
             for tensor, old in zip((self.flat, *self.momenta), before, strict=True):
                 tensor.copy_(torch.where(where, old, tensor))
 
+    @abstractmethod
     def direction(self, gradient: Tensor, momentum: float | None) -> Tensor:
         """What is subtracted, times the rate: a new flat vector."""
-        raise NotImplementedError
 
     def take(self, others: Sequence[StackedOptimizer], lanes: Sequence[tuple[int, int]]) -> None:
         """Carry on what other optimisers, equally far, did for their lanes: each is (which optimiser, which lane)."""
@@ -144,7 +145,12 @@ class StackedMuon(StackedOptimizer):
         return direction
 
 
-_KINDS = {"adam": StackedAdam, "adamw": StackedAdamW, "sgd": StackedSGD, "muon": StackedMuon}
+_KINDS: dict[str, type[StackedAdam | StackedSGD | StackedMuon]] = {
+    "adam": StackedAdam,
+    "adamw": StackedAdamW,
+    "sgd": StackedSGD,
+    "muon": StackedMuon,
+}
 
 
 def make_optimizer(recipe: RecipeSection, layout: Layout, flat: Tensor, rates: Tensor) -> StackedOptimizer:

@@ -32,8 +32,9 @@ def train_cohort(
 
     Those at the places in ``left_out`` are replaced by cross-entropy and have no score; the last lanes are filled up
     in the same way. A result depends on its replica and on the number of lanes (the kernels chosen for K networks
-    round differently), and on its neighbours in nothing but the layers that draw random numbers. Raises
-    TrainingTimeoutError past the deadline.
+    round differently). Neighbours that fail on the way change no bit of it; which neighbours there are may change its
+    rounding (with ``heats``, in half precision, or where all are cross-entropy), and what layers draw that draw
+    random numbers. Raises TrainingTimeoutError past the deadline.
     """
     lanes = lanes or len(replicas)
     wanted = [place for place in range(len(replicas)) if place not in left_out]
