@@ -43,9 +43,7 @@ def logits_on_cpu(params: State, buffers: State, x: Tensor, training: bool) -> T
     if training:
         trained: Tensor = _Trained.apply(x, buffers, *weights)
         return trained
-    statistics = [
-        torch.stack([buffers[f"{layer}.running_mean"], buffers[f"{layer}.running_var"]]) for layer in (1, 5)
-    ]
+    statistics = [torch.stack([buffers[f"{layer}.running_mean"], buffers[f"{layer}.running_var"]]) for layer in (1, 5)]
     with torch.no_grad():
         return torch.cat([_run(part, weights, statistics)[0] for part in x.split(_SAMPLES, 1)], 1)
 
@@ -71,19 +69,20 @@ def _run(
     pooled = pooled_size(height, width)
     kept = networks if statistics is None else 1
     planes = _planes(x)
-    h1 = torch.empty(kept, channels, height, width, batch)
+    h1 = torch.empty(kept, channels + channels % 2, height, width, batch)
     p = torch.zeros(kept, channels, (rows + 2) * (columns + 2) * batch)
     chosen = torch.empty(kept, channels, rows * columns * batch, dtype=torch.int8)
-    h2 = torch.empty(kept, wider, rows, columns, batch)
+    h2 = torch.empty(kept, wider + wider % 2, rows, columns, batch)
     features = torch.empty(kept, wider, *pooled, batch)
     logits = torch.empty(networks, batch, classes)
     found = [torch.empty(2, networks, count) for count in (channels, wider)] if statistics is None else statistics
     activations = [h1, p, chosen, h2, features]
+    out = torch.empty(classes, batch)
     small_cnn_kernel.forward(
         planes.numpy(),
         *(weight.detach().numpy() for weight in weights),
         statistics is None,
-        *(tensor.numpy() for tensor in (*found, *activations, logits)),
+        *(tensor.numpy() for tensor in (*found, *activations, out, logits)),
     )
     return logits, found, planes, activations
 
@@ -112,16 +111,26 @@ class _Trained(torch.autograd.Function):
 
         saved = ctx.saved_tensors
         gradients = [torch.empty_like(weight) for weight in saved[1:7]]
-        planes, w1, scales1, w2, scales2, head, _ = (tensor.detach().numpy() for tensor in saved[:7])
+        planes, *weights, _ = saved[:7]
         small_cnn_kernel.backward(
-            planes,
-            w1,
-            scales1,
-            w2,
-            scales2,
-            head,
+            planes.numpy(),
+            *(weight.detach().numpy() for weight in weights),
             *(tensor.numpy() for tensor in saved[7:]),
             given[0].contiguous().numpy(),
             *(gradient.numpy() for gradient in gradients),
+            *(tensor.numpy() for tensor in _scratch(planes, *saved[9:], given[0])),
         )
         return None, None, *gradients
+
+
+def _scratch(
+    planes: Tensor, h1: Tensor, p: Tensor, chosen: Tensor, h2: Tensor, f: Tensor, given: Tensor
+) -> list[Tensor]:
+    batch, classes = given.shape[1:]
+    return [
+        torch.empty(classes, batch),
+        torch.empty(f[0, ..., 0].numel(), batch),
+        torch.empty(2, chosen.shape[2]),
+        torch.zeros(2, planes.shape[2]),
+        torch.zeros(h2.shape[1], p.shape[2]),
+    ]
