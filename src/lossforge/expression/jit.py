@@ -15,6 +15,7 @@ _KERNELS = (
     "expression/program_kernel.py",
     "expression/cpu_kernel.py",
     "screening/descent_kernel.py",
+    "models/plane_kernel.py",
     "models/small_cnn_kernel.py",
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -45,7 +46,7 @@ def logits_on_cpu(params: State, buffers: State, x: Tensor, training: bool) -> T
         return trained
     statistics = [torch.stack([buffers[f"{layer}.running_mean"], buffers[f"{layer}.running_var"]]) for layer in (1, 5)]
     with torch.no_grad():
-        return torch.cat([_run(part, weights, statistics)[0] for part in x.split(_SAMPLES, 1)], 1)
+        return torch.cat([_run(part, weights, statistics)[0] for part in torch.split(x, _SAMPLES, 1)], 1)
 
 
 def _planes(x: Tensor) -> Tensor:
@@ -118,18 +119,17 @@ class _Trained(torch.autograd.Function):
             *(tensor.numpy() for tensor in saved[7:]),
             given[0].contiguous().numpy(),
             *(gradient.numpy() for gradient in gradients),
-            *(tensor.numpy() for tensor in _scratch(planes, *saved[9:], given[0])),
+            *(tensor.numpy() for tensor in _scratch(planes, saved[9:], given[0].shape[2])),
         )
         return None, None, *gradients
 
 
-def _scratch(
-    planes: Tensor, h1: Tensor, p: Tensor, chosen: Tensor, h2: Tensor, f: Tensor, given: Tensor
-) -> list[Tensor]:
-    batch, classes = given.shape[1:]
+def _scratch(planes: Tensor, activations: Sequence[Tensor], classes: int) -> list[Tensor]:
+    _, p, chosen, h2, features = activations
+    batch = h2.shape[-1]
     return [
         torch.empty(classes, batch),
-        torch.empty(f[0, ..., 0].numel(), batch),
+        torch.empty(features[0, ..., 0].numel(), batch),
         torch.empty(2, chosen.shape[2]),
         torch.zeros(2, planes.shape[2]),
         torch.zeros(h2.shape[1], p.shape[2]),
