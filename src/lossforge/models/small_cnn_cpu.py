@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _MOMENTUM = 0.1
 _SAMPLES = 64
@@ -44,48 +48,9 @@ def logits_on_cpu(params: State, buffers: State, x: Tensor, training: bool) -> T
     if training:
         trained: Tensor = _Trained.apply(x, buffers, *weights)
         return trained
-    statistics = [torch.stack([buffers[f"{layer}.running_mean"], buffers[f"{layer}.running_var"]]) for layer in (1, 5)]
+    statistics = [torch.stack([buffers[f"{layer}.running_{name}"] for name in ("mean", "var")]) for layer in (1, 5)]
     with torch.no_grad():
-        return torch.cat([_run(part, weights, statistics)[0] for part in torch.split(x, _SAMPLES, 1)], 1)
-
-
-def _planes(x: Tensor) -> Tensor:
-    """Samples ``(S, B, C, H, W)`` as padded planes ``(S, C, (H + 2) * (W + 2) * B)``."""
-    return functional.pad(x.permute(0, 2, 3, 4, 1), (0, 0, 1, 1, 1, 1)).flatten(2).contiguous()
-
-
-def _run(
-    x: Tensor, weights: _Weights, statistics: list[Tensor] | None
-) -> tuple[Tensor, list[Tensor], Tensor, list[Tensor]]:
-    """Logits, BatchNorm's statistics (2, K, C) of both layers, the planes of ``x``, and the activations.
-
-    Without statistics they are the batch's own, and the activations of all networks are kept.
-    """
-    from lossforge.models import small_cnn_kernel
-
-    networks, channels = weights.w1.shape[:2]
-    wider, classes = weights.w2.shape[1], weights.head.shape[1]
-    batch, _, height, width = x.shape[1:]
-    rows, columns = height // 2, width // 2
-    pooled = pooled_size(height, width)
-    kept = networks if statistics is None else 1
-    planes = _planes(x)
-    h1 = torch.empty(kept, channels + channels % 2, height, width, batch)
-    p = torch.zeros(kept, channels, (rows + 2) * (columns + 2) * batch)
-    chosen = torch.empty(kept, channels, rows * columns * batch, dtype=torch.int8)
-    h2 = torch.empty(kept, wider + wider % 2, rows, columns, batch)
-    features = torch.empty(kept, wider, *pooled, batch)
-    logits = torch.empty(networks, batch, classes)
-    found = [torch.empty(2, networks, count) for count in (channels, wider)] if statistics is None else statistics
-    activations = [h1, p, chosen, h2, features]
-    out = torch.empty(classes, batch)
-    small_cnn_kernel.forward(
-        planes.numpy(),
-        *(weight.detach().numpy() for weight in weights),
-        statistics is None,
-        *(tensor.numpy() for tensor in (*found, *activations, out, logits)),
-    )
-    return logits, found, planes, activations
+        return torch.cat([_Networks(part, weights).run(statistics) for part in torch.split(x, _SAMPLES, 1)], 1)
 
 
 def pooled_size(height: int, width: int) -> tuple[int, int]:
@@ -96,41 +61,88 @@ def pooled_size(height: int, width: int) -> tuple[int, int]:
 
 class _Trained(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, buffers: State, *given: Tensor) -> Tensor:
-        weights = _Weights(*given)
-        logits, statistics, planes, activations = _run(x, weights, None)
-        for layer, (mean, variance), count in ((1, statistics[0], x[0, :, 0].numel()), (5, statistics[1], 0)):
-            count = count or activations[3][0, 0].numel()
+    def forward(ctx: Any, x: Tensor, buffers: State, *weights: Tensor) -> Tensor:
+        networks = _Networks(x, _Weights(*weights))
+        logits, h2, statistics = networks.train()
+        sizes = networks.height * networks.width, networks.pixels
+        for layer, (mean, variance), pixels in zip((1, 5), statistics, sizes, strict=True):
+            count = pixels * networks.batch
             buffers[f"{layer}.running_mean"].lerp_(mean, _MOMENTUM)
             buffers[f"{layer}.running_var"].lerp_(variance * (count / max(count - 1, 1)), _MOMENTUM)
-        ctx.save_for_backward(planes, *weights, *statistics, *activations)
+        ctx.networks = networks
+        ctx.save_for_backward(h2, *statistics, *weights)
         return logits
 
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
+        # Asking for them tells of weights that were changed in between.
+        h2, *statistics = ctx.saved_tensors[:3]
+        return None, None, *ctx.networks.gradients(h2, statistics, given[0])
+
+
+class _Networks:
+    """K networks on one batch ``x`` (S, B, C, H, W), and the memory that their kernels work in."""
+
+    def __init__(self, x: Tensor, weights: _Weights) -> None:
+        self.weights = _Weights(*(weight.detach() for weight in weights))
+        self.batch, _, self.height, self.width = x.shape[1:]
+        # Padded planes (S, C, (H + 2) * (W + 2) * B).
+        self.x = functional.pad(x.permute(0, 2, 3, 4, 1), (0, 0, 1, 1, 1, 1)).flatten(2).contiguous()
+        self.networks, self.channels = weights.w1.shape[:2]
+        self.wider, self.classes = weights.w2.shape[1], weights.head.shape[1]
+        self.pixels = (self.height // 2) * (self.width // 2)
+        self.pooled = pooled_size(self.height, self.width)
+        border = (self.height // 2 + 2) * (self.width // 2 + 2)
+        self.features = self.wider * math.prod(self.pooled)
+        self.scratch = [
+            torch.empty(self.channels + self.channels % 2, self.height * self.width * self.batch),
+            torch.zeros(self.channels, border * self.batch),
+            torch.empty(self.channels, self.pixels * self.batch, dtype=torch.int8),
+            torch.empty(self.wider, self.features // self.wider * self.batch),
+            torch.empty(self.classes, self.batch),
+        ]
+
+    def run(self, statistics: Sequence[Tensor]) -> Tensor:
+        """Logits ``(K, B, classes)`` in evaluation, by BatchNorm's statistics ``(2, K, C)``."""
+        return self._forward(statistics, training=False)[0]
+
+    def train(self) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Logits in training, the second convolution's output, and the batch's statistics."""
+        statistics = [torch.empty(2, self.networks, count) for count in (self.channels, self.wider)]
+        return *self._forward(statistics, training=True), statistics
+
+    def _forward(self, statistics: Sequence[Tensor], *, training: bool) -> tuple[Tensor, Tensor]:
         from lossforge.models import small_cnn_kernel
 
-        saved = ctx.saved_tensors
-        gradients = [torch.empty_like(weight) for weight in saved[1:7]]
-        planes, *weights, _ = saved[:7]
-        small_cnn_kernel.backward(
-            planes.numpy(),
-            *(weight.detach().numpy() for weight in weights),
-            *(tensor.numpy() for tensor in saved[7:]),
-            given[0].contiguous().numpy(),
-            *(gradient.numpy() for gradient in gradients),
-            *(tensor.numpy() for tensor in _scratch(planes, saved[9:], given[0].shape[2])),
-        )
-        return None, None, *gradients
+        planes = self.wider + self.wider % 2
+        h2 = torch.empty(self.networks if training else 1, planes, self.pixels * self.batch)
+        logits = torch.empty(self.networks, self.batch, self.classes)
+        arrays = _arrays(self.x, *self.weights, *statistics)
+        small_cnn_kernel.forward(*arrays, training, *_arrays(h2, logits), self._size, *_arrays(*self.scratch))
+        return logits, h2
+
+    def gradients(self, h2: Tensor, statistics: Sequence[Tensor], given: Tensor) -> list[Tensor]:
+        """Gradients of the weights, from those ``(K, B, classes)`` on the logits."""
+        from lossforge.models import small_cnn_kernel
+
+        found = [torch.empty_like(weight) for weight in self.weights]
+        scratch = [
+            *self.scratch,
+            torch.empty(self.features, self.batch),
+            torch.empty(2, self.pixels * self.batch),
+            torch.zeros(2, self.x.shape[2]),
+            torch.zeros(h2.shape[1], self.scratch[1].shape[1]),
+        ]
+        arrays = _arrays(self.x, *self.weights[:-1], *statistics, h2, given.contiguous(), *found)
+        small_cnn_kernel.backward(*arrays, self._size, *_arrays(*scratch))
+        return found
+
+    @property
+    def _size(self) -> tuple[Any, ...]:
+        import numpy
+
+        return tuple(map(numpy.uint64, (self.height, self.width, *self.pooled)))
 
 
-def _scratch(planes: Tensor, activations: Sequence[Tensor], classes: int) -> list[Tensor]:
-    _, p, chosen, h2, features = activations
-    batch = h2.shape[-1]
-    return [
-        torch.empty(classes, batch),
-        torch.empty(features[0, ..., 0].numel(), batch),
-        torch.empty(2, chosen.shape[2]),
-        torch.zeros(2, planes.shape[2]),
-        torch.zeros(h2.shape[1], p.shape[2]),
-    ]
+def _arrays(*tensors: Tensor) -> list[NDArray[Any]]:
+    return [tensor.numpy() for tensor in tensors]

@@ -20,6 +20,8 @@ from lossforge.models.plane_kernel import (
     statistics,
 )
 
+EPSILON = numpy.float32(1e-5)
+
 
 @kernel
 def _pooled(h, plane, scale, shift, p, chosen, height, width, batch):
@@ -95,48 +97,51 @@ def _spread(df, plane, g, height, width, rows, columns, batch):
 
 
 @kernel
+def _first_layer(x, w, scales, statistic, k, training, h, p, chosen, height, width, batch):
+    """Network k up to its first ReLU: the convolution ``h`` (C1, H * W * B), padded ``p``, and ``chosen``."""
+    for c in range(w.shape[1]):
+        if c % 2 == 0:
+            convolve(x, w[k], c, h, c, height, width, batch)
+        if training:
+            statistics(h, c, statistic[0, k], statistic[1, k], c)
+        scale = scales[0, k, c] / numpy.sqrt(statistic[1, k, c] + EPSILON)
+        shift = scales[1, k, c] - statistic[0, k, c] * scale
+        _pooled(h, c, scale, shift, p, chosen, height, width, batch)
+
+
+@kernel
 def forward(
-    x, w1, scales1, w2, scales2, head, bias, training, statistics1, statistics2, h1, p, chosen, h2, f, out, logits
-):
+    x, w1, scales1, w2, scales2, head, bias, statistics1, statistics2, training, h2, logits,
+    size, h1, p, chosen, f, out,
+):  # fmt: skip
     """Logits (K, B, classes) of K networks on padded samples ``x`` (S, C, (H + 2) * (W + 2) * B); S divides K.
 
     ``w1`` (K, C1, C, 9), ``w2`` (K, C2, C1, 9), ``head`` (K, classes, features) and ``bias`` are the weights;
     ``scales`` (2, K, C): BatchNorm's weight and bias. ``statistics`` (2, K, C): mean and variance, read, or in
-    training filled. The activations ``h1`` (K, C1, H, W, B), ``p`` (padded, zeros in its border), ``chosen``, ``h2``
-    and ``f`` are kept for `backward`; with one row they are scratch, as is ``out`` (classes, B). The planes of ``h1``
-    and ``h2`` are even in number: there may be one more than channels.
+    training filled. ``h2`` (K, C2, H // 2 * W // 2 * B), the second convolution, is kept for `backward`; with one row
+    it is scratch. ``size`` is H, W, and rows and columns of the features.
+
+    The rest is scratch: ``h1`` (C1, H * W * B), ``p`` (C1, ...) with zeros in its border, ``chosen``, ``f`` (C2, ...)
+    and ``out`` (classes, B). The planes of ``h1`` and ``h2`` are even in number: there may be one more than channels.
     """
-    epsilon = numpy.float32(1e-5)
-    height, width, batch = numpy.uint64(h1.shape[2]), numpy.uint64(h1.shape[3]), numpy.uint64(h1.shape[4])
-    rows, columns = height // TWO, width // TWO
-    tall, wide = numpy.uint64(f.shape[2]), numpy.uint64(f.shape[3])
+    height, width, tall, wide = size
+    rows, columns, batch = height // TWO, width // TWO, numpy.uint64(out.shape[1])
     each = logits.shape[0] // x.shape[0]
     for k in range(logits.shape[0]):
-        kept = min(k, h1.shape[0] - 1)
-        samples = x[k // each]
-        first = h1[kept].reshape(h1.shape[1], -1)
-        pooled, mark = p[kept], chosen[kept]
-        for c in range(w1.shape[1]):
-            if c % 2 == 0:
-                convolve(samples, w1[k], c, first, c, height, width, batch)
-            if training:
-                statistics(first, c, statistics1[0, k], statistics1[1, k], c)
-            scale = scales1[0, k, c] / numpy.sqrt(statistics1[1, k, c] + epsilon)
-            shift = scales1[1, k, c] - statistics1[0, k, c] * scale
-            _pooled(first, c, scale, shift, pooled, mark, height, width, batch)
-        second, features = h2[kept].reshape(h2.shape[1], -1), f[kept].reshape(f.shape[1], -1)
+        _first_layer(x[k // each], w1, scales1, statistics1, k, training, h1, p, chosen, height, width, batch)
+        second = h2[min(k, h2.shape[0] - 1)]
         for c in range(w2.shape[1]):
             if c % 2 == 0:
-                convolve(pooled, w2[k], c, second, c, rows, columns, batch)
+                convolve(p, w2[k], c, second, c, rows, columns, batch)
             if training:
                 statistics(second, c, statistics2[0, k], statistics2[1, k], c)
-            scale = scales2[0, k, c] / numpy.sqrt(statistics2[1, k, c] + epsilon)
+            scale = scales2[0, k, c] / numpy.sqrt(statistics2[1, k, c] + EPSILON)
             shift = scales2[1, k, c] - statistics2[0, k, c] * scale
-            _averaged(second, c, scale, shift, features, rows, columns, tall, wide, batch)
+            _averaged(second, c, scale, shift, f, rows, columns, tall, wide, batch)
         for o in range(out.shape[0]):
             for s in range(batch):
                 out[o, s] = bias[k, o]
-        product(head[k], features.reshape(-1, batch), out)
+        product(head[k], f.reshape(-1, out.shape[1]), out)
         for s in range(batch):
             for o in range(out.shape[0]):
                 logits[k, s, o] = out[o, s]
@@ -148,7 +153,7 @@ def _second_norm(h, plane, g, mean, variance, weight, bias, slopes, k, padded, h
 
     ``g[0]``, of H * W * B, is the gradient on the ReLU; ``slopes`` (2, K, C) gets those on BatchNorm's weight and bias.
     """
-    inverse = numpy.float32(1) / numpy.sqrt(variance + numpy.float32(1e-5))
+    inverse = numpy.float32(1) / numpy.sqrt(variance + EPSILON)
     scale = weight * inverse
     shift = bias - mean * scale
     total, moment = numpy.float32(0), numpy.float32(0)
@@ -172,7 +177,7 @@ def _second_norm(h, plane, g, mean, variance, weight, bias, slopes, k, padded, h
 def _first_norm(h, plane, g, of, chosen, mean, variance, weight, slopes, k, padded, height, width, batch):
     """Back through pooling and BatchNorm: from ``g[of]``, of H // 2 * W // 2 * B, to the gradient in ``padded[of]``."""
     rows, columns = height // TWO, width // TWO
-    inverse = numpy.float32(1) / numpy.sqrt(variance + numpy.float32(1e-5))
+    inverse = numpy.float32(1) / numpy.sqrt(variance + EPSILON)
     total, moment = numpy.float32(0), numpy.float32(0)
     for i in range(rows):
         for j in range(columns):
@@ -219,50 +224,55 @@ def _turned(w, out):
 
 @kernel
 def backward(
-    x, w1, scales1, w2, scales2, head, statistics1, statistics2, h1, p, chosen, h2, f, given,
-    d1, slopes1, d2, slopes2, d_head, d_bias, logits, df, g, padded1, padded2,
+    x, w1, scales1, w2, scales2, head, statistics1, statistics2, h2, given,
+    d1, slopes1, d2, slopes2, d_head, d_bias, size, h1, p, chosen, f, out, df, g, padded1, padded2,
 ):  # fmt: skip
     """Gradients ``d1``, ``slopes1``, ``d2``, ``slopes2``, ``d_head``, ``d_bias`` from ``given`` (K, B, classes).
 
-    The arguments before are those of `forward`, filled by it in training, those behind are scratch: ``logits``
-    (classes, B), ``df`` (features, B), ``g`` (2, H // 2 * W // 2 * B), and with zeros in their borders ``padded1``
-    (2, (H + 2) * (W + 2) * B) and ``padded2``, of as many planes as ``h2``. It comes from outside since numba's own
-    arrays begin anywhere in a cache line, which halves the speed.
+    The arguments before and ``size`` are those of `forward`, filled by it in training. What is first computed is
+    computed again, which takes less time than to write it down for all networks and to read it back.
+
+    The rest is scratch, as in `forward`; and ``df`` (features, B), ``g`` (2, H // 2 * W // 2 * B), and with zeros in
+    their borders ``padded1`` (2, ...) and ``padded2``, of as many planes as ``h2`` has. It comes from outside since
+    numba's own arrays begin anywhere in a cache line, which halves the speed.
     """
-    height, width, batch = numpy.uint64(h1.shape[2]), numpy.uint64(h1.shape[3]), numpy.uint64(h1.shape[4])
-    rows, columns = height // TWO, width // TWO
-    tall, wide = numpy.uint64(f.shape[2]), numpy.uint64(f.shape[3])
+    height, width, tall, wide = size
+    rows, columns, batch = height // TWO, width // TWO, numpy.uint64(out.shape[1])
     networks, _, classes = given.shape
     each = networks // x.shape[0]
-    features = df.shape[0]
     turned = numpy.empty((w2.shape[2], w2.shape[1], 9), numpy.float32)
-    across = numpy.empty((features, classes), numpy.float32)
+    across = numpy.empty((df.shape[0], classes), numpy.float32)
     for k in range(networks):
+        samples, second = x[k // each], h2[k]
+        _first_layer(samples, w1, scales1, statistics1, k, False, h1, p, chosen, height, width, batch)
+        for c in range(w2.shape[1]):
+            scale = scales2[0, k, c] / numpy.sqrt(statistics2[1, k, c] + EPSILON)
+            shift = scales2[1, k, c] - statistics2[0, k, c] * scale
+            _averaged(second, c, scale, shift, f, rows, columns, tall, wide, batch)
         for s in range(batch):
             for o in range(classes):
-                logits[o, s] = given[k, s, o]
+                out[o, s] = given[k, s, o]
         for o in range(classes):
-            d_bias[k, o] = logits[o].sum()
-            for n in range(features):
+            d_bias[k, o] = out[o].sum()
+            for n in range(df.shape[0]):
                 across[n, o] = head[k, o, n]
-        products(logits, f[k].reshape(-1, batch), d_head[k])
+        products(out, f.reshape(-1, out.shape[1]), d_head[k])
         df[:] = 0
-        product(across, logits, df)
-        planes = df.reshape(f.shape[1], -1)
-        first, second = h1[k].reshape(h1.shape[1], -1), h2[k].reshape(h2.shape[1], -1)
+        product(across, out, df)
+        planes = df.reshape(f.shape[0], -1)
         for c in range(w2.shape[1]):
             _spread(planes, c, g, rows, columns, tall, wide, batch)
             mean, variance = statistics2[0, k, c], statistics2[1, k, c]
             weight, bias = scales2[0, k, c], scales2[1, k, c]
             _second_norm(second, c, g, mean, variance, weight, bias, slopes2, k, padded2, rows, columns, batch)
         for c in range(0, w2.shape[1], 2):
-            correlate(p[k], padded2, c, c, d2[k], rows, columns, batch)
+            correlate(p, padded2, c, c, d2[k], rows, columns, batch)
         _turned(w2[k], turned)
         for c in range(w1.shape[1]):
             if c % 2 == 0:
                 convolve(padded2, turned, c, g, 0, rows, columns, batch)
             mean, variance, weight = statistics1[0, k, c], statistics1[1, k, c], scales1[0, k, c]
             of = c % 2
-            _first_norm(first, c, g, of, chosen[k], mean, variance, weight, slopes1, k, padded1, height, width, batch)
+            _first_norm(h1, c, g, of, chosen, mean, variance, weight, slopes1, k, padded1, height, width, batch)
             if of == 1 or c == w1.shape[1] - 1:
-                correlate(x[k // each], padded1, 0, c - of, d1[k], height, width, batch)
+                correlate(samples, padded1, 0, c - of, d1[k], height, width, batch)
