@@ -85,3 +85,18 @@ def test_many_samples_are_evaluated_as_few_are() -> None:
     whole = logits_on_cpu(params, buffers, x, False)
     torch.testing.assert_close(whole[:, 140:], logits_on_cpu(params, buffers, x[:, 140:], False))
     assert whole.shape == (2, 150, CLASSES)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_idle_networks_are_left_out_and_change_no_bit_of_the_others(training: bool) -> None:
+    x = torch.randn(2, 9, 1, 8, 8, generator=torch.Generator().manual_seed(5))
+    given = torch.randn(4, 9, CLASSES, generator=torch.Generator().manual_seed(6))
+    outcomes = []
+    for idle in ((), (0, 2)):
+        _, params, buffers = cohort((1, 8, 8), 4, 4)
+        logits = logits_on_cpu(params, buffers, x, training, idle)
+        gradients = torch.autograd.grad((logits * given).sum(), list(params.values())) if training else ()
+        outcomes.append([logits.detach(), *gradients, *(buffers[name] for name in buffers if "running" in name)])
+    for whole, part in zip(*outcomes, strict=True):
+        assert torch.equal(whole[[1, 3]], part[[1, 3]])
+    assert not outcomes[1][0][[0, 2]].any()

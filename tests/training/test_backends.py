@@ -168,3 +168,17 @@ def test_vmap_takes_every_network(name: str) -> None:
     with torch.device("meta"):
         model = MODELS[name].build((3, side, side), 10, 16, dense=MODELS[name].dense)
     assert choose_backend(model, 2, "cuda", (3, side, side)).name == "vmap"
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_loop_leaves_idle_replicas_out_and_changes_no_bit_of_the_others(training: bool) -> None:
+    x = torch.rand(K, BATCH, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    outcomes = []
+    for idle in ((), (1,)):
+        _, meta, params, buffers = stack(named("small_cnn", (1, 8, 8)))
+        logits = LoopBackend(meta).logits(params, buffers, x, training=training, idle=idle)
+        found = torch.autograd.grad(logits.square().sum(), list(params.values()))
+        outcomes.append([logits.detach(), *found, *buffers.values()])
+    for whole, part in zip(*outcomes, strict=True):
+        assert torch.equal(whole[[0, 2]], part[[0, 2]])
+    assert not outcomes[1][0][1].any()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -43,16 +45,16 @@ class SmallCNN(nn.Sequential):
             head.weight.mul_(0.1)
             head.bias.zero_()
 
-    def grouped(self, params: State, buffers: State, x: Tensor, training: bool) -> Tensor:
+    def grouped(self, params: State, buffers: State, x: Tensor, training: bool, idle: Collection[int] = ()) -> Tensor:
         """Logits ``(K, B, classes)`` of K networks with stacked parameters on ``x``, shape ``(S, B, C, H, W)``.
 
         S divides K: each batch is for K / S networks in a row. The same computation as K calls of the network: on a
         CPU one network after the other, elsewhere with the replicas as groups of the convolutions (the first reads a
         batch once for up to four), where BatchNorm over K·C channels is exactly each replica's own. Running
-        statistics change in place.
+        statistics change in place. On a CPU those that are ``idle`` are left out.
         """
         if x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
-            return logits_on_cpu(params, buffers, x, training)
+            return logits_on_cpu(params, buffers, x, training, idle)
         replicas, batch = len(params["0.weight"]), x.shape[1]
         while replicas // len(x) > _SHARED and replicas % (2 * len(x)) == 0:
             x = x.repeat_interleave(2, 0)

@@ -111,12 +111,13 @@ def _first_layer(x, w, scales, statistic, k, training, h, p, chosen, height, wid
 
 @kernel
 def forward(
-    x, w1, scales1, w2, scales2, head, bias, statistics1, statistics2, training, h2, logits,
+    working, x, w1, scales1, w2, scales2, head, bias, statistics1, statistics2, training, h2, logits,
     size, h1, p, chosen, f, out,
 ):  # fmt: skip
     """Logits (K, B, classes) of K networks on padded samples ``x`` (S, C, (H + 2) * (W + 2) * B); S divides K.
 
-    ``w1`` (K, C1, C, 9), ``w2`` (K, C2, C1, 9), ``head`` (K, classes, features) and ``bias`` are the weights;
+    What is not ``working`` (K,) is passed over. The weights are ``w1`` (K, C1, C, 9), ``w2`` (K, C2, C1, 9), ``head``
+    (K, classes, features) and ``bias``;
     ``scales`` (2, K, C): BatchNorm's weight and bias. ``statistics`` (2, K, C): mean and variance, read, or in
     training filled. ``h2`` (K, C2, H // 2 * W // 2 * B), the second convolution, is kept for `backward`; with one row
     it is scratch. ``size`` is H, W, and rows and columns of the features.
@@ -128,6 +129,8 @@ def forward(
     rows, columns, batch = height // TWO, width // TWO, numpy.uint64(out.shape[1])
     each = logits.shape[0] // x.shape[0]
     for k in range(logits.shape[0]):
+        if not working[k]:
+            continue
         _first_layer(x[k // each], w1, scales1, statistics1, k, training, h1, p, chosen, height, width, batch)
         second = h2[min(k, h2.shape[0] - 1)]
         for c in range(w2.shape[1]):
@@ -224,7 +227,7 @@ def _turned(w, out):
 
 @kernel
 def backward(
-    x, w1, scales1, w2, scales2, head, statistics1, statistics2, h2, given,
+    working, x, w1, scales1, w2, scales2, head, statistics1, statistics2, h2, given,
     d1, slopes1, d2, slopes2, d_head, d_bias, size, h1, p, chosen, f, out, df, g, padded1, padded2,
 ):  # fmt: skip
     """Gradients ``d1``, ``slopes1``, ``d2``, ``slopes2``, ``d_head``, ``d_bias`` from ``given`` (K, B, classes).
@@ -243,6 +246,8 @@ def backward(
     turned = numpy.empty((w2.shape[2], w2.shape[1], 9), numpy.float32)
     across = numpy.empty((df.shape[0], classes), numpy.float32)
     for k in range(networks):
+        if not working[k]:
+            continue
         samples, second = x[k // each], h2[k]
         _first_layer(samples, w1, scales1, statistics1, k, False, h1, p, chosen, height, width, batch)
         for c in range(w2.shape[1]):

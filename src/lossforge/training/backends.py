@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import torch
@@ -18,8 +18,11 @@ from lossforge.errors import ModelError
 State = dict[str, Tensor]
 """Parameters or buffers by name, each stacked: the first axis is the replica's."""
 
-Grouped = Callable[[State, State, Tensor, bool], Tensor]
-"""``(parameters, buffers, x (S, B, C, H, W), training) -> logits (K, B, classes)``: a network's ``grouped``.
+Idle = Collection[int]
+"""Replicas of which nothing is wanted any more. Who can leave them out does so; their logits mean nothing."""
+
+Grouped = Callable[[State, State, Tensor, bool, Idle], Tensor]
+"""``(parameters, buffers, x (S, B, C, H, W), training, idle) -> logits (K, B, classes)``: a network's ``grouped``.
 
 S divides K: each batch of ``x`` is for K / S replicas in a row.
 """
@@ -36,10 +39,11 @@ class Backend(Protocol):
     shares: bool
     """Whether samples ``(S, B, C, H, W)`` will do, where S divides K and each batch is for K / S lanes in a row."""
 
-    def logits(self, params: State, buffers: State, x: Tensor, *, training: bool) -> Tensor:
+    def logits(self, params: State, buffers: State, x: Tensor, *, training: bool, idle: Idle = ()) -> Tensor:
         """Logits ``(K, B, ...)`` of ``x``, shape ``(K, B, C, H, W)``, with gradients for ``params``.
 
-        In training, running statistics in ``buffers`` change in place, each replica's by its own samples.
+        In training, running statistics in ``buffers`` change in place, each replica's by its own samples. Who is
+        ``idle`` changes no bit of what the others get.
         """
 
 
@@ -52,9 +56,9 @@ class GroupedBackend:
     def __init__(self, grouped: Grouped) -> None:
         self._grouped = grouped
 
-    def logits(self, params: State, buffers: State, x: Tensor, *, training: bool) -> Tensor:
+    def logits(self, params: State, buffers: State, x: Tensor, *, training: bool, idle: Idle = ()) -> Tensor:
         """See `Backend.logits`."""
-        return self._grouped(params, buffers, x, training)
+        return self._grouped(params, buffers, x, training, idle)
 
 
 class VmapBackend:
@@ -66,7 +70,7 @@ class VmapBackend:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
 
-    def logits(self, params: State, buffers: State, x: Tensor, *, training: bool) -> Tensor:
+    def logits(self, params: State, buffers: State, x: Tensor, *, training: bool, idle: Idle = ()) -> Tensor:
         """See `Backend.logits`."""
         self._model.train(training)
 
@@ -87,16 +91,19 @@ class LoopBackend:
     def __init__(self, model: nn.Module) -> None:
         self._model = model
 
-    def logits(self, params: State, buffers: State, x: Tensor, *, training: bool) -> Tensor:
+    def logits(self, params: State, buffers: State, x: Tensor, *, training: bool, idle: Idle = ()) -> Tensor:
         """See `Backend.logits`."""
         self._model.train(training)
         parts = {name: value.unbind(0) for name, value in params.items()}
-        outputs = []
+        outputs: dict[int, Tensor] = {}
         for k, samples in enumerate(x.unbind(0)):
+            if k in idle:
+                continue
             state = {name: part[k] for name, part in parts.items()}
             kept = {name: buffer[k] for name, buffer in buffers.items()}
-            outputs.append(torch.func.functional_call(self._model, (state, kept), (samples,)))
-        return torch.stack(outputs)
+            outputs[k] = torch.func.functional_call(self._model, (state, kept), (samples,))
+        nothing = torch.zeros_like(next(iter(outputs.values())))
+        return torch.stack([outputs.get(k, nothing) for k in range(len(x))])
 
 
 def make_backend(name: str, model: nn.Module, replicas: int, device: str, shape: Sequence[int]) -> Backend:

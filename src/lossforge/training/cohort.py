@@ -51,6 +51,8 @@ class Cohort:
         )
         self.loss_function = CohortLoss([one.loss for one in replicas], plan.recipe.label_smoothing)
         self.scale = torch.ones(len(replicas), device=device)
+        self.idle: frozenset[int] = frozenset()
+        """Lanes that need not go on; a back end that can leaves them out."""
         self._orders = [torch.Generator().manual_seed(derive_seed(seed, "order")) for seed in self.seeds]
         self._augmenting = [] if plan.prepare is None else plan.prepare.generators(self.seeds)
         self.labels = self._noisy_labels()
@@ -101,7 +103,7 @@ class Cohort:
         if not (self.adjacent and self.backend.shares) and len(x) != len(self):
             x = x[self.seed_of] if len(x) > 1 else x.expand(len(self), *x.shape[1:])
         with self._precision():
-            return _by_sample(self.backend.logits(self._state, self.buffers, x, training=training))
+            return _by_sample(self.backend.logits(self._state, self.buffers, x, training=training, idle=self.idle))
 
     def _precision(self) -> torch.autocast:
         precision = self.plan.recipe.precision
@@ -190,6 +192,7 @@ class Cohort:
         def chosen(of: Callable[[Cohort], Tensor]) -> Tensor:
             return torch.stack([of(cohorts[source])[lane] for source, lane in lanes])
 
+        made.idle = frozenset()
         made._frozen = {name: chosen(lambda one, name=name: one._frozen[name]) for name in first._frozen}  # type: ignore[misc]
         made.buffers = {name: chosen(lambda one, name=name: one.buffers[name]) for name in first.buffers}  # type: ignore[misc]
         made._adopt(made.layout.take([(one.layout, one.flat) for one in cohorts], lanes))

@@ -113,6 +113,7 @@ class _Run:
         plan, per_epoch = self.plan, self.plan.batches
         values = schedule_values(plan.recipe.schedule, plan.steps)
         while self.step < until and self.alive():
+            self._rest()
             place = self.step % per_epoch
             if place == 0 or self.order is None:
                 if plan.on_epoch is not None:
@@ -128,6 +129,10 @@ class _Run:
             if end == per_epoch or self.step == plan.steps:
                 self.curve.append(self.total / end / self.cohort.scale)
                 self.total = torch.zeros_like(self.total)
+
+    def _rest(self) -> None:
+        """From here on leave out whoever need not go on."""
+        self.cohort.idle = frozenset(range(len(self.places))).difference(self.alive())
 
     def _train_on(self, x: Tensor, targets: Tensor, values: StepValues) -> Tensor:
         cohort, recipe = self.cohort, self.plan.recipe
@@ -209,6 +214,7 @@ class _Run:
         scores = self.failures()
         if not self.alive():
             return scores
+        self._rest()
         logits, y = self._scored_logits(), self.plan.score.y.flatten()
         figures = classification_metrics if self.plan.score.y.ndim == 1 else segmentation_metrics
         finite = logits.isfinite().flatten(1).all(1).tolist()
