@@ -131,6 +131,7 @@ class VirtualExecutor:
     def __init__(self, workers: int, seconds: Callable[[TrainingRequest], float], parts: Parts) -> None:
         self.workers, self.seconds, self.parts = workers, seconds, parts
         self.meter = Meter()
+        self.at_hand = False
         self.now = self.busy = 0.0
         self.requests = self.trainings = 0
         self._driver = parts.total()
@@ -161,6 +162,7 @@ class VirtualExecutor:
             self.parts.switch("messages")
             result = result_from_text(text)
             self.parts.back()
+            self.at_hand = bool(running) and running[0][0] <= self.now
             yield index, result
 
     def utilisation(self) -> float:

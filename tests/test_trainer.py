@@ -40,6 +40,7 @@ class FakeExecutor:
     """Finishes requests in any order; remembers what it was given."""
 
     workers = 2
+    at_hand = False
 
     def __init__(self, order: Callable[[list[int]], list[int]] = lambda indices: indices) -> None:
         self.order = order
@@ -237,6 +238,32 @@ def test_each_result_is_recorded_before_the_next_is_awaited(ledger: Ledger) -> N
 
     Trainer(ledger, Watching(), never).run(wanted_of(*"abc"), "search")
     assert counts == [0, 2, 4]
+
+
+def test_results_that_are_there_together_are_recorded_together(ledger: Ledger) -> None:
+    counts = []
+
+    class Watching(FakeExecutor):
+        def run(self, requests: Iterable[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
+            for number, item in enumerate(super().run(requests, stop)):
+                counts.append(ledger.training_count())
+                self.at_hand = number in (1, 2)
+                yield item
+
+    told_of: list[int] = []
+    trainer = Trainer(ledger, Watching(), never, told_of.append)
+    assert keys(trainer.run(wanted_of(*"abcde"), "search")) == "aabbccddee"
+    assert counts == [0, 2, 2, 2, 8]
+    assert told_of == [2, 6, 2]
+
+
+def test_an_error_loses_none_of_the_results_that_were_to_be_recorded_with_others(ledger: Ledger) -> None:
+    class Breaking(BrokenExecutor):
+        at_hand = True
+
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(ledger, Breaking(), never).run(wanted_of(*"ab"), "search")
+    assert keys(ledger.trainings()) == "aa"
 
 
 class Eager(FakeExecutor):

@@ -1,10 +1,16 @@
-"""One generation: ask and screen until enough is new, train it, give finalists more seeds, tell."""
+"""One generation: ask and screen until enough is new, train it as a race over seeds, tell.
+
+The leaders of a generation get their further seeds beside the next one, so that workers have something to do while its
+first candidates are being looked for.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
+from math import ceil
 
 from lossforge.audit import STAGE as AUDIT
 from lossforge.audit import drawn
@@ -87,17 +93,23 @@ class Generation:
         self.floors = floors or {}
         self._plans = [TaskTrainings(space, task, rates[task.title], stage=STAGE) for task in space.task]
 
-    def run(self, number: int) -> list[CandidateRow]:
-        """Run generation ``number`` and return a row for every candidate that it generated."""
+    def run(self, number: int, *, last: bool = False) -> list[CandidateRow]:
+        """Run generation ``number`` and return a row for every candidate that it generated.
+
+        The ``last`` one gives its leaders their further seeds itself.
+        """
         asked = Asked()
-        self.scores.add(self.trainer.run(self._asked(asked, number), STAGE, number))
-        self._promote(asked, number)
+        begun = chain(self._promoted(), self._asked(asked, number))
+        self.scores.add(self.trainer.run(begun, STAGE, number))
+        self._continue(asked, number)
         members = {told.key: told.expression for told in self.strategy.members()}
         trees = {**asked.cached, **asked.new, **members}
         order = dict.fromkeys([*members, *asked.cached, *asked.new])
         self.strategy.tell(
             [Told(key, trees[key], self.scores.fitness(key)) for key in order if key in self.scores.judged]
         )
+        if last:
+            self.scores.add(self.trainer.run(self._promoted(), STAGE, number))
         return [self._final(row) for row in asked.rows]
 
     def _asked(self, asked: Asked, number: int) -> Iterator[Training]:
@@ -127,7 +139,7 @@ class Generation:
             self.scores.enter(found)
             self.on_asked(asked)
             formulas = {judged.key: judged.formula for judged in found}
-            yield from self._trainings(formulas, range(self.space.fitness.seeds), self.floors)
+            yield from self._trainings(formulas, range(self._first_seeds), self.floors)
 
     def _file(self, asked: Asked, members: set[str], number: int, origin: str, screened: Screened) -> CandidateRow:
         """Note what becomes of a screened proposal, and return its row."""
@@ -153,29 +165,41 @@ class Generation:
             reason=screened.reason,
         )
 
-    def _promote(self, asked: Asked, number: int) -> None:
-        """Train the leaders that have only the first seeds on the further ones, beside a few of the rejected.
+    @property
+    def _first_seeds(self) -> int:
+        """Seeds that every new candidate gets: one, where the others are for the better of them alone."""
+        return 1 if self.space.fitness.race < 1 else self.space.fitness.seeds
+
+    def _promoted(self) -> Iterator[Training]:
+        """Further seeds of the leaders that have too few."""
+        settings = self.space.fitness
+        for key in self.scores.leaders(settings.finalists):
+            known = self.scores.replicates(key)
+            if known < settings.finalist_seeds and self.scores.gains(key):
+                formulas = {key: self.scores.judged[key].formula}
+                yield from self._trainings(formulas, range(known, settings.finalist_seeds), self.floors)
+
+    def _continue(self, asked: Asked, number: int) -> None:
+        """Give the better ones their other seeds, beside a few of the rejected.
 
         Of the rejected, nothing but the audit's report depends on what becomes of them.
         """
         settings = self.space.fitness
-        short = {
-            key: self.scores.judged[key].formula
-            for key in self.scores.leaders(settings.finalists)
-            if self.scores.replicates(key) < settings.finalist_seeds and self.scores.gains(key)
-        }
+        able = [key for key in asked.new if self.scores.gains(key)]
+        able.sort(key=lambda key: (-self.scores.fitness(key), self.scores.judged[key].size, key))
+        better = able[: ceil(settings.race * len(asked.new))]
+        formulas = {key: self.scores.judged[key].formula for key in better}
         audited = {
             key: row.formula for key, row in drawn(asked.rows, self.space.screening.audit, self.space.seed).items()
         }
-        further, first = range(settings.seeds, settings.finalist_seeds), range(settings.seeds)
-        promoted, _ = self.trainer.run_all(
+        continued, _ = self.trainer.run_all(
             [
-                (STAGE, self._trainings(short, further, self.floors)),
-                (AUDIT, self._trainings(audited, first, floors={})),
+                (STAGE, self._trainings(formulas, range(self._first_seeds, settings.seeds), self.floors)),
+                (AUDIT, self._trainings(audited, range(settings.seeds), floors={})),
             ],
             number,
         )
-        self.scores.add(promoted)
+        self.scores.add(continued)
 
     def _trainings(self, formulas: dict[str, str], replicates: range, floors: dict[str, float]) -> list[Training]:
         """Trainings of formulas, by key, on the search's own replicates of every task."""

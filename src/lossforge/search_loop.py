@@ -111,7 +111,7 @@ class _Search:
         self.progress.start_search(self.space.budget.generations, self.ledger.tally())
         for number in range(done + 1, self.space.budget.generations):
             self.progress.start_generation(number)
-            rows = generation.run(number)
+            rows = generation.run(number, last=number == self.space.budget.generations - 1)
             self.ledger.add_candidates(rows)
             save_checkpoint(
                 self.folder.checkpoint_file,

@@ -47,24 +47,38 @@ class Trainer:
         while True:
             failed: list[tuple[int, list[TrainingRequest]]] = []
             numbered = _Numbered(requests)
-            for place, result in self.executor.run(numbered, self.stop):
-                request = numbered.pop(place)
-                halves = request.halves() if result.failed_whole else []
-                if halves:
-                    failed.append((place, halves))
-                    continue
-                found = dict(_rows(request, result, batch.stages, generation))
-                replaced = [row for identity, row in found.items() if identity in batch.retried]
-                added = [row for identity, row in found.items() if identity not in batch.retried]
-                self.ledger.add_trainings(added, replacing=replaced)
-                batch.rows.update(found)
-                self.on_trained(len(found))
+            found: dict[_Identity, TrainingRow] = {}
+            try:
+                for place, result in self.executor.run(numbered, self.stop):
+                    request = numbered.pop(place)
+                    halves = request.halves() if result.failed_whole else []
+                    if halves:
+                        failed.append((place, halves))
+                    else:
+                        found.update(_rows(request, result, batch.stages, generation))
+                    # One commit for all that have come: each waits for the disk.
+                    if not self.executor.at_hand:
+                        self._record(found, batch)
+            finally:
+                self._record(found, batch)
             requests = [half for _, halves in sorted(failed, key=lambda one: one[0]) for half in halves]
             if not requests or self.stop():
                 break
         if self.stop() or not batch.complete:
             raise InterruptedSearchError("stopped on request")
         return [[batch.rows[identity] for identity in identities] for identities in batch.asked]
+
+    def _record(self, found: dict[_Identity, TrainingRow], batch: _Batch) -> None:
+        """Write the rows into the ledger and forget them here."""
+        if not found:
+            return
+        replaced = [row for identity, row in found.items() if identity in batch.retried]
+        added = [row for identity, row in found.items() if identity not in batch.retried]
+        self.ledger.add_trainings(added, replacing=replaced)
+        batch.rows.update(found)
+        count = len(found)
+        found.clear()
+        self.on_trained(count)
 
 
 class _Batch:

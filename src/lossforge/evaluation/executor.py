@@ -22,6 +22,11 @@ class Executor(Protocol):
     device: str
     """Where its workers train: "cpu" or "cuda"."""
     meter: Meter
+    at_hand: bool
+    """With a result that `run` yields: whether another one is there already, so that the next step waits for nothing.
+
+    What is done with results, such as a commit, can then be done with all that have come.
+    """
 
     @property
     def workers(self) -> int:
@@ -40,6 +45,29 @@ class Executor(Protocol):
     def close(self) -> None:
         """End every worker process."""
         ...
+
+
+def look_ahead(
+    executor: Executor, results: Iterable[tuple[int, TrainingResult]]
+) -> Iterator[tuple[int, TrainingResult]]:
+    """The results, which come without a wait between them; with each ``executor.at_hand`` says if another follows.
+
+    An error in between comes after the results before it.
+    """
+    executor.at_hand = False
+    held: list[tuple[int, TrainingResult]] = []
+    try:
+        for result in results:
+            if held:
+                executor.at_hand = True
+                yield held.pop()
+            held.append(result)
+    except Exception:
+        executor.at_hand = False
+        yield from held
+        raise
+    executor.at_hand = False
+    yield from held
 
 
 def resolve_device(device: str) -> str:

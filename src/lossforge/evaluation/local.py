@@ -12,7 +12,7 @@ from typing import Any
 from pebble import ProcessExpired, ProcessPool
 
 from lossforge.errors import ExecutionError, LossforgeError
-from lossforge.evaluation.executor import Stop
+from lossforge.evaluation.executor import Stop, look_ahead
 from lossforge.evaluation.meter import Meter
 from lossforge.evaluation.records import TrainingRequest, TrainingResult, request_to_text, result_from_text
 from lossforge.evaluation.retries import Retries
@@ -23,6 +23,7 @@ class InProcessExecutor:
     """Runs requests one after another, here, on one thread. The time limit is watched at every step."""
 
     workers = 1
+    at_hand = False
 
     def __init__(self, device: str) -> None:
         self.device = device
@@ -54,6 +55,7 @@ class PoolExecutor:
         self.workers = workers
         self.device = device
         self.meter = Meter()
+        self.at_hand = False
         if getattr(multiprocessing.current_process(), "_inheriting", False):
             raise ExecutionError(
                 "a search was started while a worker process was importing the script; put the call under "
@@ -75,18 +77,24 @@ class PoolExecutor:
                 self.meter.now(self.workers, len(running))
             # Short waits, so that a signal is noticed while every worker is busy.
             done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-            for future in sorted(done, key=lambda future: running[future]):
-                index = running.pop(future)
-                result = self._outcome(future, retries[index])
-                self.meter.now(self.workers, len(running))
-                if result is None:
-                    reason = retries.died(index)
-                    if not reason:
-                        continue
-                    result = crashed(retries[index], reason)
-                self.meter.finished(result)
-                retries.done(index)
-                yield index, result
+            yield from look_ahead(self, self._decided(done, running, retries))
+
+    def _decided(
+        self, done: set[Future[Any]], running: dict[Future[Any], int], retries: Retries
+    ) -> Iterator[tuple[int, TrainingResult]]:
+        """What came of the futures that are done, but for requests whose worker died and that wait again."""
+        for future in sorted(done, key=lambda future: running[future]):
+            index = running.pop(future)
+            result = self._outcome(future, retries[index])
+            self.meter.now(self.workers, len(running))
+            if result is None:
+                reason = retries.died(index)
+                if not reason:
+                    continue
+                result = crashed(retries[index], reason)
+            self.meter.finished(result)
+            retries.done(index)
+            yield index, result
 
     def _start(self, request: TrainingRequest) -> Future[Any]:
         future: Future[Any] = self._pool.schedule(

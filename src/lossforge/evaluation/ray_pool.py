@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lossforge import errors
 from lossforge.errors import ExecutionError
-from lossforge.evaluation.executor import Stop
+from lossforge.evaluation.executor import Stop, look_ahead
 from lossforge.evaluation.meter import Meter
 from lossforge.evaluation.ray_checks import examine_nodes
 from lossforge.evaluation.ray_session import alive, connect, device_of, environment, first_line, forget_token, room
@@ -74,6 +74,7 @@ class RayExecutor:
 
     def __init__(self, section: ExecutionSection) -> None:
         self.meter = Meter()
+        self.at_hand = False
         self._section = section
         self._workers: list[_Worker] = []
         self._failed_starts = 0
@@ -108,7 +109,7 @@ class RayExecutor:
             while jobs or (retries.left and not stop()):
                 self._staff()
                 self._assign(retries, jobs, stop)
-                for index, result in self._collect(retries, jobs):
+                for index, result in look_ahead(self, self._collect(retries, jobs)):
                     self.meter.finished(result)
                     retries.done(index)
                     yield index, result

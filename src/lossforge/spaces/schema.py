@@ -96,9 +96,14 @@ class ScreeningSection(Section):
 
 
 class FitnessSection(Section):
-    """How many seeds a candidate, and a finalist, is judged on."""
+    """How many seeds a candidate, and a finalist, is judged on.
+
+    ``race`` is the share of a generation's new candidates that get more than the first of the ``seeds``: those that
+    are best on it.
+    """
 
     seeds: int = Field(default=2, ge=1, le=100)
+    race: Probability = 1.0
     finalists: int = Field(default=4, ge=0, le=1000)
     finalist_seeds: int = Field(default=8, ge=1, le=1000)
 
