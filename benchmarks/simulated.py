@@ -1,7 +1,7 @@
 """A search whose trainings cost nothing: the driver as it is, and an executor that knows every answer.
 
 Time is simulated. Each request occupies one of N virtual workers for as long as it is said to take; the driver takes
-the time that it really takes, its CPU time and its waiting for the disk, and that moves the same clock.
+the time that it really takes, its CPU time and its waiting for the disk and for helpers, and that moves the same clock.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from lossforge.hall_of_fame import hall_of_fame, write_hall_of_fame
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.scores import Scores
+from lossforge.screening.helpers import Helpers, helper_count
 from lossforge.screening.screener import Screener
 from lossforge.search_loop import screen_settings
 from lossforge.seeding import derive_seed
@@ -114,8 +115,8 @@ class Parts:
     def _account(self) -> None:
         cpu, wall = time.thread_time(), time.perf_counter()
         part = self._stack[-1]
-        if part in ("record", "candidates", "files"):
-            # What waits for the disk waits in earnest. A busy machine makes this longer, never shorter.
+        if part in ("record", "candidates", "files", "screen"):
+            # What waits for the disk, or for helpers, waits in earnest. A busy machine makes it longer, never shorter.
             self.seconds[part] += wall - self._wall
             self.waited += max(0.0, wall - self._wall - cpu + self._cpu)
         else:
@@ -218,13 +219,16 @@ class SimulatedSearch:
         self.ledger = Ledger(folder / "ledger.sqlite")
         self.executor = VirtualExecutor(workers, seconds, self.parts)
         self.strategy = make_strategy(space)
-        self.screener = Screener(screen_settings(space))
+        helpers = helper_count(workers)
+        self.helpers = Helpers(helpers, screen_settings(space)) if helpers else None
+        self.screener = Screener(screen_settings(space), helpers=self.helpers)
         self.scores = Scores()
         self.number = self.generated = 0
         self.key = loss_key(LossSpec(CROSS_ENTROPY), keep_scale=not space.recipe.match_gradient)
         for owner, method, name in (
             (self.strategy, "ask", "ask"),
-            (self.screener, "screen", "screen"),
+            (self.screener, "begin", "screen"),
+            (self.screener, "finish", "screen"),
             (self.ledger, "add_trainings", "record"),
         ):
             self.parts.wrap(owner, method, name)
@@ -264,5 +268,7 @@ class SimulatedSearch:
         return len(rows)
 
     def close(self) -> None:
-        """Close the ledger."""
+        """Close the ledger, and end the helpers."""
         self.ledger.close()
+        if self.helpers is not None:
+            self.helpers.close()

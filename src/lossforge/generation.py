@@ -6,22 +6,24 @@ first candidates are being looked for.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from math import ceil
+from typing import Any
 
 from lossforge.audit import STAGE as AUDIT
 from lossforge.audit import drawn
 from lossforge.evaluation.records import Outcome, Training
 from lossforge.evaluation.requests import TaskTrainings
-from lossforge.evolution.strategy import Strategy, Told
+from lossforge.evolution.strategy import Proposal, Strategy, Told
 from lossforge.expression.formula import format_formula, parse_formula
 from lossforge.expression.tree import Expression
 from lossforge.losses.compiled import LossSpec
 from lossforge.scores import Judged, Scores
-from lossforge.screening.screener import Screened, Screener
+from lossforge.screening.screener import Begun, Screened, Screener
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.ledger import CandidateRow, TrainingRow
 from lossforge.trainer import Trainer
@@ -100,8 +102,9 @@ class Generation:
         """
         asked = Asked()
         begun = chain(self._promoted(), self._asked(asked, number))
-        self.scores.add(self.trainer.run(begun, STAGE, number))
-        self._continue(asked, number)
+        first, _ = self.trainer.run_all([(STAGE, begun), (AUDIT, self._audited(asked))], number)
+        self.scores.add(first)
+        self.scores.add(self.trainer.run(self._better(asked), STAGE, number))
         members = {told.key: told.expression for told in self.strategy.members()}
         trees = {**asked.cached, **asked.new, **members}
         order = dict.fromkeys([*members, *asked.cached, *asked.new])
@@ -122,24 +125,46 @@ class Generation:
         wanted = settings.population if number == 0 else settings.population - settings.elites
         members = {told.key for told in self.strategy.members()}
         trained = _Trained(asked.new, self.scores.judged)
-        left = wanted * settings.attempts
-        # Once a stop is asked for, the trainer tells of it; what is under way is finished first.
-        while left > 0 and len(asked.new) < wanted and not self.trainer.stop():
-            proposals = [self.strategy.ask() for _ in range(min(left, _BATCH))]
-            left -= len(proposals)
-            screened = self.screener.screen([proposal.expression for proposal in proposals], trained)
-            found: list[Judged] = []
-            for proposal, answer in zip(proposals, screened, strict=True):
-                # What was proposed beyond the last that is needed is not judged.
-                if len(asked.new) < wanted:
-                    row = self._file(asked, members, number, proposal.origin, answer)
-                    asked.add(row)
-                    if row.outcome == Outcome.TRAINED and row.signature is not None:
-                        found.append(Judged(row.signature, row.formula, row.size, number, row.origin))
-            self.scores.enter(found)
-            self.on_asked(asked)
-            formulas = {judged.key: judged.formula for judged in found}
-            yield from self._trainings(formulas, range(self._first_seeds), self.floors)
+        with closing(self._proposals(wanted * settings.attempts)) as lots:
+            for proposals, begun in lots:
+                found: list[Judged] = []
+                for proposal, answer in zip(proposals, self.screener.finish(begun, trained), strict=True):
+                    # What was proposed beyond the last that is needed is not judged.
+                    if len(asked.new) < wanted:
+                        row = self._file(asked, members, number, proposal.origin, answer)
+                        asked.add(row)
+                        if row.outcome == Outcome.TRAINED and row.signature is not None:
+                            found.append(Judged(row.signature, row.formula, row.size, number, row.origin))
+                self.scores.enter(found)
+                self.on_asked(asked)
+                formulas = {judged.key: judged.formula for judged in found}
+                yield from self._trainings(formulas, range(self._first_seeds), self.floors)
+                # Once a stop is asked for, the trainer tells of it; what is under way is finished first.
+                if len(asked.new) >= wanted or self.trainer.stop():
+                    break
+
+    def _proposals(self, left: int) -> Generator[tuple[list[Proposal], Begun], None, None]:
+        """Up to ``left`` proposals in lots, of which the next are with the screens' helpers already.
+
+        Those of which nobody gets to hear were never asked: how many are ahead changes nothing.
+        """
+        ahead: deque[tuple[list[Proposal], Begun, Any]] = deque()
+        mark = self.strategy.mark()
+        try:
+            while not self.trainer.stop():
+                while left > 0 and len(ahead) <= self.screener.ahead:
+                    proposals = [self.strategy.ask() for _ in range(min(left, _BATCH))]
+                    left -= len(proposals)
+                    begun = self.screener.begin([proposal.expression for proposal in proposals])
+                    ahead.append((proposals, begun, self.strategy.mark()))
+                if not ahead:
+                    return
+                proposals, begun, mark = ahead.popleft()
+                yield proposals, begun
+        finally:
+            for _, begun, _ in ahead:
+                self.screener.drop(begun)
+            self.strategy.rewind(mark)
 
     def _file(self, asked: Asked, members: set[str], number: int, origin: str, screened: Screened) -> CandidateRow:
         """Note what becomes of a screened proposal, and return its row."""
@@ -179,27 +204,20 @@ class Generation:
                 formulas = {key: self.scores.judged[key].formula}
                 yield from self._trainings(formulas, range(known, settings.finalist_seeds), self.floors)
 
-    def _continue(self, asked: Asked, number: int) -> None:
-        """Give the better ones their other seeds, beside a few of the rejected.
+    def _audited(self, asked: Asked) -> Iterator[Training]:
+        """A few of the rejected, once all is asked: nothing but the audit's report depends on what becomes of them."""
+        rows = drawn(asked.rows, self.space.screening.audit, self.space.seed)
+        formulas = {key: row.formula for key, row in rows.items()}
+        yield from self._trainings(formulas, range(self.space.fitness.seeds), floors={})
 
-        Of the rejected, nothing but the audit's report depends on what becomes of them.
-        """
+    def _better(self, asked: Asked) -> list[Training]:
+        """The other seeds of those that did best on the first."""
         settings = self.space.fitness
         able = [key for key in asked.new if self.scores.gains(key)]
         able.sort(key=lambda key: (-self.scores.fitness(key), self.scores.judged[key].size, key))
         better = able[: ceil(settings.race * len(asked.new))]
         formulas = {key: self.scores.judged[key].formula for key in better}
-        audited = {
-            key: row.formula for key, row in drawn(asked.rows, self.space.screening.audit, self.space.seed).items()
-        }
-        continued, _ = self.trainer.run_all(
-            [
-                (STAGE, self._trainings(formulas, range(self._first_seeds, settings.seeds), self.floors)),
-                (AUDIT, self._trainings(audited, range(settings.seeds), floors={})),
-            ],
-            number,
-        )
-        self.scores.add(continued)
+        return self._trainings(formulas, range(self._first_seeds, settings.seeds), self.floors)
 
     def _trainings(self, formulas: dict[str, str], replicates: range, floors: dict[str, float]) -> list[Training]:
         """Trainings of formulas, by key, on the search's own replicates of every task."""

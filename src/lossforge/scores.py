@@ -67,18 +67,22 @@ class Scores:
     def __init__(self) -> None:
         self.judged: dict[str, Judged] = {}
         self.control: Accuracies = {}
+        self._control_key = ""
         self._orders: dict[int, _Order] = {}
         self._moved: dict[int, dict[str, None]] = {}
 
     def enter(self, candidates: Iterable[Judged]) -> None:
-        """Take in candidates, with the accuracies that they have."""
+        """Take in candidates, with the accuracies that they have; cross-entropy, as a candidate, with the control's."""
         for judged in candidates:
+            if judged.key == self._control_key:
+                judged.accuracies = {task: dict(found) for task, found in self.control.items()}
             self.judged[judged.key] = judged
             self._changed(judged.key)
 
     def add_control(self, rows: Iterable[TrainingRow]) -> None:
         """Record trainings of cross-entropy."""
         for row in rows:
+            self._control_key = row.key
             self.control.setdefault(row.task, {})[row.replicate] = row.accuracy
         self._orders.clear()
 

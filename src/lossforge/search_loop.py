@@ -20,6 +20,7 @@ from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.progress import Progress
 from lossforge.scores import Scores, floors
 from lossforge.screening.descent import compile_kernels
+from lossforge.screening.helpers import Helpers, helper_count
 from lossforge.screening.screener import Screener
 from lossforge.screening.settings import ScreenSettings
 from lossforge.spaces.schema import SearchSpace, TaskSection
@@ -51,7 +52,7 @@ def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progr
             )
         if done + 1 >= space.budget.generations:
             # Finished: the file may be missing if the process died between checkpoint and table.
-            _write_results(folder, space, *_known(ledger, space, done))
+            _write_results(folder, space, _known(ledger, space, done))
             return
         progress.phase("starting workers")
         executor = make_executor(space.execution, isolated=needs_isolation(space))
@@ -98,16 +99,32 @@ class _Search:
         compiling.start()
         trainer = Trainer(self.ledger, self.executor, self.stop, self.progress.trained)
         rates = sweep_learning_rates(self.space, trainer, self.folder, self.progress)
-        scores, key = _known(self.ledger, self.space, done)
-        floors = self._train_control(trainer, scores, key, rates)
+        scores = _known(self.ledger, self.space, done)
+        floors = self._train_control(trainer, scores, rates)
         strategy = make_strategy(self.space)
         if state is not None:
             self._load(strategy, state)
         if compiling.is_alive():
             self.progress.phase("compiling the screens, once a machine")
         compiling.join()
-        screener = Screener(screen_settings(self.space))
-        generation = Generation(self.space, strategy, screener, scores, trainer, rates, self._asked, floors)
+        settings, count = screen_settings(self.space), helper_count(self.executor.workers)
+        helpers = Helpers(count, settings) if count else None
+        try:
+            screener = Screener(settings, helpers=helpers)
+            generation = Generation(self.space, strategy, screener, scores, trainer, rates, self._asked, floors)
+            self._generations(generation, done)
+        finally:
+            if helpers is not None:
+                helpers.close()
+        audit = audit_report(
+            self.ledger.candidates(Outcome.REJECTED), self.ledger.trainings(AUDIT), self.ledger.trainings("control")
+        )
+        for told in (f"audit: {audit}", f"workers: {self.progress.work()}"):
+            self.folder.log(told)
+            self.progress.line(told)
+
+    def _generations(self, generation: Generation, done: int) -> None:
+        scores, strategy, rates = generation.scores, generation.strategy, generation.rates
         self.progress.start_search(self.space.budget.generations, self.ledger.tally())
         for number in range(done + 1, self.space.budget.generations):
             self.progress.start_generation(number)
@@ -117,18 +134,12 @@ class _Search:
                 self.folder.checkpoint_file,
                 {"generation": number, "strategy": strategy.save(), "learning_rates": rates},
             )
-            best = _write_results(self.folder, self.space, scores, key)[:1]
+            best = _write_results(self.folder, self.space, scores)[:1]
             self.folder.log(
                 f"generation {number}: {len(rows)} generated, best {best[0].formula if best else 'none'} "
                 f"gain {best[0].gain if best else 0:+.2f}"
             )
             self.progress.end_generation(number, best, [told.fitness for told in strategy.members()])
-        audit = audit_report(
-            self.ledger.candidates(Outcome.REJECTED), self.ledger.trainings(AUDIT), self.ledger.trainings("control")
-        )
-        for told in (f"audit: {audit}", f"workers: {self.progress.work()}"):
-            self.folder.log(told)
-            self.progress.line(told)
 
     def _load(self, strategy: Strategy, state: dict[str, object]) -> None:
         try:
@@ -142,8 +153,9 @@ class _Search:
     def _asked(self, asked: Asked) -> None:
         self.progress.asked(asked.tally.copy(), len(asked.rows))
 
-    def _train_control(self, trainer: Trainer, scores: Scores, key: str, rates: dict[str, float]) -> dict[str, float]:
+    def _train_control(self, trainer: Trainer, scores: Scores, rates: dict[str, float]) -> dict[str, float]:
         """Train cross-entropy on every replicate that a candidate can be given; returns what stops others, by task."""
+        key = control_key(self.space)
         self.progress.phase("training cross-entropy, the control")
         loss = LossSpec(CROSS_ENTROPY)
         wanted: list[Training] = []
@@ -161,26 +173,27 @@ class _Search:
         return floors(rows, self.space.recipe)
 
 
-def _known(ledger: Ledger, space: SearchSpace, done: int) -> tuple[Scores, str]:
-    """Scores as they stood at the end of generation ``done``, and cross-entropy's key.
+def control_key(space: SearchSpace) -> str:
+    """Cross-entropy's key in a space."""
+    return loss_key(LossSpec(CROSS_ENTROPY), keep_scale=not space.recipe.match_gradient)
+
+
+def _known(ledger: Ledger, space: SearchSpace, done: int) -> Scores:
+    """Scores as they stood at the end of generation ``done``.
 
     Later trainings in the ledger belong to a generation that was cut short; its replay looks them up.
     """
-    key = loss_key(LossSpec(CROSS_ENTROPY), keep_scale=not space.recipe.match_gradient)
     scores = Scores()
-    control = ledger.trainings("control")
-    scores.add_control(control)
+    scores.add_control(ledger.trainings("control"))
     if done >= 0:
         # The audit's too: what it trained may have been proposed later in a form that passes.
         trainings = [row for stage in ("search", AUDIT) for row in ledger.trainings(stage, up_to_generation=done)]
         scores.enter(judged_from_rows(ledger.candidates(up_to_generation=done), trainings).values())
-        # As a candidate, cross-entropy was never trained: its trainings are the control's.
-        scores.add(row for row in control if row.key == key)
-    return scores, key
+    return scores
 
 
-def _write_results(folder: RunFolder, space: SearchSpace, scores: Scores, key: str) -> list[Entry]:
-    entries = hall_of_fame(scores, space, key)
+def _write_results(folder: RunFolder, space: SearchSpace, scores: Scores) -> list[Entry]:
+    entries = hall_of_fame(scores, space, control_key(space))
     write_hall_of_fame(folder.hall_of_fame_file, entries)
     return entries
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -199,7 +199,7 @@ def request_to_text(request: TrainingRequest) -> str:
     """JSON that `request_from_text` reads back: what travels to another process or machine."""
     fields = {
         "replicas": [
-            [one.key, asdict(one.loss), one.learning_rate, one.replicate, one.seed, one.floor]
+            [one.key, one.loss.fields, one.learning_rate, one.replicate, one.seed, one.floor]
             for one in request.replicas
         ],
         "left_out": request.left_out,
@@ -212,13 +212,13 @@ def request_from_text(text: str) -> TrainingRequest:
     fields = json.loads(text)
     given = fields["setup"]
     setup = Setup(**{**given, "task": TaskSection(**given["task"]), "recipe": RecipeSection(**given["recipe"])})
-    replicas = tuple(Training(setup, key, LossSpec(**loss), *rest) for key, loss, *rest in fields["replicas"])
+    replicas = tuple(Training(setup, key, LossSpec(*loss), *rest) for key, loss, *rest in fields["replicas"])
     return TrainingRequest(setup, replicas, tuple(fields["left_out"]))
 
 
 def result_to_text(result: TrainingResult) -> str:
     """JSON that `result_from_text` reads back."""
-    return json.dumps(asdict(result))
+    return json.dumps({name: getattr(result, name) for name in TrainingResult.__slots__})
 
 
 def result_from_text(text: str) -> TrainingResult:

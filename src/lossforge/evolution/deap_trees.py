@@ -24,12 +24,17 @@ class GainFitness(base.Fitness):  # type: ignore[misc]
 
 
 class Individual(gp.PrimitiveTree):  # type: ignore[misc]
-    """DEAP's tree with a fitness and the candidate's key."""
+    """DEAP's tree with a fitness and the candidate's key; ``expression`` is what it was made from, if it was."""
 
-    def __init__(self, content: Any, key: str = "") -> None:
+    def __init__(self, content: Any, key: str = "", expression: Expression | None = None) -> None:
         super().__init__(content)
         self.fitness = GainFitness()
         self.key = key
+        self.expression = expression
+
+    def __deepcopy__(self, memo: Any) -> Individual:
+        """A tree to be varied: its nodes, which are never changed themselves, and nothing that is known of it."""
+        return Individual(self)
 
 
 def round_constant(value: float) -> float:
@@ -57,7 +62,7 @@ class Vocabulary:
 
     def to_individual(self, expression: Expression, key: str = "") -> Individual:
         """The tree in DEAP's form."""
-        return Individual([self._node(node) for node in expression.walk()], key)
+        return Individual([self._node(node) for node in expression.walk()], key, expression)
 
     def _node(self, node: Expression) -> Any:
         if node.op == CONSTANT:

@@ -14,6 +14,7 @@ from lossforge.evolution.random_state import RandomState
 from lossforge.evolution.strategy import Proposal, Told, safe_fitness
 from lossforge.evolution.variation import Variation
 from lossforge.expression.formula import format_formula, parse_formula
+from lossforge.expression.tree import Expression
 from lossforge.seeding import derive_seed
 from lossforge.spaces.schema import SearchSpace
 
@@ -54,6 +55,14 @@ class GeneticStrategy:
         )
         return chosen
 
+    def mark(self) -> tuple[Any, int, int]:
+        """State of the generator, and how many seeds and proposals were asked."""
+        return self.random.state, self.seeds_asked, self.asked
+
+    def rewind(self, mark: tuple[Any, int, int]) -> None:
+        """Go back to a mark."""
+        self.random.state, self.seeds_asked, self.asked = mark
+
     def tell(self, judged: Sequence[Told]) -> None:
         """Elites of all, then the best offspring, until the population is full."""
         if not self.asked:
@@ -79,18 +88,20 @@ class GeneticStrategy:
 
     def members(self) -> list[Told]:
         """The population, best first."""
-        to_expression = self.variation.vocabulary.to_expression
         return [
-            Told(individual.key, to_expression(individual), individual.fitness.values[0])
+            Told(individual.key, self._expression(individual), individual.fitness.values[0])
             for individual in sorted(self.population, key=_rank)
         ]
 
+    def _expression(self, individual: Individual) -> Expression:
+        known = individual.expression
+        return self.variation.vocabulary.to_expression(individual) if known is None else known
+
     def save(self) -> dict[str, Any]:
         """Population in its order, generator state, and how many seeds were asked."""
-        to_expression = self.variation.vocabulary.to_expression
         return {
             "population": [
-                {"key": item.key, "formula": format_formula(to_expression(item)), "fitness": item.fitness.values[0]}
+                {"key": item.key, "formula": format_formula(self._expression(item)), "fitness": item.fitness.values[0]}
                 for item in self.population
             ],
             "random": self.random.save(),

@@ -17,22 +17,23 @@ class RandomState:
     """A state of Python's generator, saved as JSON-ready data."""
 
     def __init__(self, seed: int) -> None:
-        self._state = random.Random(seed).getstate()
+        self.state: tuple[Any, ...] = random.Random(seed).getstate()
+        """As Python's generator gives it."""
 
     @contextmanager
     def active(self) -> Iterator[None]:
         """Make this the global state inside the block."""
         outside = random.getstate()
-        random.setstate(self._state)
+        random.setstate(self.state)
         try:
             yield
         finally:
-            self._state = random.getstate()
+            self.state = random.getstate()
             random.setstate(outside)
 
     def save(self) -> list[Any]:
         """The state as nested lists."""
-        version, internal, gauss = self._state
+        version, internal, gauss = self.state
         return [version, list(internal), gauss]
 
     def load(self, saved: list[Any]) -> None:
@@ -40,4 +41,4 @@ class RandomState:
         version, internal, gauss = saved
         state = (version, tuple(internal), gauss)
         random.Random().setstate(state)  # raises for what is no state, here and not at the first draw
-        self._state = state
+        self.state = state

@@ -36,6 +36,14 @@ class Strategy(Protocol):
         """The next proposal. It may be one that was proposed before; the caller skips those."""
         ...
 
+    def mark(self) -> Any:
+        """Where the asking stands, for `rewind`."""
+        ...
+
+    def rewind(self, mark: Any) -> None:
+        """Go back to where the asking stood: as if what was asked since had not been. Not across a `tell`."""
+        ...
+
     def tell(self, judged: Sequence[Told]) -> None:
         """End the generation with what was judged, in the order asked; members may get a new fitness.
 

@@ -34,6 +34,11 @@ class LossSpec:
     class_mean: bool = False
 
     @property
+    def fields(self) -> tuple[str, float, bool]:
+        """What it is made of, in order."""
+        return self.formula, self.label_smoothing, self.class_mean
+
+    @property
     def is_term(self) -> bool:
         """Whether it is a term, and no formula. Raises LossError for a term that cannot be read."""
         return parse_term(self.formula) is not None

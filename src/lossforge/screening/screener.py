@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lossforge.expression.canonical import canonical_form, canonical_form_and_text, fold_constants
 from lossforge.expression.interpreter import Interpreter
@@ -13,6 +14,9 @@ from lossforge.expression.signature import signatures
 from lossforge.expression.tree import Expression
 from lossforge.screening.funnel import Findings, descended, negated, probe, verdict
 from lossforge.screening.settings import Screen, ScreenSettings
+
+if TYPE_CHECKING:
+    from lossforge.screening.helpers import Helpers
 
 REMEMBERED = 10_000
 """Forms that are remembered, the latest asked about: offspring are like their parents, seldom like their ancestors."""
@@ -28,16 +32,31 @@ class Screened:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Proposals on their way: with constants folded, in canonical form and as its text; ``asked`` are those texts of
+    which helpers were asked what to think, to be told in ``told``.
+    """
+
+    folded: list[Expression]
+    forms: list[Expression]
+    texts: list[str]
+    asked: list[str] = field(default_factory=list)
+    told: Future[Any] | None = None
+
+
 class Screener:
     """Screens canonical forms and remembers what it found of each, which depends on the form alone.
 
     So a verdict depends on the form and on what is trained already, never on what else was asked or remembered, nor
-    on how many forms (``remembered``) are.
+    on how many forms (``remembered``) are, nor on who found it out: this process, or its ``helpers``.
     """
 
-    def __init__(self, settings: ScreenSettings, remembered: int = REMEMBERED) -> None:
+    def __init__(self, settings: ScreenSettings, remembered: int = REMEMBERED, helpers: Helpers | None = None) -> None:
         self.settings = settings
         self.remembered = remembered
+        self._helpers = helpers
+        self._coming: set[str] = set()
         self._memory: dict[str, Findings] = {}
         self._signs: dict[str, int] = {}
 
@@ -48,14 +67,56 @@ class Screener:
     def screen(
         self, expressions: Sequence[Expression], trained: Mapping[str, Expression] | None = None
     ) -> list[Screened]:
+        """Screen proposals: `begin` and `finish` in one."""
+        return self.finish(self.begin(expressions), trained)
+
+    @property
+    def ahead(self) -> int:
+        """How many lots of proposals should be begun before the first of them is finished."""
+        return 0 if self._helpers is None else 2 * self._helpers.count
+
+    def begin(self, expressions: Sequence[Expression]) -> Begun:
+        """Let the helpers, if there are any, find out what is not known of these proposals."""
+        folded = [fold_constants(expression) for expression in expressions]
+        forms, texts = [], []
+        for expression in folded:
+            form, text = canonical_form_and_text(expression)
+            forms.append(form)
+            texts.append(text)
+        begun = Begun(folded, forms, texts)
+        if self._helpers is None:
+            return begun
+        new = {
+            text: form
+            for form, text in zip(forms, texts, strict=True)
+            if text not in self._memory and text not in self._coming
+        }
+        if not new:
+            return begun
+        try:
+            told = self._helpers.find(list(new.values()))
+        except RuntimeError:  # they are gone, or the search ends
+            self._helpers = None
+            return begun
+        self._coming |= new.keys()
+        return Begun(folded, forms, texts, list(new), told)
+
+    def drop(self, begun: Begun) -> None:
+        """Nobody wants to know of these proposals any more."""
+        self._coming -= set(begun.asked)
+        if begun.told is not None:
+            begun.told.cancel()
+
+    def finish(self, begun: Begun, trained: Mapping[str, Expression] | None = None) -> list[Screened]:
         """Screen proposals. What comes back has its constants folded; where only -f descends, it is -f.
 
         ``trained`` are losses that are trained or about to be, by signature: a proposal with such a signature passes
         without a descent, with the sign of the loss that it repeats.
         """
-        trained = trained or {}
-        folded = [fold_constants(expression) for expression in expressions]
-        texts = self._probe(folded)
+        trained = {} if trained is None else trained
+        folded, texts = begun.folded, begun.texts
+        self._told(begun)
+        self._probe(begun)
         # Those of one signature wait for the first of them: if it passes, they repeat it.
         first: dict[str, str] = {}
         for text in texts:
@@ -72,19 +133,30 @@ class Screener:
         _forget(self._signs, self.remembered)
         return answers
 
-    def _probe(self, folded: Sequence[Expression]) -> list[str]:
-        """Canonical texts, each with what the probe finds in the memory."""
+    def _told(self, begun: Begun) -> None:
+        """Take what the helpers found into the memory."""
+        self._coming -= set(begun.asked)
+        if begun.told is None:
+            return
+        from lossforge.screening.helpers import findings
+
+        of = dict(zip(begun.texts, begun.forms, strict=True))
+        try:
+            plain = begun.told.result()
+        except (RuntimeError, CancelledError):  # a helper died: they are all gone, and this process finds out itself
+            self._helpers = None
+            return
+        self._memory.update(zip(begun.asked, findings([of[text] for text in begun.asked], plain), strict=True))
+
+    def _probe(self, begun: Begun) -> None:
+        """See to it that there is something in the memory of each proposal."""
         forms: dict[str, Expression] = {}
-        texts = []
-        for expression in folded:
-            form, text = canonical_form_and_text(expression)
-            texts.append(text)
+        for form, text in zip(begun.forms, begun.texts, strict=True):
             if text in self._memory:
                 self._memory[text] = self._memory.pop(text)  # the latest again
             else:
                 forms[text] = form
         self._memory.update(zip(forms, probe(list(forms.values()), self.settings), strict=True))
-        return texts
 
     def _descend(self, texts: Iterable[str]) -> None:
         missing = [text for text in dict.fromkeys(texts) if self._memory[text].descent is None]
