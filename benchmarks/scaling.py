@@ -9,9 +9,8 @@ Everything is on the task and the recipe of one search space. Printed are
 (b) the driver's own time a candidate, by part: real generations, on an executor that answers at once. A candidate is
     what a generation generates, trained or not; time is the process's own, and for the disk also the waiting.
 (c) the workers that one driver keeps busy: the same driver, with N simulated workers. A training occupies one of them
-    for one second of simulated time, a cohort for as many seconds as it has trainings; the driver's real time moves the
-    same clock (see `simulated.py`). Utilisation counts whole generations, with their ends, where workers have nothing
-    to do until the last training is told.
+    for a second, a cohort for as many seconds as it has trainings (see `simulated.py`). Utilisation counts whole
+    generations, with their ends, where workers have nothing to do until the last training is told.
 (d) the driver's time a candidate, waiting apart, and its memory, as the ledger grows.
 """
 
@@ -19,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import itertools
 import os
 import platform
 import sys
@@ -35,6 +35,7 @@ from lossforge.evaluation.executor import Executor
 from lossforge.evaluation.local import PoolExecutor
 from lossforge.evaluation.records import TrainingRequest, pack
 from lossforge.evaluation.requests import trainings
+from lossforge.generation import long_lived
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.screening.descent import compile_kernels
@@ -121,29 +122,37 @@ def costs(options: argparse.Namespace) -> list[str]:
 def busy(options: argparse.Namespace) -> list[str]:
     """(c)."""
     lines = ["(c) workers kept busy, one second a training:"]
-    for cohort in options.cohorts:
-        for workers in options.workers:
-            # So many that the end of a generation, where workers wait for the last, is small beside it.
-            trained = workers * options.waves // 4
-            space = space_of(options, f"evolution.population={trained}", f"recipe.cohort={cohort}", "fitness.seeds=4")
-            with tempfile.TemporaryDirectory() as folder:
-                search = SimulatedSearch(space, Path(folder), workers, lambda request: float(len(request.trainings)))
+    for race, cohort, workers in itertools.product(options.races, options.cohorts, options.workers):
+        # So many that the end of a generation, where workers wait for the last, is small beside it.
+        trained = workers * options.waves // 4
+        space = space_of(
+            options,
+            f"evolution.population={trained}",
+            f"recipe.cohort={cohort}",
+            "fitness.seeds=4",
+            f"fitness.race={race}",
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            search = SimulatedSearch(space, Path(folder), workers)
+            search.step()  # random trees, of which nine in ten are rejected: not what most generations are like
+            executor = search.executor
+            executor.seconds = lambda request: float(len(request.trainings))
+            work, count, driven = executor.busy, executor.trainings, search.parts.total()
+            with long_lived():
+                generated, started = search.generated, time.perf_counter()
                 search.step()
-                executor = search.executor
-                executor.utilisation()
-                now, work, count, driven = executor.now, executor.busy, executor.trainings, search.parts.total()
-                search.step()
-                executor.utilisation()
-                seconds = executor.now - now
-                share = (executor.busy - work) / (workers * seconds)
-                own = search.parts.total() - driven
-                lines.append(
-                    f"    {workers} workers, requests of {cohort} training(s): {share:.1%} busy over a generation of "
-                    f"{trained} candidates of 4 seeds ({executor.trainings - count} trainings in {seconds:.1f} s; the "
-                    f"driver worked {own / seconds:.0%} of that)"
-                )
-                print(lines[-1], flush=True)
-                search.close()
+            seconds = time.perf_counter() - started
+            share = (executor.busy - work) / (workers * seconds)
+            own, generated = search.parts.total() - driven, search.generated - generated
+            helpers = 0 if search.helpers is None else search.helpers.count
+            lines.append(
+                f"    {workers} workers, requests of {cohort} training(s): {share:.1%} busy over a generation of "
+                f"{trained} candidates, a share of {space.fitness.race:g} of them with {space.fitness.seeds} seeds "
+                f"({generated} generated, {executor.trainings - count} trainings in {seconds:.1f} s; {helpers} "
+                f"helper(s); the driver worked {own / seconds:.0%} of that)"
+            )
+            print(lines[-1], flush=True)
+            search.close()
     return lines
 
 
@@ -193,6 +202,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--population", type=int, default=100, help="of (b) and (d)")
     parser.add_argument("--workers", type=int, nargs="+", default=[500, 1000], help="of (c)")
     parser.add_argument("--cohorts", type=int, nargs="+", default=[1], help="trainings of a request in (c)")
+    parser.add_argument("--races", type=float, nargs="+", default=[1.0, 0.3], help="fitness.race in (c)")
     parser.add_argument("--waves", type=int, default=60, help="trainings of a generation for each worker in (c)")
     parser.add_argument("--candidates", type=int, default=100_000, help="of (d)")
     parser.add_argument("--parts", default="abcd", help="which of the figures to take")

@@ -1,12 +1,13 @@
 """A search whose trainings cost nothing: the driver as it is, and an executor that knows every answer.
 
-Time is simulated. Each request occupies one of N virtual workers for as long as it is said to take; the driver takes
-the time that it really takes, its CPU time and its waiting for the disk and for helpers, and that moves the same clock.
+Each request occupies one of N simulated workers for as long as it is said to take, in real time: the workers sleep, the
+driver and its helpers do what they always do.
 """
 
 from __future__ import annotations
 
 import heapq
+import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
@@ -22,9 +23,9 @@ from lossforge.evaluation.records import (
     TrainingResult,
     request_to_text,
     result_from_text,
-    result_to_text,
 )
 from lossforge.evaluation.requests import loss_key, trainings
+from lossforge.evaluation.retries import Retries, ahead_of
 from lossforge.evolution.genetic import make_strategy
 from lossforge.generation import STAGE, Generation
 from lossforge.hall_of_fame import hall_of_fame, write_hall_of_fame
@@ -55,6 +56,7 @@ METRICS: dict[str, Any] = {
     "running_accuracy": 0.25,
 }
 """Of the size that a training of ten classes and 30 epochs has."""
+_METRICS_TEXT = json.dumps(METRICS)
 
 
 class Parts:
@@ -124,8 +126,8 @@ class Parts:
         self._cpu, self._wall = cpu, wall
 
 
-class VirtualExecutor:
-    """N workers that each take ``seconds(request)`` of simulated time, and no other."""
+class SimulatedExecutor:
+    """N workers that do nothing for ``seconds(request)``, in real time, and have every answer ready."""
 
     device = "cpu"
 
@@ -133,68 +135,54 @@ class VirtualExecutor:
         self.workers, self.seconds, self.parts = workers, seconds, parts
         self.meter = Meter()
         self.at_hand = False
-        self.now = self.busy = 0.0
+        self.busy = 0.0
+        """Seconds in which workers had something to do, of all together."""
         self.requests = self.trainings = 0
-        self._driver = parts.total()
 
     def run(self, requests: Iterable[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
         """See `lossforge.evaluation.executor.Executor.run`."""
         running: list[tuple[float, int, str]] = []
-        waiting = enumerate(requests)
-        more = True
-        while more or running:
-            while more and len(running) < self.workers:
-                index, request = next(waiting, (-1, None))
-                if request is None:
-                    more = False
-                    break
+        retries = Retries(requests)
+        while retries.left or running:
+            while len(running) < self.workers and (index := retries.take()) is not None:
+                request = retries[index]
                 self.parts.switch("messages")
                 request_to_text(request)
                 self.parts.back()
-                self._driven()
+                self.parts.switch("outside")
                 seconds = self.seconds(request)
                 self.busy += seconds
-                heapq.heappush(running, (self.now + seconds, index, self._answer(request)))
+                heapq.heappush(running, (time.perf_counter() + seconds, index, self._answer(request, seconds)))
+                self.parts.back()
             if not running:
                 break
+            if running[0][0] > time.perf_counter() and retries.prepare(ahead_of(self.workers)):
+                continue
             finished, index, text = heapq.heappop(running)
-            self._driven()
-            self.now = max(self.now, finished)
+            self.parts.switch("outside")
+            time.sleep(max(0.0, finished - time.perf_counter()))
+            self.parts.back()
             self.parts.switch("messages")
             result = result_from_text(text)
             self.parts.back()
-            self.at_hand = bool(running) and running[0][0] <= self.now
+            self.at_hand = bool(running) and running[0][0] <= time.perf_counter()
+            retries.done(index)
             yield index, result
-
-    def utilisation(self) -> float:
-        """Share of the workers' time in which they trained."""
-        self._driven()
-        return self.busy / (self.workers * self.now)
 
     def close(self) -> None:
         """Nothing to end."""
 
-    def _driven(self) -> None:
-        """The driver's time since the last look moves the clock."""
-        total = self.parts.total()
-        self.now += total - self._driver
-        self._driver = total
-
-    def _answer(self, request: TrainingRequest) -> str:
-        self.parts.switch("outside")
+    def _answer(self, request: TrainingRequest, seconds: float) -> str:
         wanted = request.trainings
+        count = len(wanted)
         self.requests += 1
-        self.trainings += len(wanted)
-        result = TrainingResult(
-            outcomes=(Outcome.TRAINED,) * len(wanted),
-            accuracies=tuple(map(accuracy, wanted)),
-            reasons=("",) * len(wanted),
-            seconds=self.seconds(request),
-            metrics=(METRICS,) * len(wanted),
+        self.trainings += count
+        accuracies = ", ".join(f"{accuracy(one):.6f}" for one in wanted)
+        return (
+            f'{{"outcomes": {json.dumps([Outcome.TRAINED] * count)}, "accuracies": [{accuracies}], '
+            f'"reasons": {json.dumps([""] * count)}, "seconds": {seconds}, '
+            f'"metrics": [{", ".join([_METRICS_TEXT] * count)}]}}'
         )
-        text = result_to_text(result)
-        self.parts.back()
-        return text
 
 
 def accuracy(training: Training) -> float:
@@ -217,7 +205,7 @@ class SimulatedSearch:
         self.space, self.folder = space, folder
         self.parts = Parts()
         self.ledger = Ledger(folder / "ledger.sqlite")
-        self.executor = VirtualExecutor(workers, seconds, self.parts)
+        self.executor = SimulatedExecutor(workers, seconds, self.parts)
         self.strategy = make_strategy(space)
         helpers = helper_count(workers)
         self.helpers = Helpers(helpers, screen_settings(space)) if helpers else None

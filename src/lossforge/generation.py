@@ -6,9 +6,10 @@ first candidates are being looked for.
 
 from __future__ import annotations
 
+import gc
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from math import ceil
@@ -234,6 +235,21 @@ class Generation:
             return row
         failure = self.scores.judged[row.signature].failure
         return replace(row, outcome=failure) if failure else row
+
+
+@contextmanager
+def long_lived() -> Iterator[None]:
+    """Within it Python's garbage collector passes over what exists already.
+
+    Modules and known candidates are hundreds of thousands of objects; looking through them again and again stops a
+    search for half a second each time.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def judged_from_rows(candidates: list[CandidateRow], trainings: list[TrainingRow]) -> dict[str, Judged]:

@@ -13,7 +13,7 @@ from lossforge.evaluation.records import Outcome, Training
 from lossforge.evaluation.requests import loss_key, trainings
 from lossforge.evolution.genetic import make_strategy
 from lossforge.evolution.strategy import Strategy
-from lossforge.generation import Asked, Generation, judged_from_rows
+from lossforge.generation import Asked, Generation, judged_from_rows, long_lived
 from lossforge.hall_of_fame import Entry, hall_of_fame, write_hall_of_fame
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
@@ -112,7 +112,8 @@ class _Search:
         try:
             screener = Screener(settings, helpers=helpers)
             generation = Generation(self.space, strategy, screener, scores, trainer, rates, self._asked, floors)
-            self._generations(generation, done)
+            with long_lived():
+                self._generations(generation, done)
         finally:
             if helpers is not None:
                 helpers.close()

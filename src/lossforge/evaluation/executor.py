@@ -36,7 +36,8 @@ class Executor(Protocol):
     def run(self, requests: Iterable[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
         """Yield ``(index, result)`` of each request, in order of completion.
 
-        A request is fetched when a worker is free for it: making the later ones may take as long as training does.
+        A request is fetched when a worker is free for it, or a few before, while all are busy: making the later ones
+        may take as long as training does.
         Once ``stop()`` is true, nothing further is started, what is under way is finished and yielded,
         and the iteration ends early.
         """

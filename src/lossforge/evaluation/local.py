@@ -15,7 +15,7 @@ from lossforge.errors import ExecutionError, LossforgeError
 from lossforge.evaluation.executor import Stop, look_ahead
 from lossforge.evaluation.meter import Meter
 from lossforge.evaluation.records import TrainingRequest, TrainingResult, request_to_text, result_from_text
-from lossforge.evaluation.retries import Retries
+from lossforge.evaluation.retries import Retries, ahead_of
 from lossforge.evaluation.workers import crashed, evaluate_text, hung, one_thread, wall_seconds
 
 
@@ -75,6 +75,9 @@ class PoolExecutor:
             while len(running) < self.workers and not stop() and (index := retries.take()) is not None:
                 running[self._start(retries[index])] = index
                 self.meter.now(self.workers, len(running))
+            done, _ = wait(running, timeout=0, return_when=FIRST_COMPLETED)
+            if not done and not stop() and retries.prepare(ahead_of(self.workers)):
+                continue
             # Short waits, so that a signal is noticed while every worker is busy.
             done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
             yield from look_ahead(self, self._decided(done, running, retries))

@@ -16,7 +16,7 @@ from lossforge.evaluation.ray_checks import examine_nodes
 from lossforge.evaluation.ray_session import alive, connect, device_of, environment, first_line, forget_token, room
 from lossforge.evaluation.ray_worker import RayWorker, driver_settings, same_versions
 from lossforge.evaluation.records import TrainingRequest, TrainingResult, request_to_text, result_from_text
-from lossforge.evaluation.retries import Retries
+from lossforge.evaluation.retries import Retries, ahead_of
 from lossforge.evaluation.workers import crashed, hung, wall_seconds
 
 if TYPE_CHECKING:
@@ -109,6 +109,8 @@ class RayExecutor:
             while jobs or (retries.left and not stop()):
                 self._staff()
                 self._assign(retries, jobs, stop)
+                if not stop() and self._idle(jobs) and retries.prepare(ahead_of(len(self._workers))):
+                    continue
                 for index, result in look_ahead(self, self._collect(retries, jobs)):
                     self.meter.finished(result)
                     retries.done(index)
@@ -197,6 +199,11 @@ class RayExecutor:
             self.meter.replace("hung")
             self._dismiss(job.worker)
             yield job.index, hung(retries[job.index])
+
+    def _idle(self, jobs: dict[Any, _Job]) -> bool:
+        """Whether nothing has finished that somebody waits for."""
+        waited_for = [*jobs, *(worker.hello for worker in self._workers if not worker.ready)]
+        return bool(waited_for) and not self._ray.wait(waited_for, timeout=0)[0]
 
     def _finished(self, references: list[Any]) -> list[Any]:
         if not references:

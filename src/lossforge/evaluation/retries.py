@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 
 from lossforge.evaluation.records import TrainingRequest
@@ -12,8 +12,13 @@ LOSSES = 20
 """A request whose worker is lost this often, with its node or by somebody's order, is recorded as crashed."""
 
 
+def ahead_of(workers: int) -> int:
+    """How many requests should be ready before a worker is free for them: it should not have to wait."""
+    return max(1, workers // 20)
+
+
 class Retries:
-    """The requests of one batch, by index; each is fetched when a worker is free for it.
+    """The requests of one batch, by index; each is fetched when a worker is free for it, or by `prepare`.
 
     Deaths that are a request's own doing count apart from all others.
     """
@@ -22,6 +27,8 @@ class Retries:
         self._coming = enumerate(requests)
         self._requests: dict[int, TrainingRequest] = {}
         self._waiting: list[int] = []
+        self._ready: deque[int] = deque()
+        self._exhausted = False
         self._deaths: Counter[int] = Counter()
         self._losses: Counter[int] = Counter()
         self.left = True
@@ -34,12 +41,25 @@ class Retries:
         """The next request to start, or None."""
         if self._waiting:
             return self._waiting.pop()
-        index, request = next(self._coming, (None, None))
-        if index is None or request is None:
+        if not self._ready and not self._fetch():
             self.left = False
             return None
+        return self._ready.popleft()
+
+    def prepare(self, ahead: int) -> bool:
+        """Fetch one more request while there is nothing else to do, up to ``ahead`` of them; whether it did."""
+        return len(self._ready) < ahead and self._fetch()
+
+    def _fetch(self) -> bool:
+        if self._exhausted:
+            return False
+        index, request = next(self._coming, (None, None))
+        if index is None or request is None:
+            self._exhausted = True
+            return False
         self._requests[index] = request
-        return index
+        self._ready.append(index)
+        return True
 
     def done(self, index: int) -> None:
         """A request has its result: nobody asks for it any more."""

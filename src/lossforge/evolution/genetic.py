@@ -83,7 +83,8 @@ class GeneticStrategy:
         elites = ranked[: self.settings.elites]
         kept = {individual.key for individual in elites}
         rest = [individual for individual in sorted(offspring.values(), key=_rank) if individual.key not in kept]
-        spare = [individual for individual in ranked if individual.key in old - kept]
+        passed_over = old - kept
+        spare = [individual for individual in ranked if individual.key in passed_over]
         self.population = [*elites, *rest, *spare][: self.settings.population]
 
     def members(self) -> list[Told]:

@@ -73,7 +73,7 @@ class Screener:
     @property
     def ahead(self) -> int:
         """How many lots of proposals should be begun before the first of them is finished."""
-        return 0 if self._helpers is None else 2 * self._helpers.count
+        return 0 if self._helpers is None else 8 * self._helpers.count
 
     def begin(self, expressions: Sequence[Expression]) -> Begun:
         """Let the helpers, if there are any, find out what is not known of these proposals."""
