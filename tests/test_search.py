@@ -17,6 +17,7 @@ import pytest
 from tests.conftest import SMOKE, TINY
 
 import lossforge
+from lossforge import search_loop
 from lossforge.errors import DataError, InterruptedSearchError, LossforgeError, ModelError, SpaceError, StoreError
 from lossforge.hall_of_fame import read_hall_of_fame
 from lossforge.inspection import run_status
@@ -70,6 +71,42 @@ def test_gains_in_the_table_are_differences_of_the_ledgers_accuracies(reference:
 
 def test_two_workers_give_the_same_bytes_as_one(reference: Path, tmp_path: Path) -> None:
     assert (search(tmp_path / "run", workers=2) / TABLE).read_bytes() == (reference / TABLE).read_bytes()
+
+
+def test_helpers_that_screen_ahead_change_no_byte(
+    reference: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_loop, "helper_count", lambda workers: 1)
+    run = search(tmp_path / "run")
+    assert (run / TABLE).read_bytes() == (reference / TABLE).read_bytes()
+    candidates = []
+    for folder in (run, reference):
+        ledger = Ledger(folder / "ledger.sqlite", read_only=True)
+        candidates.append(ledger.candidates())
+        ledger.close()
+    assert candidates[0] == candidates[1]
+
+
+def test_a_race_trains_less_and_the_best_on_all_seeds(reference: Path, tmp_path: Path) -> None:
+    run = search(tmp_path / "run", "fitness.race=0.3", "fitness.finalists=0")
+    ledger = Ledger(run / "ledger.sqlite", read_only=True)
+    rows = ledger.trainings("search")
+    ledger.close()
+    of: dict[int, dict[str, dict[int, float | None]]] = {}
+    for row in rows:
+        of.setdefault(row.generation, {}).setdefault(row.key, {})[row.replicate] = row.accuracy
+    for generation in of.values():
+        first = sorted((found[0] or 0.0 for found in generation.values()), reverse=True)
+        raced = [found[0] or 0.0 for found in generation.values() if len(found) > 1]
+        assert len(raced) == -(-3 * len(generation) // 10)
+        assert sorted(raced, reverse=True) == first[: len(raced)]
+        assert {len(found) for found in generation.values()} == {1, 2}
+
+
+def test_more_generations_later_are_as_if_they_had_been_asked_for_at_once(reference: Path, tmp_path: Path) -> None:
+    run = search(tmp_path / "run", "budget.generations=1")
+    lossforge.resume(run, overrides=["budget.generations=3"], workers=1)
+    assert (run / TABLE).read_bytes() == (reference / TABLE).read_bytes()
 
 
 def test_the_audit_trains_rejected_losses_and_changes_nothing_else(reference: Path, tmp_path: Path) -> None:
