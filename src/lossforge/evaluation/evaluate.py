@@ -102,6 +102,7 @@ def make_plan(
         deadline=deadline,
         clock=clock,
         on_epoch=on_epoch,
+        identity=setup.identity,
     )
 
 

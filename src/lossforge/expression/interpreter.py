@@ -58,6 +58,48 @@ class Interpreter:
         chosen.smoothing = self.smoothing[list(places)]
         return chosen
 
+    @property
+    def room(self) -> tuple[int, int, int]:
+        """Losses, steps and registers that `roomy` makes room for: the last two are rounded up."""
+        steps, slots = len(self.bytecode.numbers), self.bytecode.slots
+        return len(self), 2 ** max(steps - 1, 32 * len(self) - 1).bit_length(), -(-slots // 32) * 32
+
+    def roomy(self) -> Interpreter:
+        """The same losses in tables of their own, which `load` can fill with others that take no more `room`."""
+        import numpy
+
+        _, steps, slots = self.room
+        code = self.bytecode
+        more = steps - len(code.numbers)
+        made = object.__new__(Interpreter)
+        made.bytecode = Bytecode(
+            numpy.pad(code.code, ((0, more), (0, 0))),
+            numpy.pad(code.numbers, (0, more)),
+            code.starts.copy(),
+            code.outputs.copy(),
+            code.constants.copy(),
+            slots,
+        )
+        made.smoothing = self.smoothing.copy()
+        return made
+
+    def load(self, other: Interpreter) -> None:
+        """Become another's losses, in place: what reads the tables on a device reads the other's from now on."""
+        import torch
+
+        if other.room != self.room:
+            raise ValueError(f"there is room for {self.room} losses, steps and registers, not for {other.room}")
+        mine, theirs = self.bytecode, other.bytecode
+        for name in ("code", "numbers", "starts", "outputs", "constants"):
+            array = getattr(theirs, name)
+            getattr(mine, name)[: len(array)] = array
+        self.smoothing[:] = other.smoothing
+        self.__dict__.pop("tables", None)
+        arrays = (mine.code, mine.numbers, mine.starts, mine.outputs, mine.constants, self.smoothing)
+        for tables in self._on_device.values():
+            for table, array in zip(tables, arrays, strict=True):
+                table.copy_(torch.as_tensor(array))
+
     @cached_property
     def tables(self) -> dict[str, tuple[Any, ...]]:
         """What the CPU kernels read, by the name of the floating type."""

@@ -44,6 +44,8 @@ class PopulationLoss(nn.Module):
         if term is not None:
             raise LossError(f"'{term}' is no formula: only formulas can be computed as a population")
         self.specs = tuple(specs)
+        self._roomy = False
+        self._means: dict[torch.device, Tensor] = {}
         self._losses = Interpreter(
             [parse_formula(spec.formula) for spec in specs], [spec.label_smoothing for spec in specs]
         )
@@ -58,9 +60,34 @@ class PopulationLoss(nn.Module):
             logits.float() if logits.dtype.itemsize < 4 else logits, target, self._losses
         )
         means = values.mean(-1)
-        if not any(spec.class_mean for spec in self.specs):
+        if not self._roomy and not any(spec.class_mean for spec in self.specs):
             return means
-        return means / values.new_tensor([logits.shape[-1] if spec.class_mean else 1 for spec in self.specs])
+        return means / (1 + self._over_classes(means) * (logits.shape[-1] - 1))
+
+    def _over_classes(self, like: Tensor) -> Tensor:
+        """Where ``(K,)`` a loss is the mean over classes; kept on a device, so that a captured step can read it."""
+        if like.device not in self._means:
+            flags = [float(spec.class_mean) for spec in self.specs]
+            self._means[like.device] = torch.tensor(flags, device=like.device)
+        return self._means[like.device]
+
+    @property
+    def room(self) -> tuple[int, int, int]:
+        """See `Interpreter.room`."""
+        return self._losses.room
+
+    def roomy(self) -> PopulationLoss:
+        """The same losses in memory of their own, which `load` can fill with others that take no more `room`."""
+        made = PopulationLoss(())
+        made.specs, made._roomy, made._losses = self.specs, True, self._losses.roomy()
+        return made
+
+    def load(self, other: PopulationLoss) -> None:
+        """Become another's losses, in place. Raises ValueError where there is no room for them."""
+        self._losses.load(other._losses)
+        self.specs = other.specs
+        for device, flags in self._means.items():
+            flags.copy_(torch.tensor([float(spec.class_mean) for spec in self.specs], device=device))
 
     def extra_repr(self) -> str:
         """How many losses there are, for printing."""

@@ -7,6 +7,7 @@ replicas, so any network works unchanged. Logits of every pixel count as logits 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -77,6 +78,21 @@ class Cohort:
         """Trainable parameters ``(K, ...)``, which share the flat vector's memory."""
         self._state: State = {**dict(zip(self._trained, views, strict=True)), **self._frozen}
 
+    def shadow(self) -> Cohort:
+        """The same networks in memory of their own, with room for other losses; see `lossforge.training.captured`."""
+        made = copy(self)
+        made._frozen = {name: value.clone() for name, value in self._frozen.items()}
+        made.buffers = {name: value.clone() for name, value in self.buffers.items()}
+        made._adopt(self.flat.clone())
+        made.scale, made.idle = self.scale.clone(), frozenset()
+        made.loss_function = self.loss_function.roomy()
+        return made
+
+    @property
+    def state(self) -> list[Tensor]:
+        """All that a step reads or changes, but for samples and losses."""
+        return [self.flat, *self._frozen.values(), *self.buffers.values(), self.scale]
+
     @property
     def seeds(self) -> list[int]:
         """The seeds, each once, in the order of their first lanes."""
@@ -107,7 +123,9 @@ class Cohort:
 
     def _precision(self) -> torch.autocast:
         precision = self.plan.recipe.precision
-        return torch.autocast(self.device.type, getattr(torch, precision), enabled=precision != "float32")
+        return torch.autocast(
+            self.device.type, getattr(torch, precision), enabled=precision != "float32", cache_enabled=False
+        )
 
     def inputs(self, x: Tensor) -> Tensor:
         """Stored samples as the networks take them, not augmented."""

@@ -20,7 +20,7 @@ class LossScaling:
     def __init__(self, layout: Layout, device: torch.device) -> None:
         self.layout = layout
         self.scale = torch.full((layout.lanes,), _START, device=device)
-        self._good = torch.zeros(layout.lanes, device=device)
+        self.good = torch.zeros(layout.lanes, device=device)
 
     def scaled(self, loss: Tensor) -> Tensor:
         """Losses ``(K,)`` times their scales."""
@@ -33,13 +33,15 @@ class LossScaling:
         """
         finite = torch.stack([row.isfinite().all(1) for row in self.layout.rows(gradient)]).all(0)
         gradient = gradient * self.layout.spread(1 / self.scale)
-        self._good = torch.where(finite, self._good + 1, torch.zeros_like(self._good))
-        grown = self._good >= _GROWTH_STEPS
-        self._good = self._good.masked_fill(grown, 0)
-        self.scale = torch.where(finite, torch.where(grown, 2 * self.scale, self.scale), self.scale / 2).clamp(min=1.0)
+        # In place: a captured step reads and writes the same memory every time.
+        self.good.add_(1).mul_(finite)
+        grown = self.good >= _GROWTH_STEPS
+        self.good.masked_fill_(grown, 0)
+        factor = torch.where(finite, 1.0 + grown.float(), 0.5)
+        self.scale.mul_(factor).clamp_(min=1.0)
         return torch.where(self.layout.spread(finite), gradient, torch.zeros_like(gradient)), ~finite
 
     def take(self, others: Sequence[LossScaling], lanes: Sequence[tuple[int, int]]) -> None:
         """Carry on others' scales: each lane is (which of them, which lane)."""
         self.scale = torch.stack([others[number].scale[lane] for number, lane in lanes])
-        self._good = torch.stack([others[number]._good[lane] for number, lane in lanes])
+        self.good = torch.stack([others[number].good[lane] for number, lane in lanes])

@@ -27,6 +27,10 @@ _MOMENTUM = 0.9
 _MUON_MOMENTUM = 0.95
 
 
+Number = float | Tensor
+"""A number of a step: Python's, or in a captured step a tensor without axes, which a replay reads anew."""
+
+
 class StackedOptimizer(ABC):
     """One step after another of flat parameters ``flat``, laid out by ``layout``; ``rates`` (K,) are the peak rates.
 
@@ -50,25 +54,38 @@ class StackedOptimizer(ABC):
         """Give each replica its peak learning rate ``(K,)``. Equal rates need no vector."""
         # A scalar tensor, not a number of Python's: both ways give the same bits.
         same = bool((rates == rates[0]).all())
-        self._rates = rates[0] if same else self.layout.spread(rates)
+        self.rates = rates[0].clone() if same else self.layout.spread(rates)
 
     def step(self, gradient: Tensor, values: StepValues, kept: Tensor | None = None) -> None:
         """One step along a flat gradient. Replicas that ``kept`` ``(K,)`` marks stay as they were, momenta and all."""
-        before = [] if kept is None else [tensor.clone() for tensor in (self.flat, *self.momenta)]
+        self.apply(gradient, self.numbers(values), kept)
+
+    def numbers(self, values: StepValues) -> tuple[float, ...]:
+        """What the next step multiplies with: the factor of the rate, then what `direction` takes. Counts the step."""
         self.steps_done += 1
+        return values.factor, *self.scalars(values.momentum, self.steps_done)
+
+    @abstractmethod
+    def scalars(self, momentum: float | None, step: int) -> tuple[float, ...]:
+        """Numbers of step ``step``, from 1; ``momentum`` is the schedule's (None: the optimiser's own)."""
+
+    def apply(self, gradient: Tensor, numbers: Sequence[Number], kept: Tensor | None = None) -> None:
+        """`step` with its numbers; it depends on these and on tensors alone, so that it can be captured."""
+        before = [] if kept is None else [tensor.clone() for tensor in (self.flat, *self.momenta)]
+        factor, *scalars = numbers
         decay = self.weight_decay
         if decay and self.decoupled_decay:
-            self.flat.mul_(1 - self._rates * (values.factor * decay))
+            self.flat.mul_(1 - self.rates * (factor * decay))
         elif decay:
             gradient = gradient.add(self.flat, alpha=decay)
-        self.flat.sub_(self.direction(gradient, values.momentum).mul_(self._rates * values.factor))
+        self.flat.sub_(self.direction(gradient, scalars).mul_(self.rates * factor))
         if kept is not None:
             where = self.layout.spread(kept)
             for tensor, old in zip((self.flat, *self.momenta), before, strict=True):
                 tensor.copy_(torch.where(where, old, tensor))
 
     @abstractmethod
-    def direction(self, gradient: Tensor, momentum: float | None) -> Tensor:
+    def direction(self, gradient: Tensor, scalars: Sequence[Number]) -> Tensor:
         """What is subtracted, times the rate: a new flat vector."""
 
     def take(self, others: Sequence[StackedOptimizer], lanes: Sequence[tuple[int, int]]) -> None:
@@ -85,15 +102,16 @@ class StackedSGD(StackedOptimizer):
     vectors = 1
     decoupled_decay = False
 
-    def direction(self, gradient: Tensor, momentum: float | None) -> Tensor:
+    def scalars(self, momentum: float | None, step: int) -> tuple[float, ...]:
+        """The momentum."""
+        return (_MOMENTUM if momentum is None else momentum,)
+
+    def direction(self, gradient: Tensor, scalars: Sequence[Number]) -> Tensor:
         """See `StackedOptimizer.direction`."""
-        momentum = _MOMENTUM if momentum is None else momentum
+        (momentum,) = scalars
         velocity = self.momenta[0]
-        if self.steps_done == 1:
-            velocity.copy_(gradient)
-        else:
-            velocity.mul_(momentum).add_(gradient)
-        return gradient.add(velocity, alpha=momentum)
+        velocity.mul_(momentum).add_(gradient)
+        return gradient + velocity * momentum
 
 
 class StackedAdam(StackedOptimizer):
@@ -101,10 +119,14 @@ class StackedAdam(StackedOptimizer):
 
     decoupled_decay = False
 
-    def direction(self, gradient: Tensor, momentum: float | None) -> Tensor:
+    def scalars(self, momentum: float | None, step: int) -> tuple[float, ...]:
+        """See `adam_scalars`."""
+        return adam_scalars(_MOMENTUM if momentum is None else momentum, step)
+
+    def direction(self, gradient: Tensor, scalars: Sequence[Number]) -> Tensor:
         """See `StackedOptimizer.direction`."""
         mean, square = self.momenta
-        return adam_direction(gradient, mean, square, self.steps_done, _MOMENTUM if momentum is None else momentum)
+        return adam_direction(gradient, mean, square, scalars)
 
 
 class StackedAdamW(StackedAdam):
@@ -113,12 +135,18 @@ class StackedAdamW(StackedAdam):
     decoupled_decay = True
 
 
-def adam_direction(gradient: Tensor, mean: Tensor, square: Tensor, steps: int, beta: float) -> Tensor:
+def adam_scalars(beta: float, step: int) -> tuple[float, ...]:
+    """The new gradient's share of the mean, and the corrections of the squares' root and of the mean."""
+    return 1 - beta, 1 / math.sqrt(1 - _SQUARE_DECAY**step), 1 / (1 - beta**step)
+
+
+def adam_direction(gradient: Tensor, mean: Tensor, square: Tensor, scalars: Sequence[Number]) -> Tensor:
     """Adam's direction; ``mean`` and ``square`` are brought up to date in place."""
-    mean.lerp_(gradient, 1 - beta)
+    share, root_correction, mean_correction = scalars
+    mean.lerp_(gradient, share)
     square.mul_(_SQUARE_DECAY).addcmul_(gradient, gradient, value=1 - _SQUARE_DECAY)
-    root = square.sqrt().mul_(1 / math.sqrt(1 - _SQUARE_DECAY**steps)).add_(_EPS)
-    return mean.div(root).mul_(1 / (1 - beta**steps))
+    root = square.sqrt().mul_(root_correction).add_(_EPS)
+    return mean.div(root).mul_(mean_correction)
 
 
 class StackedMuon(StackedOptimizer):
@@ -128,20 +156,24 @@ class StackedMuon(StackedOptimizer):
     learning rate and one weight decay serve both.
     """
 
-    def direction(self, gradient: Tensor, momentum: float | None) -> Tensor:
+    def scalars(self, momentum: float | None, step: int) -> tuple[float, ...]:
+        """Muon's momentum and what is left to one, then Adam's numbers."""
+        beta = _MUON_MOMENTUM if momentum is None else momentum
+        return beta, 1 - beta, *adam_scalars(_MOMENTUM if momentum is None else momentum, step)
+
+    def direction(self, gradient: Tensor, scalars: Sequence[Number]) -> Tensor:
         """See `StackedOptimizer.direction`."""
+        beta, share, *adam = scalars
         direction = torch.empty_like(gradient)
         views = (self.layout.views(vector) for vector in (gradient, direction, *self.momenta))
         for part, found, mean, square in zip(*views, strict=True):
             if is_matrix(part):
-                beta = _MUON_MOMENTUM if momentum is None else momentum
-                mean.lerp_(part, 1 - beta)
+                mean.lerp_(part, share)
                 matrices = part.lerp(mean, beta).flatten(2)
                 size = 0.2 * math.sqrt(max(matrices.shape[1:]))
                 found.copy_(orthogonalised(matrices).view_as(part).mul(size))
             else:
-                beta = _MOMENTUM if momentum is None else momentum
-                found.copy_(adam_direction(part, mean, square, self.steps_done, beta))
+                found.copy_(adam_direction(part, mean, square, adam))
         return direction
 
 

@@ -60,7 +60,10 @@ class ReplicaScore:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything of a training but its replicas. ``prepare`` makes stored samples the network's input."""
+    """Everything of a training but its replicas. ``prepare`` makes stored samples the network's input.
+
+    ``identity`` is the same for plans that differ in nothing but their limits; "" where that is not known.
+    """
 
     train: Part
     score: Part
@@ -74,6 +77,7 @@ class Plan:
     deadline: float = float("inf")
     clock: Callable[[], float] = time.monotonic
     on_epoch: Callable[[], None] | None = None
+    identity: str = ""
 
     @property
     def batches(self) -> int:

@@ -7,20 +7,27 @@ other; then the survivors are put together, so that what was stopped costs nothi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
+from copy import copy
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lossforge.seeding import derive_seed
+from lossforge.training.captured import StepFunction, stepping
 from lossforge.training.cohort import Cohort, batch_limit
+from lossforge.training.cohort_loss import CohortLoss
 from lossforge.training.early_stop import RunningAccuracy
 from lossforge.training.loss_scaling import LossScaling
 from lossforge.training.metrics import classification_metrics, segmentation_metrics
-from lossforge.training.optimizers import clip_gradient, make_optimizer
+from lossforge.training.optimizers import Number, clip_gradient, make_optimizer
 from lossforge.training.plan import Plan, Replica, ReplicaScore, TrainingTimeoutError
-from lossforge.training.schedules import StepValues, schedule_values
+from lossforge.training.schedules import schedule_values
 from lossforge.training.stacked import flatten
 
+_CAPTURED_FROM = 20
+"""Steps of a training from which on a GPU captures them: a capture takes as long as some steps."""
 _SCORE_SAMPLES = 1024
 """Samples that are scored at once."""
 
@@ -120,12 +127,17 @@ class _Run:
                     plan.on_epoch()
                 self.order = self.cohort.epoch_order()
             end = min(per_epoch, place + until - self.step)
-            for x, targets in self.cohort.batches(self.order, place, end):
-                if plan.clock() > plan.deadline:
-                    raise TrainingTimeoutError
-                logits = self._train_on(x, targets, values[self.step])
-                self.running.see(self.step, logits, targets, x.shape[1])
-                self.step += 1
+            with ExitStack() as stack:
+                step_on: StepFunction | None = None
+                for x, targets in self.cohort.batches(self.order, place, end):
+                    if plan.clock() > plan.deadline:
+                        raise TrainingTimeoutError
+                    numbers = self.optimizer.numbers(values[self.step])
+                    if step_on is None:
+                        step_on = stack.enter_context(stepping(self, x, targets, numbers))
+                    logits = step_on(x, targets, numbers)
+                    self.running.see(self.step, logits, targets, x.shape[1])
+                    self.step += 1
             if end == per_epoch or self.step == plan.steps:
                 self.curve.append(self.total / end / self.cohort.scale)
                 self.total = torch.zeros_like(self.total)
@@ -134,7 +146,11 @@ class _Run:
         """From here on leave out whoever need not go on."""
         self.cohort.idle = frozenset(range(len(self.places))).difference(self.alive())
 
-    def _train_on(self, x: Tensor, targets: Tensor, values: StepValues) -> Tensor:
+    def step_on(self, x: Tensor, targets: Tensor, numbers: Sequence[Number]) -> Tensor:
+        """Train on a batch, samples ``(S, B, C, H, W)`` and targets ``(K, B)``, and return the logits.
+
+        It reads and changes nothing but tensors, in place, so that it can be captured.
+        """
         cohort, recipe = self.cohort, self.plan.recipe
         logits = cohort.logits(x, training=True)
         loss = cohort.loss(logits, targets)
@@ -146,11 +162,42 @@ class _Run:
         if recipe.clip_norm:
             gradient = clip_gradient(cohort.layout, gradient, recipe.clip_norm)
         with torch.no_grad():
-            self.optimizer.step(gradient, values, kept)
+            self.optimizer.apply(gradient, numbers, kept)
             loss = loss.detach()
             self.finite &= loss.isfinite()
             self.total += loss
         return logits
+
+    @property
+    def kind(self) -> tuple[Any, ...] | None:
+        """See `lossforge.training.captured.Stepping`."""
+        room = self.losses.room
+        if room is None or not self.plan.identity or self.plan.steps < _CAPTURED_FROM:
+            return None
+        backend, lanes = self.cohort.backend.name, len(self.places)
+        return self.plan.identity, backend, lanes, self.optimizer.rates.ndim, len(self.cohort.seeds), room
+
+    @property
+    def state(self) -> list[Tensor]:
+        """All that a step reads or changes, the flat parameters first; but for samples and losses."""
+        scaling = [] if self.scaling is None else [self.scaling.scale, self.scaling.good]
+        optimizer = self.optimizer
+        return [*self.cohort.state, *optimizer.momenta, optimizer.rates, *scaling, self.finite, self.total]
+
+    @property
+    def losses(self) -> CohortLoss:
+        """The cohort's losses."""
+        return self.cohort.loss_function
+
+    def shadow(self) -> _Run:
+        """The same with memory of its own, and with room for other losses."""
+        made = copy(self)
+        made.cohort = self.cohort.shadow()
+        made._equip()
+        made.finite, made.total = self.finite.clone(), self.total.clone()
+        for mine, theirs in zip(made.state, self.state, strict=True):
+            mine.copy_(theirs)
+        return made
 
     def decide(self) -> None:
         """Stop those below their floor."""
