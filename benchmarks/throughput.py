@@ -10,9 +10,10 @@ is timed. Printed are
 
 (a) trained: both train the same screened candidates, each on --seeds seeds. One training is one loss and one seed;
     a candidate is --seeds of them. Accuracies are compared training by training.
-(b) judged: lossforge runs generations of a search, from asking to telling. The rival has the same proposals, and
-    trains all that use both leaves and whose text is new; some (--candidates of each generation) it does train, and
-    that time, in proportion, stands for the others.
+(b) judged: lossforge runs generations of a search (--population), from asking to telling. The rival has the same
+    proposals, and trains all that use both leaves and whose text is new; some (--candidates of each generation) it
+    does train, and that time, in proportion, stands for the others. A loop that does not look for both leaves trains
+    more, all that have a gradient; the same time for each says how much longer that takes.
 (c) the share of the machine's peak arithmetic rate: the operations of the matrix products and convolutions of the
     trainings, against a large float32 matrix product on the same cores.
 (d) memory: growth of a process's peak, over what it needs with data and modules loaded, with K networks at once.
@@ -152,7 +153,7 @@ class Benchmark:
         options = self.options
         screener, strategy = Screener(screen_settings(self.space)), Recorded(self.space)
         ours = theirs = 0.0
-        judged = passed = trainable = 0
+        judged = passed = trainable = unlooked = 0
         seen: set[str] = set()
         with tempfile.TemporaryDirectory() as folder:
             ledger = Ledger(Path(folder) / "ledger.sqlite")
@@ -169,19 +170,24 @@ class Benchmark:
                 judged += len(rows)
                 passed += sum(row.outcome in TRAINED for row in rows)
                 new = {prefix(tree): tree for tree in strategy.proposed[: len(rows)]}
-                trees = [tree for text, tree in new.items() if text not in seen and uses_both(tree)]
+                unseen = [tree for text, tree in new.items() if text not in seen and tree.uses("y_pred")]
+                trees = [tree for tree in unseen if uses_both(tree)]
                 seen.update(new)
-                trainable += len(trees)
+                trainable, unlooked = trainable + len(trees), unlooked + len(unseen)
                 sample = trees[:: max(1, len(trees) // options.candidates)]
                 seconds, _ = timed(partial(self.rival.train, self.rival_jobs(sample)))
                 theirs += seconds * len(trees) / max(1, len(sample))
             ledger.close()
         ours_rate, rival_rate = judged / ours, judged / theirs
         return [
-            f"(b) judged, {options.generations} generations, {judged} candidates, {options.seeds} seeds each; "
-            f"lossforge trained {passed}, the plain loop would train {trainable}:",
+            f"(b) judged, {options.generations} generations of a population of {self.space.evolution.population}, "
+            f"{judged} candidates, {options.seeds} seeds each;",
+            f"    lossforge trained {passed}, a share of {self.space.fitness.race:g} of them on all seeds, the "
+            f"plain loop would train {trainable}:",
             f"    plain loop {rival_rate:.2f} candidates a second, lossforge {ours_rate:.2f}; "
             f"lossforge / plain loop {ours_rate / rival_rate:.1f}",
+            f"    a loop that does not look for both leaves would train {unlooked}: lossforge / that loop "
+            f"{ours_rate / rival_rate * unlooked / trainable:.1f}",
         ]
 
 
@@ -219,6 +225,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--candidates", type=int, default=8, help="that are trained in one turn")
     parser.add_argument("--rounds", type=int, default=3, help="turns of (a)")
     parser.add_argument("--generations", type=int, default=3, help="turns of (b)")
+    parser.add_argument("--population", type=int, default=0, help="of (b); 0: the space's")
     parser.add_argument("--seed", type=int, default=0, help="of the stream of candidates")
     parser.add_argument("--parts", default="abcd", help="which of the figures to take")
     parser.add_argument("--write", action="store_true", help=f"write results/{RESULTS.name} too")
@@ -240,6 +247,7 @@ def space_of(options: argparse.Namespace) -> SearchSpace:
         "screening.audit=0",
         f"execution.device={options.device}",
         f"execution.workers={workers}",
+        *([f"evolution.population={options.population}"] if options.population else []),
         *([f"task.data=npz:{options.npz.resolve()}"] if options.npz else []),
         *options.set,
     ]
