@@ -66,6 +66,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "recipe.stop_at": [-0.1, 1.0, math.nan],
     "recipe.stop_below": [-0.1, 1.0, math.nan],
     "fitness.seeds": [0, 101],
+    "fitness.race": [-0.1, 1.1],
     "fitness.finalists": [-1, 1001],
     "fitness.finalist_seeds": [0, 1001],
     "evolution.population": [3, 100_001],
