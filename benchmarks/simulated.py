@@ -193,7 +193,7 @@ def accuracy(training: Training) -> float:
 
 
 class SimulatedSearch:
-    """Generations of a search on a virtual executor, with all that a real one writes."""
+    """Generations of a search on a simulated executor, with all that a real one writes."""
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ from tests.conftest import SMOKE, TINY
 import lossforge
 from lossforge import search_loop
 from lossforge.errors import DataError, InterruptedSearchError, LossforgeError, ModelError, SpaceError, StoreError
-from lossforge.hall_of_fame import read_hall_of_fame
+from lossforge.hall_of_fame import Entry, read_hall_of_fame
 from lossforge.inspection import run_status
 from lossforge.progress import Progress
 from lossforge.store.ledger import Ledger
@@ -103,10 +103,36 @@ def test_a_race_trains_less_and_the_best_on_all_seeds(reference: Path, tmp_path:
         assert {len(found) for found in generation.values()} == {1, 2}
 
 
-def test_more_generations_later_are_as_if_they_had_been_asked_for_at_once(reference: Path, tmp_path: Path) -> None:
-    run = search(tmp_path / "run", "budget.generations=1")
-    lossforge.resume(run, overrides=["budget.generations=3"], workers=1)
-    assert (run / TABLE).read_bytes() == (reference / TABLE).read_bytes()
+class _StopsAtTheEndOf(Progress):
+    """Interrupts this process as Ctrl-C does, when a generation ends."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+    def end_generation(self, number: int, best: list[Entry], fitness: list[float]) -> None:
+        super().end_generation(number, best, fitness)
+        if number == self.number:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("race", [1.0, 0.3])
+def test_another_number_of_generations_later_is_as_if_it_had_been_asked_for_at_once(
+    tmp_path: Path, seed: int, race: float
+) -> None:
+    changes = [f"fitness.race={race}", "fitness.finalists=3", "evolution.population=8", "evolution.elites=2"]
+    short = search(tmp_path / "short", "budget.generations=2", *changes, seed=seed)
+    longer = search(tmp_path / "long", "budget.generations=4", *changes, seed=seed)
+    first = (short / TABLE).read_bytes()
+    lossforge.resume(short, overrides=["budget.generations=4"], workers=1)
+    assert (short / TABLE).read_bytes() == (longer / TABLE).read_bytes()
+    if seed == 1:
+        stopped = tmp_path / "stopped"
+        with pytest.raises(InterruptedSearchError):
+            search(stopped, "budget.generations=4", *changes, seed=seed, progress=_StopsAtTheEndOf(1))
+        lossforge.resume(stopped, overrides=["budget.generations=2"], workers=1)
+        assert (stopped / TABLE).read_bytes() == first
 
 
 def test_the_audit_trains_rejected_losses_and_changes_nothing_else(reference: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from lossforge.expression.tree import Expression
 from lossforge.losses.compiled import LossSpec
 from lossforge.scores import Judged, Scores
 from lossforge.screening.screener import Begun, Screened, Screener
-from lossforge.spaces.schema import SearchSpace
+from lossforge.spaces.schema import FitnessSection, SearchSpace
 from lossforge.store.ledger import CandidateRow, TrainingRow
 from lossforge.trainer import Trainer
 
@@ -96,11 +96,8 @@ class Generation:
         self.floors = floors or {}
         self._plans = [TaskTrainings(space, task, rates[task.title], stage=STAGE) for task in space.task]
 
-    def run(self, number: int, *, last: bool = False) -> list[CandidateRow]:
-        """Run generation ``number`` and return a row for every candidate that it generated.
-
-        The ``last`` one gives its leaders their further seeds itself.
-        """
+    def run(self, number: int) -> list[CandidateRow]:
+        """Run generation ``number`` and return a row for every candidate that it generated."""
         asked = Asked()
         begun = chain(self._promoted(), self._asked(asked, number))
         first, _ = self.trainer.run_all([(STAGE, begun), (AUDIT, self._audited(asked))], number)
@@ -112,9 +109,11 @@ class Generation:
         self.strategy.tell(
             [Told(key, trees[key], self.scores.fitness(key)) for key in order if key in self.scores.judged]
         )
-        if last:
-            self.scores.add(self.trainer.run(self._promoted(), STAGE, number))
         return [self._final(row) for row in asked.rows]
+
+    def finish(self, number: int) -> None:
+        """Give the leaders their further seeds, as generation ``number`` would, which is not to come."""
+        self.scores.add(self.trainer.run(self._promoted(), STAGE, number))
 
     def _asked(self, asked: Asked, number: int) -> Iterator[Training]:
         """Ask until the generation's number of new candidates is reached, or the attempts are used up.
@@ -199,17 +198,17 @@ class Generation:
     def _promoted(self) -> Iterator[Training]:
         """Further seeds of the leaders that have too few."""
         settings = self.space.fitness
-        for key in self.scores.leaders(settings.finalists):
-            known = self.scores.replicates(key)
-            if known < settings.finalist_seeds and self.scores.gains(key):
-                formulas = {key: self.scores.judged[key].formula}
-                yield from self._trainings(formulas, range(known, settings.finalist_seeds), self.floors)
+        for key in short_of_seeds(self.scores, settings):
+            formulas = {key: self.scores.judged[key].formula}
+            replicates = range(self.scores.replicates(key), settings.finalist_seeds)
+            yield from self._trainings(formulas, replicates, self.floors)
 
     def _audited(self, asked: Asked) -> Iterator[Training]:
         """A few of the rejected, once all is asked: nothing but the audit's report depends on what becomes of them."""
         rows = drawn(asked.rows, self.space.screening.audit, self.space.seed)
         formulas = {key: row.formula for key, row in rows.items()}
-        yield from self._trainings(formulas, range(self.space.fitness.seeds), floors={})
+        # No more than a candidate gets: in another form it may pass, and then these are its trainings.
+        yield from self._trainings(formulas, range(self._first_seeds), floors={})
 
     def _better(self, asked: Asked) -> list[Training]:
         """The other seeds of those that did best on the first."""
@@ -235,6 +234,15 @@ class Generation:
             return row
         failure = self.scores.judged[row.signature].failure
         return replace(row, outcome=failure) if failure else row
+
+
+def short_of_seeds(scores: Scores, settings: FitnessSection) -> list[str]:
+    """Keys of the leaders that have fewer seeds than a leader is to have."""
+    return [
+        key
+        for key in scores.leaders(settings.finalists)
+        if scores.replicates(key) < settings.finalist_seeds and scores.gains(key)
+    ]
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from lossforge.evaluation.records import Outcome, Training
 from lossforge.evaluation.requests import loss_key, trainings
 from lossforge.evolution.genetic import make_strategy
 from lossforge.evolution.strategy import Strategy
-from lossforge.generation import Asked, Generation, judged_from_rows, long_lived
+from lossforge.generation import Asked, Generation, judged_from_rows, long_lived, short_of_seeds
 from lossforge.hall_of_fame import Entry, hall_of_fame, write_hall_of_fame
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
@@ -51,9 +51,11 @@ def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progr
                 f"{done}); copy the ledger back whole, with its -wal file, from where the run was copied from"
             )
         if done + 1 >= space.budget.generations:
-            # Finished: the file may be missing if the process died between checkpoint and table.
-            _write_results(folder, space, _known(ledger, space, done))
-            return
+            # Finished, unless the process died between the last checkpoint and the table.
+            scores = _known(ledger, space, done, leaders=True)
+            if not short_of_seeds(scores, space.fitness):
+                _write_results(folder, space, scores)
+                return
         progress.phase("starting workers")
         executor = make_executor(space.execution, isolated=needs_isolation(space))
         try:
@@ -129,7 +131,7 @@ class _Search:
         self.progress.start_search(self.space.budget.generations, self.ledger.tally())
         for number in range(done + 1, self.space.budget.generations):
             self.progress.start_generation(number)
-            rows = generation.run(number, last=number == self.space.budget.generations - 1)
+            rows = generation.run(number)
             self.ledger.add_candidates(rows)
             save_checkpoint(
                 self.folder.checkpoint_file,
@@ -141,6 +143,8 @@ class _Search:
                 f"gain {best[0].gain if best else 0:+.2f}"
             )
             self.progress.end_generation(number, best, [told.fitness for told in strategy.members()])
+        generation.finish(max(done + 1, self.space.budget.generations))
+        _write_results(self.folder, self.space, scores)
 
     def _load(self, strategy: Strategy, state: dict[str, object]) -> None:
         try:
@@ -179,8 +183,8 @@ def control_key(space: SearchSpace) -> str:
     return loss_key(LossSpec(CROSS_ENTROPY), keep_scale=not space.recipe.match_gradient)
 
 
-def _known(ledger: Ledger, space: SearchSpace, done: int) -> Scores:
-    """Scores as they stood at the end of generation ``done``.
+def _known(ledger: Ledger, space: SearchSpace, done: int, *, leaders: bool = False) -> Scores:
+    """Scores as they stood at the end of generation ``done``, or once its ``leaders`` had their further seeds.
 
     Later trainings in the ledger belong to a generation that was cut short; its replay looks them up.
     """
@@ -188,7 +192,9 @@ def _known(ledger: Ledger, space: SearchSpace, done: int) -> Scores:
     scores.add_control(ledger.trainings("control"))
     if done >= 0:
         # The audit's too: what it trained may have been proposed later in a form that passes.
-        trainings = [row for stage in ("search", AUDIT) for row in ledger.trainings(stage, up_to_generation=done)]
+        trainings = [
+            row for stage in ("search", AUDIT) for row in ledger.trainings(stage, up_to_generation=done + leaders)
+        ]
         scores.enter(judged_from_rows(ledger.candidates(up_to_generation=done), trainings).values())
     return scores
 

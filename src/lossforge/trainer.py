@@ -12,7 +12,7 @@ from lossforge.evaluation.records import Outcome, Training, TrainingRequest, Tra
 from lossforge.store.ledger import Ledger, TrainingRow
 
 OnTrained = Callable[[int], None]
-"""Told the number of trainings whenever a cohort has been trained and recorded."""
+"""Told the number of trainings whenever some have been recorded."""
 
 _Identity = tuple[str, int]
 """A training in the ledger: its fingerprint and its seed."""
@@ -42,7 +42,7 @@ class Trainer:
         blame; the others keep their lanes. Raises InterruptedSearchError once ``stop()`` is
         true.
         """
-        batch = _Batch(self.ledger, wanted)
+        batch = _Batch(self.ledger, wanted, self.stop)
         requests: Iterable[TrainingRequest] = batch.requests()
         while True:
             failed: list[tuple[int, list[TrainingRequest]]] = []
@@ -84,13 +84,14 @@ class Trainer:
 class _Batch:
     """What is wanted, as it comes, and what is known of it."""
 
-    def __init__(self, ledger: Ledger, wanted: Iterable[tuple[str, Iterable[Training]]]) -> None:
+    def __init__(self, ledger: Ledger, wanted: Iterable[tuple[str, Iterable[Training]]], stop: Stop) -> None:
         self.rows: dict[_Identity, TrainingRow] = {}
         self.stages: dict[_Identity, str] = {}
         self.retried: set[_Identity] = set()
         self.asked: list[list[_Identity]] = []
         self._ledger = ledger
         self._wanted = wanted
+        self._stop = stop
 
     @property
     def complete(self) -> bool:
@@ -107,6 +108,8 @@ class _Batch:
                 whole = TrainingRequest(replicas[0].setup, replicas)
                 cut = {one for one in identities if _cut(found.get(one), whole.seconds)}
                 self.retried |= cut
+                if self._stop():
+                    return  # who looks for candidates may have ended early, and this cohort be cut short
                 known = [place for place, one in enumerate(identities) if one in found and one not in cut]
                 if len(known) < len(replicas):
                     yield replace(whole, left_out=tuple(known))

@@ -170,13 +170,31 @@ def test_vmap_takes_every_network(name: str) -> None:
     assert choose_backend(model, 2, "cuda", (3, side, side)).name == "vmap"
 
 
+def test_the_loop_leaves_nobody_out_whose_neighbours_draw_after_it() -> None:
+    def build(seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 9), nn.Dropout(0.5), nn.Linear(9, CLASSES))
+
+    x = torch.rand(K, BATCH, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    outcomes = []
+    for idle in ((), (0,)):
+        _, meta, params, buffers = stack(build)
+        backend = LoopBackend(meta)
+        torch.manual_seed(5)
+        steps = [backend.logits(params, buffers, x, training=True, idle=idle) for _ in range(3)]
+        outcomes.append(torch.stack(steps).detach())
+    assert torch.equal(outcomes[0][:, 1:], outcomes[1][:, 1:])
+
+
 @pytest.mark.parametrize("training", [True, False])
 def test_the_loop_leaves_idle_replicas_out_and_changes_no_bit_of_the_others(training: bool) -> None:
     x = torch.rand(K, BATCH, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     outcomes = []
     for idle in ((), (1,)):
         _, meta, params, buffers = stack(named("small_cnn", (1, 8, 8)))
-        logits = LoopBackend(meta).logits(params, buffers, x, training=training, idle=idle)
+        backend = LoopBackend(meta)
+        for _ in range(2):  # at the first step it looks whether the network draws random numbers
+            logits = backend.logits(params, buffers, x, training=training, idle=idle)
         found = torch.autograd.grad(logits.square().sum(), list(params.values()))
         outcomes.append([logits.detach(), *found, *buffers.values()])
     for whole, part in zip(*outcomes, strict=True):

@@ -146,6 +146,32 @@ def test_losses_are_data_one_capture_serves_them_all(model: str, monkeypatch: py
     assert len(captures) == 1
 
 
+@pytest.mark.parametrize("seeds", [((0, 0, 1, 1), (5, 6, 6, 6)), ((0, 1, 1, 1), (5, 5, 5, 6))])
+def test_lanes_meet_their_own_seed_s_samples_however_seeds_are_shared_out(seeds: tuple[tuple[int, ...], ...]) -> None:
+    of = plan("mlp")
+    for some in seeds:
+        replicas = [
+            replace(one, seed=seed) for one, seed in zip(cohort(*["(y_true - y_pred)**2"] * 4), some, strict=True)
+        ]
+        same(trained(of, replicas, called_again), trained(of, replicas, None))
+
+
+def test_an_attempt_draws_no_random_number_of_the_run_s() -> None:
+    def drawing(step: Callable[[], Tensor]) -> Captured:
+        torch.rand(3)
+        raise RuntimeError("no")
+
+    torch.manual_seed(3)
+    of, replicas = plan(), cohort(CROSS_ENTROPY, "(y_true - y_pred)**2")
+    states = []
+    for capture in (None, drawing):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trained(of, replicas, capture)
+        states.append(torch.get_rng_state())
+    assert torch.equal(*states)
+
+
 def test_heats_take_turns_in_one_captured_step() -> None:
     of = replace(plan("mlp"), recipe=RecipeSection(batch_size=32, stop_at=0.4, stop_below=0.5, heats=2, cohort=2))
     replicas = [replace(one, floor=0.3) for one in cohort("(y_true - y_pred)**2", "y_pred - y_true", seed=1)]

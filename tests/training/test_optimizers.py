@@ -34,6 +34,10 @@ def stacked_optimizer(name: str, rates: tuple[float, ...] = RATES, decay: float 
     return make_optimizer(recipe, LAYOUT, vector(), torch.tensor(rates))
 
 
+def step_of(optimizer: StackedOptimizer, gradient: Tensor, values: StepValues, kept: Tensor | None = None) -> None:
+    optimizer.apply(gradient, optimizer.numbers(values), kept)
+
+
 TORCHS: dict[str, Callable[[list[Tensor], float], optim.Optimizer]] = {
     "sgd": lambda params, rate: optim.SGD(params, lr=rate, momentum=0.9, nesterov=True, weight_decay=0.01),
     "adam": lambda params, rate: optim.Adam(params, lr=rate, weight_decay=0.01),
@@ -56,7 +60,7 @@ def test_each_replica_steps_as_torchs_own_does_alone(name: str, schedule: str, r
     followers = [kinds[schedule](one, rate) for one, rate in zip(torchs, rates, strict=True)]
     for step, values in enumerate(schedule_values(schedule, 6)):
         gradient = vector(seed=step + 1)
-        mine.step(gradient, values)
+        step_of(mine, gradient, values)
         for k, optimizer in enumerate(torchs):
             for param, part in zip(alone[k], LAYOUT.views(gradient), strict=True):
                 param.grad = part[k].clone()
@@ -75,7 +79,7 @@ def test_muon_steps_each_matrix_as_torchs_does_alone(shape: tuple[int, ...]) -> 
     torchs = optim.Muon(alone, lr=0.1, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
     for step in range(3):
         gradient = draws(*shape, seed=step + 1) * torch.tensor([1.0, 1e3, 1e-3]).view(-1, *[1] * len(shape))
-        mine.step(gradient.reshape(-1), StepValues(1.0, None))
+        step_of(mine, gradient.reshape(-1), StepValues(1.0, None))
         for k, matrix in enumerate(alone):
             matrix.grad = gradient[k].flatten(1).clone()
         torchs.step()
@@ -91,7 +95,7 @@ def test_muon_steps_the_rest_as_adamw() -> None:
         recipe = RecipeSection(optimizer=name, weight_decay=0.01)  # type: ignore[arg-type]
         mine = make_optimizer(recipe, layout, flatten([draws(7)]), torch.tensor(RATES))
         for step in range(4):
-            mine.step(draws(7, seed=step).reshape(-1), StepValues(1.0, None))
+            step_of(mine, draws(7, seed=step).reshape(-1), StepValues(1.0, None))
         flats.append(mine.flat)
     torch.testing.assert_close(*flats)
 
@@ -111,7 +115,7 @@ def test_a_replica_that_is_not_finite_touches_no_neighbour(name: str) -> None:
         optimizer = stacked_optimizer(name)
         for step in range(2):
             gradient = vector(seed=step + 1) * LAYOUT.spread(torch.tensor([1.0, poison, 1.0]))
-            optimizer.step(clip_gradient(LAYOUT, gradient, 0.5), StepValues(1.0, None))
+            step_of(optimizer, clip_gradient(LAYOUT, gradient, 0.5), StepValues(1.0, None))
         runs.append(LAYOUT.views(optimizer.flat))
     for one, other in zip(*runs, strict=True):
         assert torch.equal(one[[0, 2]], other[[0, 2]])
@@ -122,7 +126,7 @@ def test_a_replica_that_is_not_finite_touches_no_neighbour(name: str) -> None:
 def test_a_replica_that_is_kept_stays_as_it_was(name: str) -> None:
     one, other = stacked_optimizer(name), stacked_optimizer(name)
     for optimizer, kept in ((one, torch.tensor([False, True, False])), (other, None)):
-        optimizer.step(vector(seed=1), StepValues(1.0, None), kept)
+        step_of(optimizer, vector(seed=1), StepValues(1.0, None), kept)
     for start, kept_view, view in zip(
         LAYOUT.views(vector()), LAYOUT.views(one.flat), LAYOUT.views(other.flat), strict=True
     ):
@@ -135,8 +139,8 @@ def test_a_replica_that_is_kept_stays_as_it_was(name: str) -> None:
 def test_lanes_taken_from_other_optimizers_go_on_as_there(name: str) -> None:
     first, second = stacked_optimizer(name), stacked_optimizer(name, (0.02, 0.1, 0.003))
     for step in range(2):
-        first.step(vector(seed=step), StepValues(0.5, None))
-        second.step(vector(seed=step + 10), StepValues(0.5, None))
+        step_of(first, vector(seed=step), StepValues(0.5, None))
+        step_of(second, vector(seed=step + 10), StepValues(0.5, None))
     lanes = [(0, 2), (1, 0)]
     layout = Layout(SHAPES, 2)
     flat = layout.take([(LAYOUT, first.flat), (LAYOUT, second.flat)], lanes)
@@ -145,9 +149,9 @@ def test_lanes_taken_from_other_optimizers_go_on_as_there(name: str) -> None:
     taken.take([first, second], lanes)
     gradients = [vector(seed=5), vector(seed=6)]
     joint = layout.take([(LAYOUT, gradient) for gradient in gradients], lanes)
-    taken.step(joint, StepValues(1.0, None))
+    step_of(taken, joint, StepValues(1.0, None))
     for optimizer, gradient in zip((first, second), gradients, strict=True):
-        optimizer.step(gradient, StepValues(1.0, None))
+        step_of(optimizer, gradient, StepValues(1.0, None))
     for place, view in enumerate(layout.views(taken.flat)):
         expected = [LAYOUT.views((first, second)[source].flat)[place][lane] for source, lane in lanes]
         torch.testing.assert_close(view, torch.stack(expected))

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 CPU_COHORT = 16
 """Networks at once on a CPU: more win nothing (benchmarks/throughput.py)."""
 LARGEST_COHORT = 64
-_MEMORY_SHARE = 0.7
-"""Share of a GPU's free memory that a cohort may take."""
+_MEMORY_SHARE = 0.45
+"""Share of a GPU's free memory that a cohort's step may take; a captured step keeps its own while another is tried."""
 _TRIAL_STEPS = 5
 
 

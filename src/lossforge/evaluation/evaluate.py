@@ -17,6 +17,7 @@ from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.models.registry import build_model
 from lossforge.training.backends import make_backend
+from lossforge.training.captured import forget
 from lossforge.training.plan import Plan, Replica, ReplicaScore, TrainingTimeoutError
 from lossforge.training.train import train_cohort
 
@@ -107,19 +108,23 @@ def make_plan(
 
 
 def _train(
-    plan: Plan, replicas: list[Replica], lanes: int, left_out: tuple[int, ...], device: str
+    plan: Plan, replicas: list[Replica], lanes: int, left_out: tuple[int, ...], device: str, *, again: bool = False
 ) -> list[ReplicaScore]:
     """Train; where a GPU's memory does not hold so many networks, half as many at a time."""
     try:
         return train_cohort(plan, replicas, lanes=lanes, left_out=left_out)
     except RuntimeError as error:
         # On a CPU the memory is shared with others, and who asked for too much is found by leaving losses out.
-        if device == "cpu" or lanes < 2 or not ran_out_of_memory(error):
+        if device == "cpu" or not ran_out_of_memory(error):
+            raise
+        # What other cohorts' captured steps hold may be enough.
+        held = forget() and not again
+        if lanes < 2 and not held:
             raise
     import torch
 
     torch.cuda.empty_cache()
-    return _train(plan, replicas, (lanes + 1) // 2, left_out, device)
+    return _train(plan, replicas, lanes if held else (lanes + 1) // 2, left_out, device, again=held)
 
 
 def network(task: TaskSection, data: TaskData, seed: int) -> nn.Module:

@@ -140,8 +140,8 @@ class Training:
 class TrainingRequest:
     """One cohort: trainings that run side by side, each in its lane.
 
-    Those at the places in ``left_out`` are not trained: cross-entropy keeps their lanes warm, so that every other
-    training sees the same cohort.
+    Those at the places in ``left_out`` are not wanted; they keep their lanes, so that every other training sees the
+    same cohort.
     """
 
     setup: Setup

@@ -171,7 +171,7 @@ class Ledger:
             db.executemany("INSERT OR REPLACE INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def add_trainings(self, rows: Sequence[TrainingRow], *, replacing: Sequence[TrainingRow] = ()) -> None:
-        """Record the trainings of one cohort, all or none.
+        """Record trainings, all or none.
 
         Raises StoreError for one that is there already, but for those in ``replacing``: a limit had cut them short.
         """

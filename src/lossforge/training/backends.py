@@ -90,20 +90,30 @@ class LoopBackend:
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
+        self._draws: bool | None = None
+        """Whether the network draws random numbers in training; None until it was seen."""
 
     def logits(self, params: State, buffers: State, x: Tensor, *, training: bool, idle: Idle = ()) -> Tensor:
-        """See `Backend.logits`."""
+        """See `Backend.logits`. Replicas of a network that draws random numbers draw in turn: none is left out."""
         self._model.train(training)
+        before = _random_state(x.device) if training and self._draws is None else None
+        skipped = idle if not training or self._draws is False else ()
         parts = {name: value.unbind(0) for name, value in params.items()}
         outputs: dict[int, Tensor] = {}
         for k, samples in enumerate(x.unbind(0)):
-            if k in idle:
+            if k in skipped:
                 continue
             state = {name: part[k] for name, part in parts.items()}
             kept = {name: buffer[k] for name, buffer in buffers.items()}
             outputs[k] = torch.func.functional_call(self._model, (state, kept), (samples,))
+        if before is not None:
+            self._draws = not torch.equal(before, _random_state(x.device))
         nothing = torch.zeros_like(next(iter(outputs.values())))
         return torch.stack([outputs.get(k, nothing) for k in range(len(x))])
+
+
+def _random_state(device: torch.device) -> Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
 
 def make_backend(name: str, model: nn.Module, replicas: int, device: str, shape: Sequence[int]) -> Backend:

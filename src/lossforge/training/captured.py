@@ -22,7 +22,7 @@ from torch import Tensor
 from lossforge.training.cohort_loss import CohortLoss
 from lossforge.training.optimizers import Number
 
-KEPT = 3
+KEPT = 6
 """Captured steps that a process keeps, where memory allows it; each holds what a cohort's step takes."""
 _WARM_UPS = 3
 _TOLERANCE = 1e-2
@@ -49,6 +49,9 @@ class Stepping(Protocol):
     @property
     def losses(self) -> CohortLoss:
         """The losses."""
+
+    def norms(self, flat: Tensor) -> Tensor:
+        """Norm ``(K,)`` of each replica's part of flat parameters."""
 
     def shadow(self) -> Stepping:
         """The same with memory of its own, and with room for other losses."""
@@ -90,11 +93,10 @@ class CapturedStep:
         replayed = run.shadow()
         with self.standing_for(replayed) as step:
             step(x, targets, numbers)
-        found = replayed.state[0]
-        known = wanted.isfinite() & found.isfinite()
-        step_size = (wanted - run.state[0])[known].norm()
-        same = bool((wanted.isfinite() == found.isfinite()).all())
-        return same and bool((wanted - found)[known].norm() <= _TOLERANCE * step_size)
+        off = run.norms(wanted - replayed.state[0])
+        size = run.norms(wanted - run.state[0])
+        lost = ~run.norms(wanted).isfinite()
+        return bool(torch.where(lost, ~run.norms(replayed.state[0]).isfinite(), off <= _TOLERANCE * size).all())
 
 
 _captured: OrderedDict[tuple[Any, ...], CapturedStep | None] = OrderedDict()
@@ -118,6 +120,13 @@ def stepping(
         yield function
 
 
+def forget() -> bool:
+    """Give the memory of all captured steps back; whether there were any."""
+    held = any(_captured.values())
+    _captured.clear()
+    return held
+
+
 def _known(
     run: Stepping, x: Tensor, targets: Tensor, numbers: Sequence[float], capture: Capture
 ) -> CapturedStep | None:
@@ -128,12 +137,8 @@ def _known(
     if key not in _captured:
         while len(_captured) >= KEPT:
             _captured.popitem(last=False)
-        try:
-            _captured[key] = _attempt(run, x, targets, numbers, capture)
-        except torch.OutOfMemoryError:
-            if not any(_captured.values()):
-                raise
-            _captured.clear()  # others' memory may be enough
+        # An attempt takes steps, which may draw random numbers; the run must not notice.
+        with torch.random.fork_rng([x.device] if x.is_cuda else []):
             _captured[key] = _attempt(run, x, targets, numbers, capture)
     _captured.move_to_end(key)
     return _captured[key]
@@ -152,9 +157,7 @@ def _attempt(
         if step.agrees(run, x, targets, numbers, wanted):
             return step
         reason = "a replay differs from the step itself"
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
+    except RuntimeError as error:  # want of memory is one
         reason = str(error).strip().splitlines()[0]
     warnings.warn(f"training steps are not captured as a CUDA graph, and so slower: {reason}", stacklevel=2)
     return None
@@ -170,6 +173,7 @@ def cuda_graph(step: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor
     torch.cuda.current_stream().wait_stream(stream)
     torch.cuda.empty_cache()  # a graph's memory is its own
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # Threads that fetch samples meanwhile may allocate.
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         logits = step()
     return graph.replay, logits

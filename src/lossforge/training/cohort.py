@@ -84,14 +84,14 @@ class Cohort:
         made._frozen = {name: value.clone() for name, value in self._frozen.items()}
         made.buffers = {name: value.clone() for name, value in self.buffers.items()}
         made._adopt(self.flat.clone())
-        made.scale, made.idle = self.scale.clone(), frozenset()
+        made.scale, made.seed_of, made.idle = self.scale.clone(), self.seed_of.clone(), frozenset()
         made.loss_function = self.loss_function.roomy()
         return made
 
     @property
     def state(self) -> list[Tensor]:
         """All that a step reads or changes, but for samples and losses."""
-        return [self.flat, *self._frozen.values(), *self.buffers.values(), self.scale]
+        return [self.flat, *self._frozen.values(), *self.buffers.values(), self.scale, self.seed_of]
 
     @property
     def seeds(self) -> list[int]:

@@ -45,39 +45,32 @@ class StackedOptimizer(ABC):
         self.weight_decay = weight_decay
         self.steps_done = 0
         self.momenta: list[Tensor] = [torch.zeros_like(flat) for _ in range(self.vectors)]
-        self.set_rates(rates)
+        # Equal rates need no vector. A scalar tensor, not a number of Python's: both ways give the same bits.
+        self.rates = rates[0].clone() if bool((rates == rates[0]).all()) else layout.spread(rates)
 
     vectors = 2
     """Vectors carried along."""
 
-    def set_rates(self, rates: Tensor) -> None:
-        """Give each replica its peak learning rate ``(K,)``. Equal rates need no vector."""
-        # A scalar tensor, not a number of Python's: both ways give the same bits.
-        same = bool((rates == rates[0]).all())
-        self.rates = rates[0].clone() if same else self.layout.spread(rates)
-
-    def step(self, gradient: Tensor, values: StepValues, kept: Tensor | None = None) -> None:
-        """One step along a flat gradient. Replicas that ``kept`` ``(K,)`` marks stay as they were, momenta and all."""
-        self.apply(gradient, self.numbers(values), kept)
-
     def numbers(self, values: StepValues) -> tuple[float, ...]:
-        """What the next step multiplies with: the factor of the rate, then what `direction` takes. Counts the step."""
+        """What the next step multiplies with: the rate's factor, the decay, and what `direction` takes. Counts."""
         self.steps_done += 1
-        return values.factor, *self.scalars(values.momentum, self.steps_done)
+        return values.factor, values.factor * self.weight_decay, *self.scalars(values.momentum, self.steps_done)
 
     @abstractmethod
     def scalars(self, momentum: float | None, step: int) -> tuple[float, ...]:
         """Numbers of step ``step``, from 1; ``momentum`` is the schedule's (None: the optimiser's own)."""
 
     def apply(self, gradient: Tensor, numbers: Sequence[Number], kept: Tensor | None = None) -> None:
-        """`step` with its numbers; it depends on these and on tensors alone, so that it can be captured."""
+        """One step along a flat gradient. Replicas that ``kept`` ``(K,)`` marks stay as they were, momenta and all.
+
+        It depends on its `numbers` and on tensors alone, so that it can be captured.
+        """
         before = [] if kept is None else [tensor.clone() for tensor in (self.flat, *self.momenta)]
-        factor, *scalars = numbers
-        decay = self.weight_decay
-        if decay and self.decoupled_decay:
-            self.flat.mul_(1 - self.rates * (factor * decay))
-        elif decay:
-            gradient = gradient.add(self.flat, alpha=decay)
+        factor, decay, *scalars = numbers
+        if self.weight_decay and self.decoupled_decay:
+            self.flat.mul_(1 - self.rates * decay)
+        elif self.weight_decay:
+            gradient = gradient.add(self.flat, alpha=self.weight_decay)
         self.flat.sub_(self.direction(gradient, scalars).mul_(self.rates * factor))
         if kept is not None:
             where = self.layout.spread(kept)

@@ -37,11 +37,11 @@ def train_cohort(
 ) -> list[ReplicaScore]:
     """Train the replicas together, ``lanes`` at a time (0: all), and score each on ``plan.score``, in order.
 
-    Those at the places in ``left_out`` are replaced by cross-entropy and have no score; the last lanes are filled up
-    in the same way. A result depends on its replica and on the number of lanes (the kernels chosen for K networks
-    round differently). Neighbours that fail on the way change no bit of it; which neighbours there are may change its
-    rounding (with ``heats``, in half precision, or where all are cross-entropy), and what layers draw that draw
-    random numbers. Raises TrainingTimeoutError past the deadline.
+    Those at the places in ``left_out`` have no score; cross-entropy is in their lanes, as in the last ones where there
+    are too few, or, with a back end that can do so, nothing is. A result depends on its replica and on the number of
+    lanes (the kernels chosen for K networks round differently). Neighbours that fail on the way change no bit of it;
+    which neighbours there are may change its rounding (with ``heats``, in half precision, or where all are
+    cross-entropy), and what layers draw that draw random numbers. Raises TrainingTimeoutError past the deadline.
     """
     lanes = lanes or len(replicas)
     wanted = [place for place in range(len(replicas)) if place not in left_out]
@@ -174,8 +174,8 @@ class _Run:
         room = self.losses.room
         if room is None or not self.plan.identity or self.plan.steps < _CAPTURED_FROM:
             return None
-        backend, lanes = self.cohort.backend.name, len(self.places)
-        return self.plan.identity, backend, lanes, self.optimizer.rates.ndim, len(self.cohort.seeds), room
+        cohort, rates = self.cohort, self.optimizer.rates.ndim
+        return self.plan.identity, cohort.backend.name, len(cohort), rates, len(cohort.seeds), cohort.adjacent, room
 
     @property
     def state(self) -> list[Tensor]:
@@ -183,6 +183,10 @@ class _Run:
         scaling = [] if self.scaling is None else [self.scaling.scale, self.scaling.good]
         optimizer = self.optimizer
         return [*self.cohort.state, *optimizer.momenta, optimizer.rates, *scaling, self.finite, self.total]
+
+    def norms(self, flat: Tensor) -> Tensor:
+        """Norm ``(K,)`` of each lane's part of a flat vector."""
+        return self.cohort.layout.norms(flat)
 
     @property
     def losses(self) -> CohortLoss:
