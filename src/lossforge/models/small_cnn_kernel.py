@@ -117,10 +117,9 @@ def forward(
     """Logits (K, B, classes) of K networks on padded samples ``x`` (S, C, (H + 2) * (W + 2) * B); S divides K.
 
     What is not ``working`` (K,) is passed over. The weights are ``w1`` (K, C1, C, 9), ``w2`` (K, C2, C1, 9), ``head``
-    (K, classes, features) and ``bias``;
-    ``scales`` (2, K, C): BatchNorm's weight and bias. ``statistics`` (2, K, C): mean and variance, read, or in
-    training filled. ``h2`` (K, C2, H // 2 * W // 2 * B), the second convolution, is kept for `backward`; with one row
-    it is scratch. ``size`` is H, W, and rows and columns of the features.
+    (K, classes, features) and ``bias``; ``scales`` (2, K, C): BatchNorm's weight and bias. ``statistics`` (2, K, C):
+    mean and variance, read, or in training filled. ``h2`` (K, C2, H // 2 * W // 2 * B), the second convolution, is
+    kept for `backward`; with one row it is scratch. ``size`` is H, W, and rows and columns of the features.
 
     The rest is scratch: ``h1`` (C1, H * W * B), ``p`` (C1, ...) with zeros in its border, ``chosen``, ``f`` (C2, ...)
     and ``out`` (classes, B). The planes of ``h1`` and ``h2`` are even in number: there may be one more than channels.
