@@ -151,6 +151,20 @@ def test_the_audit_trains_rejected_losses_and_changes_nothing_else(reference: Pa
     assert "audit: " in (run / "log.txt").read_text(encoding="utf-8")
 
 
+def test_under_a_race_the_audit_trains_no_more_seeds_than_a_candidate_gets(tmp_path: Path) -> None:
+    # With its sign not repaired, f is rejected and audited, and -f, which has f's key, may pass.
+    changes = ["screening.audit=1.0", "screening.repair_sign=false", "fitness.race=0.3", "evolution.population=10"]
+    whole = search(tmp_path / "whole", *changes, seed=4)
+    ledger = Ledger(whole / "ledger.sqlite", read_only=True)
+    assert {row.replicate for row in ledger.trainings("audit")} == {0}
+    ledger.close()
+    stopped = tmp_path / "stopped"
+    with pytest.raises(InterruptedSearchError):
+        search(stopped, *changes, seed=4, progress=_StopsAtTheEndOf(0))
+    lossforge.resume(stopped, workers=1)
+    assert (stopped / TABLE).read_bytes() == (whole / TABLE).read_bytes()
+
+
 def test_another_seed_gives_another_search(reference: Path, tmp_path: Path) -> None:
     assert (search(tmp_path / "run", seed=2) / TABLE).read_bytes() != (reference / TABLE).read_bytes()
 
