@@ -97,6 +97,13 @@ def _spread(df, plane, g, height, width, rows, columns, batch):
 
 
 @kernel
+def _normal(scales, statistic, k, c):
+    """What a channel of network k is multiplied with, and what is added then, by BatchNorm."""
+    scale = scales[0, k, c] / numpy.sqrt(statistic[1, k, c] + EPSILON)
+    return scale, scales[1, k, c] - statistic[0, k, c] * scale
+
+
+@kernel
 def _first_layer(x, w, scales, statistic, k, training, h, p, chosen, height, width, batch):
     """Network k up to its first ReLU: the convolution ``h`` (C1, H * W * B), padded ``p``, and ``chosen``."""
     for c in range(w.shape[1]):
@@ -104,8 +111,7 @@ def _first_layer(x, w, scales, statistic, k, training, h, p, chosen, height, wid
             convolve(x, w[k], c, h, c, height, width, batch)
         if training:
             statistics(h, c, statistic[0, k], statistic[1, k], c)
-        scale = scales[0, k, c] / numpy.sqrt(statistic[1, k, c] + EPSILON)
-        shift = scales[1, k, c] - statistic[0, k, c] * scale
+        scale, shift = _normal(scales, statistic, k, c)
         _pooled(h, c, scale, shift, p, chosen, height, width, batch)
 
 
@@ -137,8 +143,7 @@ def forward(
                 convolve(p, w2[k], c, second, c, rows, columns, batch)
             if training:
                 statistics(second, c, statistics2[0, k], statistics2[1, k], c)
-            scale = scales2[0, k, c] / numpy.sqrt(statistics2[1, k, c] + EPSILON)
-            shift = scales2[1, k, c] - statistics2[0, k, c] * scale
+            scale, shift = _normal(scales2, statistics2, k, c)
             _averaged(second, c, scale, shift, f, rows, columns, tall, wide, batch)
         for o in range(out.shape[0]):
             for s in range(batch):
@@ -250,8 +255,7 @@ def backward(
         samples, second = x[k // each], h2[k]
         _first_layer(samples, w1, scales1, statistics1, k, False, h1, p, chosen, height, width, batch)
         for c in range(w2.shape[1]):
-            scale = scales2[0, k, c] / numpy.sqrt(statistics2[1, k, c] + EPSILON)
-            shift = scales2[1, k, c] - statistics2[0, k, c] * scale
+            scale, shift = _normal(scales2, statistics2, k, c)
             _averaged(second, c, scale, shift, f, rows, columns, tall, wide, batch)
         for s in range(batch):
             for o in range(classes):
