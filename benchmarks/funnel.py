@@ -25,8 +25,8 @@ import torch
 
 from lossforge.evolution.random_state import RandomState
 from lossforge.evolution.variation import Variation
+from lossforge.expression.adjoint import joint_program
 from lossforge.expression.canonical import canonical_form, canonical_text, fold_constants
-from lossforge.expression.derivative import joint_program
 from lossforge.expression.equivalence import value_and_gradient
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.signature import probe as signature_probe

@@ -18,19 +18,19 @@ from pathlib import Path
 
 import torch
 
-from lossforge.evaluation.local import InProcessExecutor
-from lossforge.evaluation.requests import trainings
+from lossforge.evaluation.space_trainings import trainings
 from lossforge.evolution.genetic import make_strategy
-from lossforge.generation import STAGE, Generation
+from lossforge.executors.local import InProcessExecutor
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
-from lossforge.scores import Scores, floors
 from lossforge.screening.screener import Screener
-from lossforge.search_loop import screen_settings
+from lossforge.search.generation import STAGE, Generation
+from lossforge.search.loop import screen_settings
+from lossforge.search.recorder import Recorder
+from lossforge.search.scores import Scores, floors
 from lossforge.spaces.load import load_space
 from lossforge.store.ledger import Ledger
 from lossforge.store.run_folder import hardware
-from lossforge.trainer import Trainer
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "leak.md"
@@ -63,14 +63,14 @@ def measured(candidates: int) -> list[tuple[int, int, float]]:
     found: list[tuple[int, int, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Path(folder) / "ledger.sqlite")
-        trainer, scores = Trainer(ledger, InProcessExecutor("cpu"), lambda: False), Scores()
+        recorder, scores = Recorder(ledger, InProcessExecutor("cpu"), lambda: False), Scores()
         loss = LossSpec(CROSS_ENTROPY)
-        control = trainer.run(trainings(space, task, loss, "ce", RATE, range(1), stage=STAGE), "control")
+        control = recorder.run(trainings(space, task, loss, "ce", RATE, range(1), stage=STAGE), "control")
         scores.add_control(control)
         screener = Screener(screen_settings(space))
         rates = {task.title: RATE}
         generation = Generation(
-            space, make_strategy(space), screener, scores, trainer, rates, floors=floors(control, space.recipe)
+            space, make_strategy(space), screener, scores, recorder, rates, floors=floors(control, space.recipe)
         )
         generated = 0
         while len(scores.judged) < candidates:

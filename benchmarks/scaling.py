@@ -31,14 +31,14 @@ from statistics import median
 
 import torch
 
-from lossforge.evaluation.executor import Executor
-from lossforge.evaluation.local import PoolExecutor
 from lossforge.evaluation.records import TrainingRequest, pack
-from lossforge.evaluation.requests import trainings
-from lossforge.generation import long_lived
+from lossforge.evaluation.space_trainings import trainings
+from lossforge.executors.local import PoolExecutor
+from lossforge.executors.protocol import Executor
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.screening.descent import compile_kernels
+from lossforge.search.generation import long_lived
 from lossforge.spaces.load import load_space
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.run_folder import hardware
@@ -58,7 +58,7 @@ def space_of(options: argparse.Namespace, *changes: str) -> SearchSpace:
 def executor_of(options: argparse.Namespace, workers: int) -> Iterator[Executor]:
     section = space_of(options, f"execution.executor={options.executor}", f"execution.workers={workers}").execution
     if options.executor == "ray":
-        from lossforge.evaluation.ray_pool import RayExecutor
+        from lossforge.executors.ray_pool import RayExecutor
 
         executor: Executor = RayExecutor(section)
     else:

@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from lossforge.evaluation.executor import Stop
-from lossforge.evaluation.meter import Meter
 from lossforge.evaluation.records import (
     Outcome,
     Training,
@@ -24,22 +22,24 @@ from lossforge.evaluation.records import (
     request_to_text,
     result_from_text,
 )
-from lossforge.evaluation.requests import loss_key, trainings
-from lossforge.evaluation.retries import Retries, ahead_of
+from lossforge.evaluation.space_trainings import loss_key, trainings
 from lossforge.evolution.genetic import make_strategy
-from lossforge.generation import STAGE, Generation
-from lossforge.hall_of_fame import hall_of_fame, write_hall_of_fame
+from lossforge.executors.meter import Meter
+from lossforge.executors.protocol import Stop
+from lossforge.executors.retries import Retries, ahead_of
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
-from lossforge.scores import Scores
 from lossforge.screening.helpers import Helpers, helper_count
 from lossforge.screening.screener import Screener
-from lossforge.search_loop import screen_settings
+from lossforge.search.generation import STAGE, Generation
+from lossforge.search.hall_of_fame import hall_of_fame, write_hall_of_fame
+from lossforge.search.loop import screen_settings
+from lossforge.search.recorder import Recorder
+from lossforge.search.scores import Scores
 from lossforge.seeding import derive_seed
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.checkpoint import save_checkpoint
 from lossforge.store.ledger import Ledger
-from lossforge.trainer import Trainer
 
 RATE = 0.01
 METRICS: dict[str, Any] = {
@@ -140,7 +140,7 @@ class SimulatedExecutor:
         self.requests = self.trainings = 0
 
     def run(self, requests: Iterable[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
-        """See `lossforge.evaluation.executor.Executor.run`."""
+        """See `lossforge.executors.protocol.Executor.run`."""
         running: list[tuple[float, int, str]] = []
         retries = Retries(requests)
         while retries.left or running:
@@ -220,25 +220,25 @@ class SimulatedSearch:
             (self.ledger, "add_trainings", "record"),
         ):
             self.parts.wrap(owner, method, name)
-        trainer = Trainer(self.ledger, self.executor, lambda: False)
-        self._control(trainer)
-        self.generation = Generation(space, self.strategy, self.screener, self.scores, trainer, self._rates())
-        self.parts.wrap(trainer, "run_all", "look-up")
+        recorder = Recorder(self.ledger, self.executor, lambda: False)
+        self._control(recorder)
+        self.generation = Generation(space, self.strategy, self.screener, self.scores, recorder, self._rates())
+        self.parts.wrap(recorder, "run_all", "look-up")
         self.parts.wrap_steps(self.generation, "_asked", "bookkeeping")
         self.parts.wrap(self.generation, "_trainings", "look-up")
 
     def _rates(self) -> dict[str, float]:
         return {task.title: RATE for task in self.space.task}
 
-    def _control(self, trainer: Trainer) -> None:
+    def _control(self, recorder: Recorder) -> None:
         wanted: list[Training] = []
         for task in self.space.task:
             seeds = range(self.space.fitness.finalist_seeds)
             wanted += trainings(self.space, task, LossSpec(CROSS_ENTROPY), self.key, RATE, seeds, stage=STAGE)
-        self.scores.add_control(trainer.run(wanted, "control"))
+        self.scores.add_control(recorder.run(wanted, "control"))
 
     def step(self) -> int:
-        """One generation, as `lossforge.search_loop` runs it; returns the number of candidates generated."""
+        """One generation, as `lossforge.search.loop` runs it; returns the number of candidates generated."""
         rows = self.generation.run(self.number)
         self.parts.switch("candidates")
         self.ledger.add_candidates(rows)

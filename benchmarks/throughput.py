@@ -37,22 +37,22 @@ from typing import TypeVar
 
 import torch
 
-from lossforge.evaluation.executor import make_executor
 from lossforge.evaluation.records import Outcome
-from lossforge.evaluation.requests import replicate_seed
+from lossforge.evaluation.space_trainings import replicate_seed
+from lossforge.executors.choice import make_executor
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import Expression
-from lossforge.generation import STAGE, Generation
 from lossforge.losses.library import CROSS_ENTROPY
-from lossforge.scores import Scores, floors
 from lossforge.screening.descent import compile_kernels
 from lossforge.screening.screener import Screener
-from lossforge.search_loop import screen_settings
+from lossforge.search.generation import STAGE, Generation
+from lossforge.search.loop import screen_settings
+from lossforge.search.recorder import Recorder
+from lossforge.search.scores import Scores, floors
 from lossforge.spaces.load import load_space
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.ledger import Ledger
 from lossforge.store.run_folder import hardware
-from lossforge.trainer import Trainer
 from machine_limits import peak_rate, training_operations
 from plain_loop import PlainLoop
 from throughput_sides import (
@@ -157,12 +157,12 @@ class Benchmark:
         seen: set[str] = set()
         with tempfile.TemporaryDirectory() as folder:
             ledger = Ledger(Path(folder) / "ledger.sqlite")
-            trainer, scores = Trainer(ledger, self.executor, lambda: False), Scores()
-            control = trainer.run(trainings_of(self.space, [CROSS_ENTROPY], options.seeds, options.rate), "control")
+            recorder, scores = Recorder(ledger, self.executor, lambda: False), Scores()
+            control = recorder.run(trainings_of(self.space, [CROSS_ENTROPY], options.seeds, options.rate), "control")
             scores.add_control(control)
             stops = floors(control, self.space.recipe)
             rates = {self.task.title: options.rate}
-            generation = Generation(self.space, strategy, screener, scores, trainer, rates, floors=stops)
+            generation = Generation(self.space, strategy, screener, scores, recorder, rates, floors=stops)
             for number in range(options.generations):
                 strategy.proposed.clear()
                 seconds, rows = timed(partial(generation.run, number))

@@ -7,17 +7,16 @@ from pathlib import Path
 
 import torch
 
-from lossforge.evaluation.executor import Executor
 from lossforge.evaluation.records import Training, pack
-from lossforge.evaluation.requests import trainings
+from lossforge.evaluation.space_trainings import trainings
 from lossforge.evolution.genetic import GeneticStrategy
 from lossforge.evolution.strategy import Proposal
-from lossforge.expression.formula import format_formula, format_number
-from lossforge.expression.tree import CONSTANT, Expression
-from lossforge.generation import STAGE
+from lossforge.executors.protocol import Executor
+from lossforge.expression.tree import CONSTANT, Expression, format_formula, format_number
 from lossforge.losses.compiled import LossSpec
 from lossforge.screening.screener import Screener
-from lossforge.search_loop import screen_settings
+from lossforge.search.generation import STAGE
+from lossforge.search.loop import screen_settings
 from lossforge.spaces.schema import SearchSpace
 
 WARM_UP = ("square(y_true - y_pred)", "exp(y_pred) - y_true * log(y_pred)")

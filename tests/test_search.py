@@ -17,11 +17,11 @@ import pytest
 from tests.conftest import SMOKE, TINY
 
 import lossforge
-from lossforge import search_loop
 from lossforge.errors import DataError, InterruptedSearchError, LossforgeError, ModelError, SpaceError, StoreError
-from lossforge.hall_of_fame import Entry, read_hall_of_fame
-from lossforge.inspection import run_status
-from lossforge.progress import Progress
+from lossforge.inspection.runs import run_status
+from lossforge.search import loop as search_loop
+from lossforge.search.hall_of_fame import Entry, read_hall_of_fame
+from lossforge.search.progress import Progress
 from lossforge.store.ledger import Ledger
 
 TABLE = "hall_of_fame.csv"

@@ -18,7 +18,7 @@ from tests.conftest import ROOT, SMOKE, TINY
 from tests.helpers.ray_cluster import Chaos, cluster, gone, workers_of
 
 import lossforge
-from lossforge.inspection import run_status
+from lossforge.inspection.runs import run_status
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 

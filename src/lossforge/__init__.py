@@ -9,7 +9,9 @@ Three nouns: a search *space* is a TOML file, a *candidate* is one loss expressi
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,8 +34,25 @@ def __getattr__(name: str) -> Any:
         from lossforge.losses.library import loss
 
         return loss
-    if name in ("search", "resume", "validate"):
+    if name in ("resume", "validate"):
         from lossforge import api
 
         return getattr(api, name)
     raise AttributeError(f"module 'lossforge' has no attribute '{name}'")
+
+
+class _Package(ModuleType):
+    """``lossforge.search`` stays the function, though a room has that name: imports set it as an attribute."""
+
+    @property
+    def search(self) -> Any:
+        from lossforge import api
+
+        return api.search
+
+    @search.setter
+    def search(self, room: ModuleType) -> None:
+        """The room is found in ``sys.modules``, as every import finds it."""
+
+
+sys.modules[__name__].__class__ = _Package

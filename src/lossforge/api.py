@@ -17,8 +17,8 @@ from lossforge.spaces.schema import SearchSpace
 from lossforge.store.run_folder import RunFolder, refuse_changes
 
 if TYPE_CHECKING:
-    from lossforge.hall_of_fame import Entry
-    from lossforge.progress import Progress
+    from lossforge.search.hall_of_fame import Entry
+    from lossforge.search.progress import Progress
     from lossforge.validation.protocol import Comparison
 
 
@@ -56,7 +56,7 @@ def search(
         digests = check_data(loaded)
         if loaded.recipe.cohort == "auto" or loaded.recipe.backend == "trial":
             from lossforge.evaluation.calibrate import settled
-            from lossforge.evaluation.executor import resolve_device
+            from lossforge.executors.devices import resolve_device
 
             loaded = settled(loaded, resolve_device(loaded.execution.device))
     path = Path("runs") / f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S')}" if run is None else Path(run)
@@ -83,7 +83,7 @@ def validate(
     **changes: Any,
 ) -> list[Comparison]:
     """Re-validate the best ``top`` losses of a run on ``seeds`` fresh seeds. Raises LossforgeError."""
-    from lossforge.progress import Progress
+    from lossforge.search.progress import Progress
     from lossforge.validation.protocol import validate as run_validation
 
     folder = RunFolder.open(Path(run))
@@ -144,7 +144,7 @@ def check_data(space: SearchSpace) -> dict[str, str]:
 
     tasks = [task for task in space.task if task.data not in (*BUNDLED, "")]
     if tasks:
-        from lossforge.evaluation.fit import check_fit
+        from lossforge.evaluation.feasibility import check_fit
 
         for task in tasks:
             check_fit(task)
@@ -218,9 +218,9 @@ def _go(folder: RunFolder, space: SearchSpace, progress: Progress | None, *, sav
         if save_space:
             folder.update_space(space)
         # torch loads here, after the folder exists: a kill from now on can be resumed.
-        from lossforge.hall_of_fame import read_hall_of_fame
-        from lossforge.progress import Progress
-        from lossforge.search_loop import search as run_search
+        from lossforge.search.hall_of_fame import read_hall_of_fame
+        from lossforge.search.loop import search as run_search
+        from lossforge.search.progress import Progress
         from lossforge.validation.protocol import validate as run_validation
 
         progress = progress or Progress()

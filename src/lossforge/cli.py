@@ -108,7 +108,7 @@ def resume(
 def status(run: RunArgument, json: JsonOption = False) -> None:
     """How far a run is, and what became of its candidates."""
     from lossforge.console import print_facts
-    from lossforge.inspection import run_status
+    from lossforge.inspection.runs import run_status
 
     print_facts(run_status(run), json)
 
@@ -121,7 +121,7 @@ def top(
 ) -> None:
     """The best losses of a run, by their gain over cross-entropy in the search."""
     from lossforge.console import print_hall_of_fame
-    from lossforge.inspection import run_top
+    from lossforge.inspection.runs import run_top
 
     print_hall_of_fame(run_top(run, number), json)
 
@@ -136,7 +136,7 @@ def show(
 ) -> None:
     """Explain losses: formula, derivative, minimiser, relatives, and which screens they pass."""
     from lossforge.console import print_losses
-    from lossforge.inspection import explain_all
+    from lossforge.inspection.losses import explain_all
     from lossforge.screening.descent import kernels_are_compiled
 
     if plot is not None:
@@ -202,7 +202,7 @@ def list_(
 ) -> None:
     """What there is to choose from."""
     from lossforge.console import print_rows
-    from lossforge.inspection import LISTS, listing
+    from lossforge.inspection.listings import LISTS, listing
 
     if what not in LISTS:
         raise typer.BadParameter(f"'{what}' is none of {', '.join(LISTS)}")
@@ -221,12 +221,12 @@ def doctor(
 ) -> None:
     """Check this machine: versions, cores, memory, disk, GPU, and that a worker can train; or a data set, or a Ray."""
     from lossforge.console import print_rows
-    from lossforge.doctor import examine, examine_data
+    from lossforge.inspection.doctor import examine, examine_data
 
     if executor not in (None, "local", "ray"):
         raise typer.BadParameter(f"--executor: '{executor}' is none of local, ray")
     if executor == "ray":
-        from lossforge.ray_doctor import examine_ray
+        from lossforge.inspection.ray_doctor import examine_ray
 
         checks = examine_ray(address or "", gpus_per_worker, data or "digits", resize, data_dir or "")
     else:

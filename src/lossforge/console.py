@@ -13,11 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lossforge.progress import LineProgress, LiveProgress, Progress
+from lossforge.search.progress import LineProgress, LiveProgress, Progress
 
 if TYPE_CHECKING:
     from lossforge.api import Run
-    from lossforge.hall_of_fame import Entry
+    from lossforge.search.hall_of_fame import Entry
     from lossforge.validation.protocol import Comparison
 
 
@@ -78,7 +78,7 @@ def _text(value: object) -> str:
 
 
 def print_losses(losses: list[dict[str, Any]], json: bool) -> None:
-    """Print what `lossforge.inspection.explain` found."""
+    """Print what `lossforge.inspection.losses.explain` found."""
     if json:
         print_json(losses)
         return

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from lossforge.data import augmentation
-from lossforge.data.augmentation import Preparation, Scale, scale_of
+from lossforge.data.augmentation import Preparation
+from lossforge.data.prepare import scale_of
+from lossforge.data.scale import Scale
 from lossforge.data.splits import Part
 from lossforge.errors import DataError
 from lossforge.spaces.schema import AugmentationSection

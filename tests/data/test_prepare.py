@@ -14,7 +14,7 @@ from lossforge.data.examine import describe, duplicates
 from lossforge.data.streaming import prefetched
 from lossforge.errors import DataError, ModelError
 from lossforge.evaluation.evaluate import evaluate
-from lossforge.evaluation.fit import check_fit
+from lossforge.evaluation.feasibility import check_fit
 from lossforge.spaces.schema import RecipeSection, TaskSection
 
 RNG = numpy.random.default_rng(1)

@@ -12,8 +12,8 @@ from tests.helpers.cohorts import request_of
 
 from lossforge.errors import ModelError
 from lossforge.evaluation.evaluate import backend_name, evaluate
-from lossforge.evaluation.local import PoolExecutor
 from lossforge.evaluation.records import TrainingRequest
+from lossforge.executors.local import PoolExecutor
 from lossforge.models.imported import source_digest
 from lossforge.spaces.schema import RecipeSection, TaskSection
 

@@ -13,9 +13,9 @@ from tests.conftest import ROOT
 import lossforge
 from lossforge.errors import DataError, LossforgeError, ModelError, SpaceError
 from lossforge.evaluation.evaluate import evaluate
-from lossforge.evaluation.local import PoolExecutor
 from lossforge.evaluation.own_training import MatchedLoss
 from lossforge.evaluation.records import Outcome, Setup, Training, TrainingRequest, pack
+from lossforge.executors.local import PoolExecutor
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.models.imported import source_digest
@@ -97,7 +97,7 @@ def test_a_failure_is_a_result_with_its_reason(script: str, name: str, outcome: 
 
 
 def test_one_that_hangs_or_dies_costs_only_itself(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lossforge.evaluation.workers.GRACE_SECONDS", 6.0)
+    monkeypatch.setattr("lossforge.executors.workers.GRACE_SECONDS", 6.0)
     wanted = [
         request(f"{script}:hangs", seconds=0.5),
         request(f"{script}:dies"),

@@ -11,7 +11,7 @@ from tests.conftest import SMOKE
 from tests.helpers.cohorts import request_of
 
 from lossforge.evaluation.records import Setup, Training, cohorts, pack, request_from_text, request_to_text
-from lossforge.evaluation.requests import TaskTrainings, trainings
+from lossforge.evaluation.space_trainings import TaskTrainings, trainings
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.spaces.load import load_space

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from lossforge.errors import DuplicateTellError
 from lossforge.evolution.genetic import GeneticStrategy, RandomStrategy, make_strategy
 from lossforge.evolution.strategy import WORST_FITNESS, Proposal, Told, safe_fitness
-from lossforge.expression.formula import format_formula, parse_formula
+from lossforge.expression.formula import parse_formula
+from lossforge.expression.tree import format_formula
 from lossforge.spaces.schema import EvolutionSection, ExpressionSection, SearchSpace, TaskSection
 
 SEEDS = st.integers(0, 2**63 - 1)

@@ -28,8 +28,8 @@ from torch import Tensor, nn
 
 from lossforge.export.latex import latex
 from lossforge.export.torch_module import Export, module_source
-from lossforge.expression.formula import format_formula, parse_formula
-from lossforge.expression.tree import Expression
+from lossforge.expression.formula import parse_formula
+from lossforge.expression.tree import Expression, format_formula
 from lossforge.losses.compiled import ExpressionLoss
 from lossforge.losses.drop_in import DropInLoss
 from lossforge.losses.library import CROSS_ENTROPY, loss

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.helpers.trees import law, trees
 
+from lossforge.expression.adjoint import joint_program
 from lossforge.expression.bytecode import CODE, DEST, OP, OPCODES, A, B, Bytecode, assemble
-from lossforge.expression.derivative import joint_program
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.primitives import BOUND, EPS
 from lossforge.expression.program import INPUTS, Instruction, Program

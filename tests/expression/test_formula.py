@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tests.helpers.trees import law, trees
 
 from lossforge.errors import FormulaError
-from lossforge.expression.formula import format_formula, format_number, parse_formula
+from lossforge.expression.formula import parse_formula
 from lossforge.expression.primitives import BOUND, PRIMITIVES
-from lossforge.expression.tree import Expression, call, constant, leaf
+from lossforge.expression.tree import Expression, call, constant, format_formula, format_number, leaf
 
 P, T = leaf("y_pred"), leaf("y_true")
 ONE, TWO, THREE = constant(1), constant(2), constant(3)

@@ -9,8 +9,8 @@ from tests.helpers.conditioning import Tally, batch, one_hot, truth
 from tests.helpers.reference import on_logits
 from tests.helpers.trees import law, short_constants, trees
 
+from lossforge.expression.adjoint import joint_program
 from lossforge.expression.canonical import canonical_form
-from lossforge.expression.derivative import joint_program
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.primitives import BOUND
 from lossforge.expression.program import INPUTS, Lowering, Program, ProgramBuilder, value_program

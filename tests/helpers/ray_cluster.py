@@ -49,7 +49,7 @@ def workers_of(made: Any) -> list[int]:
                 parents[number] = int((place / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
                 if command.startswith(b"ray::RayWorker") and parents[number] in raylets:
                     known.add(number)
-                if b"lossforge.evaluation.trainee" in command:
+                if b"lossforge.executors.trainee" in command:
                     training.add(number)
     return sorted(known | {number for number in training if parents[number] in known})
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lossforge.errors import LossError
-from lossforge.evaluation.requests import loss_key
+from lossforge.evaluation.space_trainings import loss_key
 from lossforge.export.torch_module import Export, module_source
 from lossforge.losses.analysis import gradient_ratio, minimiser, nearest
 from lossforge.losses.compiled import LossSpec

@@ -10,7 +10,7 @@ import pytest
 import lossforge
 from lossforge.errors import InterruptedSearchError, SpaceError, StoreError
 from lossforge.losses.library import loss_spec
-from lossforge.progress import Progress
+from lossforge.search.progress import Progress
 from lossforge.store.ledger import Ledger, TrainingRow
 from lossforge.store.run_folder import RunFolder
 from lossforge.validation.protocol import read_comparisons

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,39 +14,12 @@ from lossforge.errors import DataError
 from lossforge.seeding import derive_seed
 
 if TYPE_CHECKING:
-    from lossforge.data.splits import Part
+    from lossforge.data.scale import Scale
     from lossforge.spaces.schema import AugmentationSection
 
 _LUMA = (0.299, 0.587, 0.114)
 _DRAWS = 10
 """Random numbers a sample: two of the crop, flip, angle, three of colour, two of the cutout, one in reserve."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """Mean and standard deviation ``(C,)`` of the training part, of values as `Preparation` scales them first."""
-
-    mean: Tensor
-    std: Tensor
-
-
-def scale_of(part: Part) -> Scale:
-    """The part's mean and standard deviation of each channel; bytes count as [0, 1]. A constant keeps its size."""
-    channels = part.x.shape[1]
-    unit = torch.int64 if part.x.dtype == torch.uint8 else torch.float64
-    sums = torch.zeros(2, channels, dtype=unit, device=part.y.device)
-    count = 0
-    for x in part.chunks(1024):
-        flat = x.transpose(0, 1).flatten(1).to(unit)
-        sums += torch.stack([flat.sum(1), (flat * flat).sum(1)])
-        count += flat.shape[1]
-    mean, square = sums.double() / count
-    std = (square - mean * mean).clamp(min=0).sqrt()
-    # What is left of rounding where a channel is constant is no deviation.
-    std = torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.ones_like(std) * (255 if unit == torch.int64 else 1))
-    if unit == torch.int64:
-        mean, std = mean / 255, std / 255
-    return Scale(mean.float(), std.float())
 
 
 class Preparation:

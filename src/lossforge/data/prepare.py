@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lossforge.data.augmentation import scale_of
 from lossforge.data.samples import Array, Form, Labels, RawData, Samples
+from lossforge.data.scale import Scale
 from lossforge.data.splits import Part, TaskData, stratified_parts
 from lossforge.errors import DataError
 from lossforge.seeding import derive_seed
@@ -163,3 +163,22 @@ def _middle(x: Tensor, size: tuple[int, int]) -> Tensor:
     wide = min(width, max(1, round(height * size[1] / size[0])))
     top, left = (height - tall) // 2, (width - wide) // 2
     return x[:, :, top : top + tall, left : left + wide]
+
+
+def scale_of(part: Part) -> Scale:
+    """The part's mean and standard deviation of each channel; bytes count as [0, 1]. A constant keeps its size."""
+    channels = part.x.shape[1]
+    unit = torch.int64 if part.x.dtype == torch.uint8 else torch.float64
+    sums = torch.zeros(2, channels, dtype=unit, device=part.y.device)
+    count = 0
+    for x in part.chunks(1024):
+        flat = x.transpose(0, 1).flatten(1).to(unit)
+        sums += torch.stack([flat.sum(1), (flat * flat).sum(1)])
+        count += flat.shape[1]
+    mean, square = sums.double() / count
+    std = (square - mean * mean).clamp(min=0).sqrt()
+    # What is left of rounding where a channel is constant is no deviation.
+    std = torch.where(std > 1e-6 * (1 + mean.abs()), std, torch.ones_like(std) * (255 if unit == torch.int64 else 1))
+    if unit == torch.int64:
+        mean, std = mean / 255, std / 255
+    return Scale(mean.float(), std.float())

@@ -14,7 +14,7 @@ from lossforge.seeding import derive_seed
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lossforge.data.augmentation import Scale
+    from lossforge.data.scale import Scale
 
 
 @dataclass(frozen=True, slots=True)

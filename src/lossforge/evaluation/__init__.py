@@ -1,1 +1,1 @@
-"""From a request in plain text to a result in plain numbers, here or in worker processes."""
+"""From a request in plain text to a result in plain numbers."""

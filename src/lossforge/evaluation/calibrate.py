@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from lossforge.evaluation.evaluate import make_plan, network
 from lossforge.evaluation.records import Setup, Training, TrainingRequest
-from lossforge.evaluation.workers import one_thread
+from lossforge.evaluation.threads import one_thread
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.training.plan import Replica

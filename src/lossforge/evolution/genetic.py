@@ -13,8 +13,8 @@ from lossforge.evolution.deap_trees import Individual
 from lossforge.evolution.random_state import RandomState
 from lossforge.evolution.strategy import Proposal, Told, safe_fitness
 from lossforge.evolution.variation import Variation
-from lossforge.expression.formula import format_formula, parse_formula
-from lossforge.expression.tree import Expression
+from lossforge.expression.formula import parse_formula
+from lossforge.expression.tree import Expression, format_formula
 from lossforge.seeding import derive_seed
 from lossforge.spaces.schema import SearchSpace
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from lossforge.expression.formula import format_number
-from lossforge.expression.tree import CONSTANT, Expression
+from lossforge.expression.tree import CONSTANT, Expression, format_number
 
 _LEAF_LATEX = {"y_pred": r"\hat{y}", "y_true": "y"}
 _LEAF_WORDS = {"y_pred": "the predicted probability", "y_true": "the target"}

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from lossforge.errors import LossforgeError
 from lossforge.export.torch_module import Export, module_source
-from lossforge.expression.formula import format_formula, parse_formula
+from lossforge.expression.formula import parse_formula
 from lossforge.expression.simplify import simplified
-from lossforge.hall_of_fame import Entry, checked_entries
+from lossforge.expression.tree import format_formula
+from lossforge.search.hall_of_fame import Entry, checked_entries
 from lossforge.spaces.task_section import metric_title
 from lossforge.store.files import told_as_store_error, write_atomically
 from lossforge.store.run_folder import RunFolder

@@ -10,7 +10,8 @@ from importlib.resources import files
 from lossforge.errors import LossError
 from lossforge.export.latex import latex, words
 from lossforge.expression.codegen import emit, function_source
-from lossforge.expression.formula import format_formula, parse_formula
+from lossforge.expression.formula import parse_formula
+from lossforge.expression.tree import format_formula
 from lossforge.losses.terms import parse_term
 
 

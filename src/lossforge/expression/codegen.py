@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from lossforge.expression.derivative import joint_program
+from lossforge.expression.adjoint import joint_program
 from lossforge.expression.primitives import BOUND, EPS, Operand
 from lossforge.expression.program import INPUTS, LOG_Y_PRED_REGISTER, Instruction, Program, value_program
 from lossforge.expression.tree import Expression
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ElementwiseFunction = Callable[["Tensor", "Tensor", "Tensor"], "Tensor"]
 """``(y_pred, y_true, log_y_pred) -> loss``, all of one shape."""
 JointFunction = Callable[["Tensor", "Tensor", "Tensor"], tuple["Tensor", "Tensor"]]
-"""``(y_pred, y_true, log_y_pred) -> (loss, g)``; see `lossforge.expression.derivative.joint_program`."""
+"""``(y_pred, y_true, log_y_pred) -> (loss, g)``; see `lossforge.expression.adjoint.joint_program`."""
 
 ARGUMENTS = ", ".join(INPUTS)
 

@@ -1,4 +1,4 @@
-"""Formulas as people write them: a parser of our own (nothing is evaluated), and the printer.
+"""Formulas as people write them: a parser of our own; nothing is evaluated.
 
 Grammar, loosest first: ``+ -``, ``* /``, unary ``-``, ``**``. A minus straight before a number that is
 not raised to a power belongs to the number. ``x**2`` is square, ``x**0.5`` is sqrt; other constant
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from lossforge.errors import FormulaError
 from lossforge.expression.primitives import LEAVES, PRIMITIVES
-from lossforge.expression.tree import CONSTANT, Expression, call, constant, leaf
+from lossforge.expression.tree import CONSTANT, Expression, call, constant, format_formula, leaf
 
 MAX_CHARACTERS = 100_000
 MAX_NESTING = 100
@@ -22,8 +22,6 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<number>(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_]\w*)|(?P<symbol>\*\*|[-+*/^(),]))",
     re.ASCII,
 )
-_INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
-_LOOSE, _TIGHT, _UNARY, _POWER, _ATOM = range(1, 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,36 +203,3 @@ def parse_formula(text: str) -> Expression:
         # Printed, it may be nested deeper than it was read: x**4 is two squares.
         _Parser(format_formula(node)).sum()
     return node
-
-
-def format_number(value: float) -> str:
-    """Shortest text that reads back as the same float."""
-    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
-
-
-def _wrap(text: str, precedence: int, needed: int) -> str:
-    return text if precedence >= needed else f"({text})"
-
-
-def _format(node: Expression) -> tuple[str, int]:
-    if node.op == CONSTANT:
-        return format_number(node.value), _ATOM if node.value >= 0 else _UNARY
-    if node.op in LEAVES:
-        return node.op, _ATOM
-    parts = [_format(arg) for arg in node.args]
-    if node.op in _INFIX:
-        level = _LOOSE if node.op in ("add", "sub") else _TIGHT
-        left, right = _wrap(*parts[0], level), _wrap(*parts[1], level + 1)
-        return f"{left} {_INFIX[node.op]} {right}", level
-    if node.op == "neg":
-        # Parentheses keep -(2) apart from the constant -2.
-        needed = _ATOM + 1 if node.args[0].op == CONSTANT else _UNARY
-        return f"-{_wrap(*parts[0], needed)}", _UNARY
-    if node.op == "square":
-        return f"{_wrap(*parts[0], _ATOM)}**2", _POWER
-    return f"{node.op}({', '.join(text for text, _ in parts)})", _ATOM
-
-
-def format_formula(expression: Expression) -> str:
-    """Print a formula that `parse_formula` reads back as the same tree."""
-    return _format(expression)[0]

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
+from lossforge.expression.adjoint import joint_program
 from lossforge.expression.bytecode import Assembled, Bytecode, assemble_one, join
-from lossforge.expression.derivative import joint_program
 from lossforge.expression.tree import Expression
 
 if TYPE_CHECKING:

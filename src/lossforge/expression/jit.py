@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from numba import njit
 
-_KERNELS = (
-    "expression/jit.py",
-    "expression/vector_math.py",
-    "expression/program_kernel.py",
-    "expression/cpu_kernel.py",
-    "screening/descent_kernel.py",
-    "models/plane_kernel.py",
-    "models/small_cnn_kernel.py",
-)
+_IMPORT = re.compile(rb"^ *from lossforge\.([\w.]+) import", re.MULTILINE)
+
+
+def _sources() -> list[Path]:
+    """Every ``*_kernel.py`` and what they import of lossforge: compiled code holds its numbers, such as opcodes."""
+    package = Path(__file__).parents[1]
+    left = [Path(__file__), *package.rglob("*_kernel.py")]
+    found: set[Path] = set()
+    while left:
+        path = left.pop()
+        if path not in found and path.is_file():
+            found.add(path)
+            names = (name.decode().replace(".", "/") for name in _IMPORT.findall(path.read_bytes()))
+            left += [package / f"{name}.py" for name in names]
+    return sorted(found)
 
 
 def _digest() -> str:
-    package = Path(__file__).parents[1]
-    return hashlib.sha256(b"".join((package / name).read_bytes() for name in _KERNELS)).hexdigest()
+    return hashlib.sha256(b"".join(path.read_bytes() for path in _sources())).hexdigest()
 
 
 _STAMP = (_digest(), 0)
-"""What compiled code is valid for: all the kernels' sources. numba would look at the file of a function alone."""
+"""What compiled code is valid for: all that kernels are made from. numba would look at a function's own file alone."""
 
 
 def compiler(*fastmath: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -18,9 +18,9 @@ from typing import Any
 from lossforge.errors import FormulaError
 from lossforge.expression.canonical import canonical_form
 from lossforge.expression.equivalence import same_value_and_gradient
-from lossforge.expression.formula import format_formula, parse_formula
+from lossforge.expression.formula import parse_formula
 from lossforge.expression.primitives import LEAVES, PRIMITIVES
-from lossforge.expression.tree import CONSTANT, Expression, call, constant, leaf
+from lossforge.expression.tree import CONSTANT, Expression, call, constant, format_formula, leaf
 
 TIME_LIMIT = 10.0
 """Seconds that sympy may spend on one expression."""

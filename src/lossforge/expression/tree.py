@@ -1,4 +1,4 @@
-"""An immutable expression tree over ``y_pred``, ``y_true``, constants and primitives."""
+"""An immutable expression tree over ``y_pred``, ``y_true``, constants and primitives, and its text."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from lossforge.expression.primitives import BOUND, LEAVES, PRIMITIVES
 
 CONSTANT = "constant"
 """The ``op`` of a constant."""
+
+_INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
+_LOOSE, _TIGHT, _UNARY, _POWER, _ATOM = range(1, 6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,6 @@ class Expression:
         return self._hash
 
     def __str__(self) -> str:
-        from lossforge.expression.formula import format_formula
-
         return format_formula(self)
 
     def walk(self) -> Iterator[Expression]:
@@ -81,3 +82,36 @@ def leaf(name: str) -> Expression:
 def call(name: str, *args: Expression) -> Expression:
     """A primitive applied to arguments."""
     return Expression(name, args)
+
+
+def format_number(value: float) -> str:
+    """Shortest text that reads back as the same float."""
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+
+
+def _wrap(text: str, precedence: int, needed: int) -> str:
+    return text if precedence >= needed else f"({text})"
+
+
+def _format(node: Expression) -> tuple[str, int]:
+    if node.op == CONSTANT:
+        return format_number(node.value), _ATOM if node.value >= 0 else _UNARY
+    if node.op in LEAVES:
+        return node.op, _ATOM
+    parts = [_format(arg) for arg in node.args]
+    if node.op in _INFIX:
+        level = _LOOSE if node.op in ("add", "sub") else _TIGHT
+        left, right = _wrap(*parts[0], level), _wrap(*parts[1], level + 1)
+        return f"{left} {_INFIX[node.op]} {right}", level
+    if node.op == "neg":
+        # Parentheses keep -(2) apart from the constant -2.
+        needed = _ATOM + 1 if node.args[0].op == CONSTANT else _UNARY
+        return f"-{_wrap(*parts[0], needed)}", _UNARY
+    if node.op == "square":
+        return f"{_wrap(*parts[0], _ATOM)}**2", _POWER
+    return f"{node.op}({', '.join(text for text, _ in parts)})", _ATOM
+
+
+def format_formula(expression: Expression) -> str:
+    """Print a formula that `lossforge.expression.formula.parse_formula` reads back as the same tree."""
+    return _format(expression)[0]

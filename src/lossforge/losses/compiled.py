@@ -14,8 +14,8 @@ from torch.nn import functional
 from lossforge.errors import LossError
 from lossforge.expression.canonical import canonical_text
 from lossforge.expression.codegen import compile_expression, emit
-from lossforge.expression.formula import format_formula, parse_formula
-from lossforge.expression.tree import Expression
+from lossforge.expression.formula import parse_formula
+from lossforge.expression.tree import Expression, format_formula
 from lossforge.losses.closed_form import ClosedForm, plain_operations_needed
 from lossforge.losses.drop_in import DropInLoss, check_input
 from lossforge.losses.terms import TermLoss, parse_term

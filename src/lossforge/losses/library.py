@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lossforge.errors import LossError
-from lossforge.expression.formula import format_number, parse_formula
+from lossforge.expression.formula import parse_formula
 from lossforge.expression.primitives import PRIMITIVES
+from lossforge.expression.tree import format_number
 from lossforge.losses.compiled import ExpressionLoss, LossSpec
 from lossforge.losses.terms import TERMS, TermLoss, call_parameters, called_name, term
 

@@ -16,9 +16,9 @@ from dataclasses import asdict
 from typing import Any
 
 from lossforge.expression.canonical import canonical_form
-from lossforge.expression.formula import format_formula, parse_formula
+from lossforge.expression.formula import parse_formula
 from lossforge.expression.signature import Signature
-from lossforge.expression.tree import Expression
+from lossforge.expression.tree import Expression, format_formula
 from lossforge.screening.descent import Descent
 from lossforge.screening.funnel import Findings, descended, probe
 from lossforge.screening.settings import Screen, ScreenSettings

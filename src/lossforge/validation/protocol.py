@@ -19,20 +19,21 @@ from itertools import islice
 from statistics import fmean
 
 from lossforge.errors import LossforgeError, SpaceError, StoreError
-from lossforge.evaluation.executor import Stop, make_executor, needs_isolation
-from lossforge.evaluation.fit import scored_samples
+from lossforge.evaluation.feasibility import scored_samples
 from lossforge.evaluation.records import Outcome, Training
-from lossforge.evaluation.requests import loss_key, trainings
-from lossforge.hall_of_fame import checked_entries
+from lossforge.evaluation.space_trainings import loss_key, trainings
+from lossforge.executors.choice import make_executor, needs_isolation
+from lossforge.executors.protocol import Stop
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import loss_spec
-from lossforge.progress import Progress
+from lossforge.search.hall_of_fame import checked_entries
+from lossforge.search.progress import Progress
+from lossforge.search.recorder import Recorder
+from lossforge.search.tuning import Sweep, require_trained, sweep_together
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.files import told_as_store_error, write_atomically
 from lossforge.store.ledger import Ledger
 from lossforge.store.run_folder import RunFolder, read_json
-from lossforge.trainer import Trainer
-from lossforge.tuning import Sweep, require_trained, sweep_together
 from lossforge.validation.statistics import holm, paired_difference
 
 
@@ -93,8 +94,8 @@ def validate(
         executor = make_executor(space.execution, isolated=needs_isolation(space))
         try:
             progress.working(executor.meter)
-            trainer = Trainer(ledger, executor, stop, progress.trained)
-            comparisons = _Validation(space, trainer, contenders, seeds, progress).run()
+            recorder = Recorder(ledger, executor, stop, progress.trained)
+            comparisons = _Validation(space, recorder, contenders, seeds, progress).run()
         finally:
             executor.close()
     finally:
@@ -122,10 +123,10 @@ def _contenders(folder: RunFolder, space: SearchSpace, top: int) -> list[Contend
 
 class _Validation:
     def __init__(
-        self, space: SearchSpace, trainer: Trainer, contenders: list[Contender], seeds: int, progress: Progress
+        self, space: SearchSpace, recorder: Recorder, contenders: list[Contender], seeds: int, progress: Progress
     ) -> None:
         self.space = space
-        self.trainer = trainer
+        self.recorder = recorder
         self.contenders = contenders
         self.seeds = seeds
         self.progress = progress
@@ -150,7 +151,7 @@ class _Validation:
         named = {f"{place} {one.loss.formula}": at(one) for place, one in enumerate(self.contenders)}
         # A training of the user's own has its own rate.
         rates = [1.0] if self.space.task[index].python else self.space.validation.learning_rates
-        sweeps = sweep_together(self.trainer, named, rates, "tuning")
+        sweeps = sweep_together(self.recorder, named, rates, "tuning")
         for one, sweep in zip(self.contenders, sweeps.values(), strict=True):
             if one.rival:
                 require_trained(sweep, one.rival)
@@ -165,7 +166,7 @@ class _Validation:
             self._trainings(index, one, sweep.best, self.seeds, "validation", "test")
             for one, sweep in zip(self.contenders, sweeps, strict=True)
         ]
-        answers = iter(self.trainer.run([training for wanted in jobs for training in wanted], "validation"))
+        answers = iter(self.recorder.run([training for wanted in jobs for training in wanted], "validation"))
         accuracies = []
         for one, wanted in zip(self.contenders, jobs, strict=True):
             rows = list(islice(answers, len(wanted)))

@@ -1,0 +1,1 @@
+"""Who trains: this process, local workers or Ray, all with one protocol."""

@@ -1,0 +1,1 @@
+"""Questions that change nothing: about a run, a loss, the machine, and what there is to choose from."""

@@ -1,0 +1,126 @@
+"""The best candidates of a run, and the table ``hall_of_fame.csv``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lossforge.errors import StoreError
+from lossforge.expression.formula import parse_formula
+from lossforge.expression.signature import signature
+from lossforge.search.scores import Scores
+from lossforge.spaces.schema import SearchSpace
+from lossforge.store.files import write_atomically
+
+LENGTH = 20
+"""Losses that the table holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One loss of the hall of fame.
+
+    ``fitness`` is the mean gain over cross-entropy (-1 to 1), ``gain`` the same in percentage points; ``accuracy``
+    and ``control`` (cross-entropy's) are means over the ``seeds`` replicates. ``metric`` says what these four are of:
+    a ``task.metric``, or several with a plus between where tasks differ.
+    """
+
+    rank: int
+    formula: str
+    fitness: float
+    gain: float
+    size: int
+    seeds: int
+    accuracy: float
+    control: float
+    generation: int
+    origin: str
+    signature: str
+    metric: str = "accuracy"
+
+
+_BEFORE_METRICS = [name for name in Entry.__slots__ if name != "metric"]
+"""Columns of a table from before there was a choice of metrics."""
+
+
+def hall_of_fame(scores: Scores, space: SearchSpace, control_key: str) -> list[Entry]:
+    """The leaders, best first; those judged on all of a finalist's seeds come before all others."""
+    entries = []
+    for rank, key in enumerate(scores.ranking(space.fitness.finalist_seeds, control_key, LENGTH), start=1):
+        judged, fitness = scores.judged[key], scores.fitness(key)
+        entries.append(
+            Entry(
+                rank=rank,
+                formula=judged.formula,
+                fitness=fitness,
+                gain=round(100 * fitness, 9),
+                size=judged.size,
+                seeds=scores.replicates(key),
+                accuracy=scores.accuracy(key),
+                control=scores.control_accuracy(key),
+                generation=judged.generation,
+                origin=judged.origin,
+                signature=key,
+                metric=space.measure,
+            )
+        )
+    return entries
+
+
+def write_hall_of_fame(path: Path, entries: list[Entry]) -> None:
+    """Write the table; it holds no time and no place, so equal searches give equal bytes."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(Entry.__slots__), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(entry) for entry in entries)
+    write_atomically(path, text.getvalue())
+
+
+def read_hall_of_fame(path: Path) -> list[Entry]:
+    """Read the table back. Raises StoreError where it is missing or damaged."""
+    try:
+        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
+        rows = list(reader)
+        if list(reader.fieldnames or []) not in (list(Entry.__slots__), _BEFORE_METRICS):
+            raise ValueError("its first line is not the table's")
+        return [_entry(row) for row in rows]
+    except FileNotFoundError:
+        raise StoreError(f"{path}: is not there yet; the search has not finished its first generation") from None
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        raise StoreError(f"{path}: is damaged ({error}); delete it and resume the run: it is written again") from None
+
+
+def checked_entries(path: Path, *, keep_scale: bool) -> list[Entry]:
+    """The table, with every formula checked against its signature.
+
+    Raises StoreError where one was edited: results are kept by signature, and would be told of another loss.
+    """
+    entries = read_hall_of_fame(path)
+    for entry in entries:
+        if signature(parse_formula(entry.formula), keep_scale=keep_scale) != entry.signature:
+            raise StoreError(
+                f"{path}: the formula of rank {entry.rank} is not the one that was searched; delete the file and "
+                "resume the run: it is written again"
+            )
+    return entries
+
+
+def _entry(row: dict[str, str]) -> Entry:
+    if None in row.values():
+        raise ValueError("a row is cut off")
+    return Entry(
+        rank=int(row["rank"]),
+        formula=row["formula"],
+        fitness=float(row["fitness"]),
+        gain=float(row["gain"]),
+        size=int(row["size"]),
+        seeds=int(row["seeds"]),
+        accuracy=float(row["accuracy"]),
+        control=float(row["control"]),
+        generation=int(row["generation"]),
+        origin=row["origin"],
+        signature=row["signature"],
+        metric=row.get("metric", "accuracy"),
+    )

@@ -1,0 +1,223 @@
+"""The loop of a search: sweep, then generation after generation, each ended by a checkpoint."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from lossforge.errors import FormulaError, LossforgeError, StoreError
+from lossforge.evaluation.records import Outcome, Training
+from lossforge.evaluation.space_trainings import loss_key, trainings
+from lossforge.evolution.genetic import make_strategy
+from lossforge.evolution.strategy import Strategy
+from lossforge.executors.choice import make_executor, needs_isolation
+from lossforge.executors.protocol import Executor, Stop
+from lossforge.losses.compiled import LossSpec
+from lossforge.losses.library import CROSS_ENTROPY
+from lossforge.screening.descent import compile_kernels
+from lossforge.screening.helpers import Helpers, helper_count
+from lossforge.screening.screener import Screener
+from lossforge.screening.settings import ScreenSettings
+from lossforge.search.audit import STAGE as AUDIT
+from lossforge.search.audit import audit_report
+from lossforge.search.control_rate import sweep_learning_rates
+from lossforge.search.generation import Asked, Generation, judged_from_rows, long_lived, short_of_seeds
+from lossforge.search.hall_of_fame import Entry, hall_of_fame, write_hall_of_fame
+from lossforge.search.progress import Progress
+from lossforge.search.recorder import Recorder
+from lossforge.search.scores import Scores, floors
+from lossforge.spaces.schema import SearchSpace, TaskSection
+from lossforge.store.checkpoint import load_checkpoint, save_checkpoint
+from lossforge.store.ledger import Ledger
+from lossforge.store.run_folder import RunFolder
+
+
+def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progress) -> None:
+    """Run or resume the search in ``folder`` until its budget is used up.
+
+    Raises InterruptedSearchError once ``stop()`` is true; a later call goes on where this one stopped.
+    """
+    state = load_checkpoint(folder.checkpoint_file)
+    if state is not None and not folder.ledger_file.exists():
+        raise StoreError(
+            f"{folder.ledger_file}: is missing, but the checkpoint knows of a search; copy the ledger back from where "
+            "the run was copied from, or begin a new run"
+        )
+    ledger = Ledger(folder.ledger_file)
+    try:
+        done = -1 if state is None else int(state["generation"])
+        if ledger.last_generation() < done:
+            raise StoreError(
+                f"{folder.ledger_file}: ends before the checkpoint does (generation {ledger.last_generation()}, not "
+                f"{done}); copy the ledger back whole, with its -wal file, from where the run was copied from"
+            )
+        if done + 1 >= space.budget.generations:
+            # Finished, unless the process died between the last checkpoint and the table.
+            scores = _known(ledger, space, done, leaders=True)
+            if not short_of_seeds(scores, space.fitness):
+                _write_results(folder, space, scores)
+                return
+        progress.phase("starting workers")
+        executor = make_executor(space.execution, isolated=needs_isolation(space))
+        try:
+            progress.working(executor.meter)
+            for task in space.task:
+                _tell_about(task, space, folder, progress, executor.device)
+            _Search(folder, space, ledger, executor, stop, progress).run(state, done)
+        finally:
+            executor.close()
+    finally:
+        ledger.close()
+
+
+def _tell_about(task: TaskSection, space: SearchSpace, folder: RunFolder, progress: Progress, device: str) -> None:
+    """Log how a task is trained, and what is uneven in its data."""
+    from lossforge.data.datasets import load_task
+    from lossforge.data.examine import imbalance
+    from lossforge.evaluation.evaluate import backend_name
+
+    if task.python:
+        folder.log(f"{task.title}: trained by {task.python}")
+        return
+    recipe = space.recipe
+    told = backend_name(task, recipe.backend, recipe.lanes, device)
+    folder.log(f"{task.title}: {task.model} of width {task.width}, {recipe.cohort} at once by {told}")
+    if note := imbalance(load_task(task, "cpu"), task.measure):
+        folder.log(f"{task.title}: {note}")
+        progress.line(f"{task.title}: {note}")
+
+
+@dataclass(slots=True)
+class _Search:
+    folder: RunFolder
+    space: SearchSpace
+    ledger: Ledger
+    executor: Executor
+    stop: Stop
+    progress: Progress
+
+    def run(self, state: dict[str, object] | None, done: int) -> None:
+        # The first time on a machine this takes half a minute, in which workers can train already.
+        compiling = threading.Thread(target=compile_kernels, daemon=True)
+        compiling.start()
+        recorder = Recorder(self.ledger, self.executor, self.stop, self.progress.trained)
+        rates = sweep_learning_rates(self.space, recorder, self.folder, self.progress)
+        scores = _known(self.ledger, self.space, done)
+        floors = self._train_control(recorder, scores, rates)
+        strategy = make_strategy(self.space)
+        if state is not None:
+            self._load(strategy, state)
+        if compiling.is_alive():
+            self.progress.phase("compiling the screens, once a machine")
+        compiling.join()
+        settings, count = screen_settings(self.space), helper_count(self.executor.workers)
+        helpers = Helpers(count, settings) if count else None
+        try:
+            screener = Screener(settings, helpers=helpers)
+            generation = Generation(self.space, strategy, screener, scores, recorder, rates, self._asked, floors)
+            with long_lived():
+                self._generations(generation, done)
+        finally:
+            if helpers is not None:
+                helpers.close()
+        audit = audit_report(
+            self.ledger.candidates(Outcome.REJECTED), self.ledger.trainings(AUDIT), self.ledger.trainings("control")
+        )
+        for told in (f"audit: {audit}", f"workers: {self.progress.work()}"):
+            self.folder.log(told)
+            self.progress.line(told)
+
+    def _generations(self, generation: Generation, done: int) -> None:
+        scores, strategy, rates = generation.scores, generation.strategy, generation.rates
+        self.progress.start_search(self.space.budget.generations, self.ledger.tally())
+        for number in range(done + 1, self.space.budget.generations):
+            self.progress.start_generation(number)
+            rows = generation.run(number)
+            self.ledger.add_candidates(rows)
+            save_checkpoint(
+                self.folder.checkpoint_file,
+                {"generation": number, "strategy": strategy.save(), "learning_rates": rates},
+            )
+            best = _write_results(self.folder, self.space, scores)[:1]
+            self.folder.log(
+                f"generation {number}: {len(rows)} generated, best {best[0].formula if best else 'none'} "
+                f"gain {best[0].gain if best else 0:+.2f}"
+            )
+            self.progress.end_generation(number, best, [told.fitness for told in strategy.members()])
+        generation.finish(max(done + 1, self.space.budget.generations))
+        _write_results(self.folder, self.space, scores)
+
+    def _load(self, strategy: Strategy, state: dict[str, object]) -> None:
+        try:
+            strategy.load(state["strategy"])  # type: ignore[arg-type]
+        except (AttributeError, KeyError, TypeError, ValueError, FormulaError) as error:
+            raise StoreError(
+                f"{self.folder.checkpoint_file}: is damaged ({type(error).__name__}: {error}); delete it and resume: "
+                "the search goes on from the checkpoint before and the ledger"
+            ) from None
+
+    def _asked(self, asked: Asked) -> None:
+        self.progress.asked(asked.tally.copy(), len(asked.rows))
+
+    def _train_control(self, recorder: Recorder, scores: Scores, rates: dict[str, float]) -> dict[str, float]:
+        """Train cross-entropy on every replicate that a candidate can be given; returns what stops others, by task."""
+        key = control_key(self.space)
+        self.progress.phase("training cross-entropy, the control")
+        loss = LossSpec(CROSS_ENTROPY)
+        wanted: list[Training] = []
+        for task in self.space.task:
+            replicates = range(self.space.fitness.finalist_seeds)
+            wanted += trainings(self.space, task, loss, key, rates[task.title], replicates, stage="search")
+        rows = recorder.run(wanted, "control")
+        scores.add_control(rows)
+        failed = next((row for row in rows if row.accuracy is None), None)
+        if failed is not None:
+            raise LossforgeError(
+                f"cross-entropy itself failed on task '{failed.task}' ({failed.outcome}: {failed.reason}); a "
+                "search needs a task that it can train on: change the recipe"
+            )
+        return floors(rows, self.space.recipe)
+
+
+def control_key(space: SearchSpace) -> str:
+    """Cross-entropy's key in a space."""
+    return loss_key(LossSpec(CROSS_ENTROPY), keep_scale=not space.recipe.match_gradient)
+
+
+def _known(ledger: Ledger, space: SearchSpace, done: int, *, leaders: bool = False) -> Scores:
+    """Scores as they stood at the end of generation ``done``, or once its ``leaders`` had their further seeds.
+
+    Later trainings in the ledger belong to a generation that was cut short; its replay looks them up.
+    """
+    scores = Scores()
+    scores.add_control(ledger.trainings("control"))
+    if done >= 0:
+        # The audit's too: what it trained may have been proposed later in a form that passes.
+        trainings = [
+            row for stage in ("search", AUDIT) for row in ledger.trainings(stage, up_to_generation=done + leaders)
+        ]
+        scores.enter(judged_from_rows(ledger.candidates(up_to_generation=done), trainings).values())
+    return scores
+
+
+def _write_results(folder: RunFolder, space: SearchSpace, scores: Scores) -> list[Entry]:
+    entries = hall_of_fame(scores, space, control_key(space))
+    write_hall_of_fame(folder.hall_of_fame_file, entries)
+    return entries
+
+
+def screen_settings(space: SearchSpace) -> ScreenSettings:
+    """The funnel's thresholds for a space and the classes of its tasks."""
+    from lossforge.evaluation.feasibility import class_count
+
+    classes = sorted({class_count(task) for task in space.task})
+    return ScreenSettings(
+        max_gradient=space.screening.max_gradient,
+        descent_steps=space.screening.descent_steps,
+        descent_accuracy=space.screening.descent_accuracy,
+        network_steps=space.screening.network_steps,
+        precisions=tuple(space.screening.precisions),
+        repair_sign=space.screening.repair_sign,
+        keep_scale=not space.recipe.match_gradient,
+        classes=tuple(classes),
+    )

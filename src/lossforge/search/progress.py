@@ -1,0 +1,196 @@
+"""What a search tells while it runs: lines for a file, a live panel for a terminal, nothing for a program."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from lossforge.executors.meter import Meter
+    from lossforge.search.hall_of_fame import Entry
+    from lossforge.search.tuning import Sweep
+
+
+class Progress:
+    """Told by the search; this one keeps the figures and shows nothing."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.text = ""
+        self.generations = 0
+        self.generation = 0
+        self.done = 0
+        self.first_generation = 0
+        self.totals: Counter[str] = Counter()
+        self.current: Counter[str] = Counter()
+        self.generated = 0
+        self.trainings = 0
+        self.best: Entry | None = None
+        self.best_fitness = 0.0
+        self.median_fitness = 0.0
+        self.search_started = self.started
+        self.judged_before = 0
+        self.meter: Meter | None = None
+
+    def changed(self) -> None:
+        """Called after every change of a figure."""
+
+    def line(self, text: str) -> None:
+        """Called with every line worth keeping."""
+
+    def phase(self, text: str) -> None:
+        """A phase begins."""
+        self.text = text
+        self.changed()
+
+    def swept(self, task: str, sweep: Sweep, measured: str) -> None:
+        """A task's learning rate is known, by what was ``measured``."""
+        value = sweep.accuracies[sweep.best]
+        self.line(
+            f"learning rate of {task}: {sweep.best:g}, cross-entropy's best ({measured} {value:.1%} on validation data)"
+        )
+
+    def working(self, meter: Meter) -> None:
+        """Workers are there; ``meter`` is theirs."""
+        self.meter = meter
+
+    def trained(self, count: int) -> None:
+        """Trainings were finished."""
+        self.trainings += count
+        self.changed()
+
+    def start_search(self, generations: int, tally: Mapping[str, int]) -> None:
+        """The generations begin; ``tally`` counts the candidates of an earlier part of the run."""
+        self.generations = generations
+        self.totals = Counter()
+        for outcome, count in tally.items():
+            self.totals[outcome.rpartition(":")[2]] += count
+        self.generated = sum(self.totals.values())
+        self.judged_before = self.judged()
+        self.first_generation = -1
+        self.search_started = time.monotonic()
+
+    def start_generation(self, number: int) -> None:
+        """A generation begins."""
+        if self.first_generation < 0:
+            self.first_generation = number
+        self.generation = self.done = number
+        self.current = Counter()
+        self.text = f"generation {number + 1} of {self.generations}"
+        self.changed()
+
+    def asked(self, tally: Counter[str], generated: int) -> None:
+        """Candidates of the present generation were generated and screened."""
+        self.current = tally
+        self.changed()
+
+    def end_generation(self, number: int, best: list[Entry], fitness: list[float]) -> None:
+        """A generation is told and written."""
+        self.done = number + 1
+        self.generated += sum(self.current.values())
+        self.totals.update(self.current)
+        self.current = Counter()
+        self.best = best[0] if best else None
+        self.best_fitness = self.best.fitness if self.best else 0.0
+        self.median_fitness = median(fitness) if fitness else 0.0
+        formula = f"{self.best.formula} {self.best.gain:+.2f}" if self.best else "nothing yet"
+        self.line(
+            f"generation {number + 1}/{self.generations}: best {formula}, median {100 * self.median_fitness:+.2f}; "
+            f"{self.counts()}; {self.work()}; {self.remaining()}"
+        )
+        self.changed()
+
+    def remaining(self) -> str:
+        """Time left, from the pace of this part of the search."""
+        done = self.generation + 1 - max(self.first_generation, 0)
+        left = self.generations - self.generation - 1
+        seconds = (time.monotonic() - self.search_started) / max(done, 1) * left
+        return f"{seconds / 60:.1f} min left" if left else "search finished"
+
+    def judged(self) -> int:
+        """Candidates that were trained, whatever became of it."""
+        total = self.totals + self.current
+        return sum(total[name] for name in ("trained", "stopped", "diverged", "timed_out", "crashed"))
+
+    def work(self) -> str:
+        """Workers, how busy they were, what failed, and candidates trained an hour."""
+        hours = (time.monotonic() - self.search_started) / 3600
+        pace = (self.judged() - self.judged_before) / hours if hours > 0 else 0.0
+        told = f"{pace:,.0f} candidates an hour"
+        return f"{self.meter.told()}; {told}" if self.meter else told
+
+    def counts(self) -> str:
+        """Generated, rejected by screen, duplicates, found in the cache, trained."""
+        total = self.totals + self.current
+        rejected = {name: total[name] for name in ("static", "probe", "descent")}
+        told = ", ".join(f"{name} {count}" for name, count in rejected.items())
+        return (
+            f"{sum(total.values())} generated, {sum(rejected.values())} rejected ({told}), "
+            f"{total['duplicate']} duplicates, {total['cached']} in the cache, {self.judged()} trained"
+        )
+
+
+class LineProgress(Progress):
+    """One line an event, for files and pipes."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        super().__init__()
+        self._write = write
+
+    def line(self, text: str) -> None:
+        """Write the line."""
+        self._write(text)
+
+    def phase(self, text: str) -> None:
+        """Write the phase."""
+        super().phase(text)
+        self._write(text)
+
+
+class LiveProgress(Progress):
+    """A panel that is drawn again as figures change; lines worth keeping scroll above it."""
+
+    def __init__(self, console: Console) -> None:
+        from rich.live import Live
+
+        super().__init__()
+        self.console = console
+        self._live = Live(get_renderable=self._table, console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> LiveProgress:
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.__exit__(None, None, None)
+
+    def line(self, text: str) -> None:
+        """Print the line above the panel; generations are in the panel."""
+        if not text.startswith("generation "):
+            self.console.print(text, highlight=False, markup=False)
+
+    def _table(self) -> Table:
+        from rich.markup import escape
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        table = Table.grid(padding=(0, 2))
+        table.add_row("[bold]lossforge", self.text)
+        if self.generations:
+            table.add_row("", ProgressBar(total=self.generations, completed=self.done, width=40))
+            best = f"{self.best.gain:+.2f} points: {escape(self.best.formula)}" if self.best else "nothing yet"
+            table.add_row("best", best)
+            table.add_row("median", f"{100 * self.median_fitness:+.2f} points against cross-entropy")
+            table.add_row("candidates", self.counts())
+        if self.meter and self.meter.workers:
+            table.add_row("workers", self.work() if self.generations else self.meter.told())
+        elapsed = time.monotonic() - self.started
+        left = f", {self.remaining()}" if self.generations and self.generation > self.first_generation else ""
+        table.add_row("trainings", f"{self.trainings} in {elapsed:.0f} s{left}")
+        return table

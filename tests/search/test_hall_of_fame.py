@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lossforge.errors import StoreError
+from lossforge.search.hall_of_fame import LENGTH, Entry, hall_of_fame, read_hall_of_fame, write_hall_of_fame
+from lossforge.search.scores import Judged, Scores
+from lossforge.spaces.schema import FitnessSection, SearchSpace, TaskSection
+
+SPACE = SearchSpace(
+    name="t", task=[TaskSection(data="digits")], fitness=FitnessSection(seeds=2, finalists=2, finalist_seeds=4)
+)
+ENTRY = Entry(1, "-y_true * log(y_pred)", 0.025, 2.5, 5, 8, 0.95, 0.925, 3, "crossover", "k")
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\r"), min_size=1, max_size=20)
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+ENTRIES = st.builds(
+    Entry,
+    rank=st.integers(1, 20),
+    formula=TEXT,
+    fitness=NUMBERS,
+    gain=NUMBERS,
+    size=st.integers(1, 200),
+    seeds=st.integers(1, 1000),
+    accuracy=st.floats(0, 1),
+    control=st.floats(0, 1),
+    generation=st.integers(0, 10**6),
+    origin=TEXT,
+    signature=TEXT,
+)
+
+
+def scores(count: int, seeds: int = 4) -> Scores:
+    found = Scores()
+    found.control = {"digits": dict.fromkeys(range(seeds), 0.5)}
+    for number in range(count):
+        judged = Judged(f"k{number:02}", f"y_pred * {number}", 3, number, "random")
+        judged.accuracies = {"digits": dict.fromkeys(range(seeds), 0.5 + number / 100)}
+        found.judged[judged.key] = judged
+    return found
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "hall_of_fame.csv"
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(StoreError) as caught:
+        read_hall_of_fame(path)
+    return str(caught.value)
+
+
+def test_the_best_are_listed_with_all_that_is_known() -> None:
+    (first, second) = hall_of_fame(scores(3), SPACE, control_key="k01")
+    assert first == Entry(1, "y_pred * 2", first.fitness, 2.0, 3, 4, 0.52, 0.5, 2, "random", "k02")
+    assert first.fitness == pytest.approx(0.02)
+    assert (second.rank, second.signature, second.gain) == (2, "k00", 0.0)
+
+
+def test_the_table_is_not_longer_than_said() -> None:
+    entries = hall_of_fame(scores(30), SPACE, control_key="none")
+    assert [entry.rank for entry in entries] == list(range(1, LENGTH + 1))
+    assert entries[0].signature == "k29"
+
+
+def test_finalists_come_before_those_with_fewer_seeds() -> None:
+    found = scores(3)
+    found.judged["k02"].accuracies = {"digits": {0: 0.99, 1: 0.99}}
+    assert [entry.signature for entry in hall_of_fame(found, SPACE, "none")] == ["k01", "k00", "k02"]
+
+
+def test_failures_are_not_listed() -> None:
+    found = scores(2)
+    found.judged["k01"].accuracies["digits"][0] = None
+    assert [entry.signature for entry in hall_of_fame(found, SPACE, "none")] == ["k00"]
+
+
+@settings(deadline=None, max_examples=60)
+@given(entries=st.lists(ENTRIES, max_size=5))
+def test_a_table_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, entries: list[Entry]) -> None:
+    path = tmp_path_factory.mktemp("table") / "hall_of_fame.csv"
+    write_hall_of_fame(path, entries)
+    assert read_hall_of_fame(path) == entries
+
+
+def test_equal_leaders_give_equal_bytes(path: Path) -> None:
+    contents = set()
+    for _ in range(2):
+        write_hall_of_fame(path, hall_of_fame(scores(5), SPACE, "none"))
+        contents.add(path.read_bytes())
+        path.unlink()
+    assert len(contents) == 1
+    assert b"\r" not in max(contents)
+    assert contents.pop().startswith(b"rank,formula,fitness,gain,size,seeds,accuracy,control,generation,origin,")
+
+
+def test_a_table_says_what_was_measured(path: Path) -> None:
+    space = SPACE.model_copy(update={"task": [TaskSection(data="masks:cracks.npz")]})
+    write_hall_of_fame(path, hall_of_fame(scores(2), space, "none"))
+    assert {entry.metric for entry in read_hall_of_fame(path)} == {"mean_iou"}
+
+
+def test_a_table_from_before_there_were_metrics_is_of_accuracy(path: Path) -> None:
+    path.write_bytes(GOOD + b"1,y_pred,0.1,10.0,1,2,0.5,0.4,0,seed,k\n")
+    (entry,) = read_hall_of_fame(path)
+    assert (entry.metric, entry.signature, entry.control) == ("accuracy", "k", 0.4)
+
+
+def test_a_table_of_nobody_is_read_as_such(path: Path) -> None:
+    write_hall_of_fame(path, [])
+    assert read_hall_of_fame(path) == []
+
+
+def test_a_missing_table_is_told(path: Path) -> None:
+    assert f"{path}: is not there yet; the search has not finished its first generation" in refusal(path)
+
+
+GOOD = b"rank,formula,fitness,gain,size,seeds,accuracy,control,generation,origin,signature\n"
+DAMAGED: dict[str, bytes] = {
+    "empty": b"",
+    "not text": b"\xff\xfe\x80",
+    "no header": b"1,y_pred,0.1,10.0,1,2,0.5,0.4,0,seed,k\n",
+    "column missing": b"rank,formula\n1,y_pred\n",
+    "cut row": GOOD + b"1,y_pred,0.1,10.0,1,2,0.5",
+    "cut last cell": GOOD.replace(b"\n", b",metric\n") + b"1,y_pred,0.1,10.0,1,2,0.5,0.4,0,seed,k\n",
+    "words": GOOD + b"first,y_pred,0.1,10.0,1,2,0.5,0.4,0,seed,k\n",
+    "endless": GOOD + b"\x00" * 200_000,
+    "open quote": GOOD + b'1,"y_pred,0.1\n' + b"x" * 200_000,
+}
+
+
+@pytest.mark.parametrize("content", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_table_names_file_and_remedy_and_stays(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    message = refusal(path)
+    assert message.startswith(f"{path}: is damaged (")
+    assert "delete it and resume the run: it is written again" in message
+    assert path.read_bytes() == content
+
+
+def test_a_folder_in_its_place_is_told(path: Path) -> None:
+    path.mkdir()
+    assert str(path) in refusal(path)
+
+
+def test_a_full_disk_keeps_the_old_table(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(*args: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write_hall_of_fame(path, [ENTRY])
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full_disk)
+        with pytest.raises(StoreError, match="No space left on device") as caught:
+            write_hall_of_fame(path, [ENTRY, replace(ENTRY, rank=2)])
+    assert str(path) in str(caught.value)
+    assert read_hall_of_fame(path) == [ENTRY]
+    assert [item.name for item in path.parent.iterdir()] == ["hall_of_fame.csv"]
