@@ -7,7 +7,7 @@ import pytest
 from tests.helpers.cohorts import request_of
 
 from lossforge.evaluation.records import TrainingRequest
-from lossforge.executors.retries import LOSSES, Retries
+from lossforge.executors.retries import MAX_LOST, Retries
 from lossforge.executors.workers import CRASHES
 from lossforge.spaces.schema import RecipeSection, TaskSection
 
@@ -54,7 +54,7 @@ def test_lost_workers_have_a_limit_of_their_own(deaths: int) -> None:
     for _ in range(deaths):
         retries.take()
         assert retries.died(0) == ""
-    for _ in range(LOSSES - 1):
+    for _ in range(MAX_LOST - 1):
         assert retries.take() == 0
         assert retries.lost(0) == ""
     retries.take()
