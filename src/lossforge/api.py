@@ -69,6 +69,7 @@ def resume(
 ) -> Run:
     """Go on with a search where it stopped. Only budget and execution keys may be changed. Raises LossforgeError."""
     folder = RunFolder.open(Path(run))
+    folder.refuse_other_scores()
     space = changed_space(folder, _overrides(overrides, changes))
     refuse_changed_data(folder, space)
     return _go(folder, space, progress, save_space=True)
@@ -87,6 +88,7 @@ def validate(
     from lossforge.validation.protocol import validate as run_validation
 
     folder = RunFolder.open(Path(run))
+    folder.refuse_other_scores()
     space = changed_space(folder, _overrides(None, changes))
     refuse_changed_data(folder, space)
     data_folder = using_data_folder(space.execution.data_dir)

@@ -7,13 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from tests.conftest import ROOT
 
 import lossforge
 from lossforge.errors import DataError, LossforgeError, ModelError, SpaceError
 from lossforge.evaluation.evaluate import evaluate
-from lossforge.evaluation.own_training import MatchedLoss
 from lossforge.evaluation.records import Outcome, Setup, Training, TrainingRequest, pack
 from lossforge.executors.local import PoolExecutor
 from lossforge.losses.compiled import LossSpec
@@ -112,25 +110,18 @@ def test_one_that_hangs_or_dies_costs_only_itself(script: str, monkeypatch: pyte
     assert found[2].accuracies == evaluate(wanted[2], "cpu").accuracies
 
 
-def test_each_loss_starts_with_cross_entropys_gradient() -> None:
-    logits = torch.randn(20, 5, generator=torch.Generator().manual_seed(0))
-    target = torch.arange(20) % 5
-    norms = []
-    for formula in (CROSS_ENTROPY, "1000 * (y_true - y_pred)**2", "sqrt(y_true - y_pred)"):
-        z = logits.clone().requires_grad_()
-        loss = MatchedLoss(LossSpec(formula))
-        loss(z, target).backward()  # type: ignore[no-untyped-call]
-        assert z.grad is not None
-        norms.append(float(z.grad.norm()))
-    assert norms[1:] == pytest.approx([norms[0]] * 2, rel=1e-4)
-    # The scale stays: later batches may have gradients of any size.
-    later = (logits * 3).requires_grad_()
-    value = loss(later, target)
-    (gradient,) = torch.autograd.grad(value, later)
-    assert float(gradient.norm()) != pytest.approx(norms[0], rel=1e-2)
-    flat = MatchedLoss(LossSpec("sign(y_pred - y_true)"))
-    flat(logits.requires_grad_(), target)
-    assert flat.failed
+def test_each_loss_has_the_scale_that_an_export_of_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tells_scale.py").write_text(
+        "def scale(criterion, seed, device):\n    return 1e-3 * criterion.scale\n", encoding="utf-8"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    formula = "1000 * (y_true - y_pred)**2"
+    (found,) = evaluate(request("tells_scale:scale", formula), "cpu").accuracies
+    expected = lossforge.loss(formula).match_classes(10).scale
+    assert found == pytest.approx(1e-3 * expected)
+    assert expected < 0.01
+    flat = evaluate(request("tells_scale:scale", "sign(y_pred - y_true)"), "cpu")
+    assert flat.outcomes == (Outcome.DIVERGED,)
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ SHAPES = {"batch": (12, CLASSES), "image": (3, CLASSES, 4, 2), "sequence": (2, C
 
 def plain(criterion: ExpressionLoss, logits: Tensor, target: Tensor) -> Tensor:
     """The loss by plain operations, as an export computes it."""
-    return DropInLoss.forward(criterion, logits, target)
+    return DropInLoss.unscaled(criterion, logits, target)
 
 
 def gradient_of(value: Tensor, logits: Tensor) -> Tensor:

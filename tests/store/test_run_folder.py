@@ -182,9 +182,9 @@ def test_a_manifest_with_a_damaged_space_is_named(run: RunFolder, space: object)
 
 
 def test_a_newer_run_is_refused_and_left_as_it_is(run: RunFolder) -> None:
-    run.manifest_file.write_text(json.dumps({**run.manifest, "format": 2}), encoding="utf-8")
+    run.manifest_file.write_text(json.dumps({**run.manifest, "format": 99}), encoding="utf-8")
     before = content(run.path)
-    with pytest.raises(StoreError, match=r"written by a newer lossforge \(run format 2.*update lossforge$") as caught:
+    with pytest.raises(StoreError, match=r"written by a newer lossforge \(run format 99.*update lossforge$") as caught:
         RunFolder.open(run.path)
     assert str(run.path) in str(caught.value)
     assert content(run.path) == before
@@ -292,3 +292,21 @@ def test_a_log_that_cannot_be_written_is_told(run: RunFolder, monkeypatch: pytes
         with pytest.raises(StoreError, match="No space left on device") as caught:
             run.log("line")
     assert str(run.log_file) in str(caught.value)
+
+
+@pytest.mark.parametrize("match", [True, False])
+def test_a_run_with_losses_scaled_in_another_way_is_read_and_not_gone_on_with(
+    match: bool, tmp_path: Path
+) -> None:
+    space = validate_space({"name": "old", "task": {"data": "digits"}, "recipe": {"match_gradient": match}}, "old")
+    folder = RunFolder.create(tmp_path / "old", space)
+    folder.refuse_other_scores()
+    manifest = json.loads(folder.manifest_file.read_text(encoding="utf-8"))
+    folder.manifest_file.write_text(json.dumps({**manifest, "format": 1}), encoding="utf-8")
+    opened = RunFolder.open(folder.path)
+    assert opened.space() == space
+    if match:
+        with pytest.raises(StoreError, match="scaled losses in another way"):
+            opened.refuse_other_scores()
+    else:
+        opened.refuse_other_scores()

@@ -13,47 +13,16 @@ import time
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
 
 from lossforge.evaluation.limits import deterministic, first_line, memory_limit
 from lossforge.evaluation.records import Outcome, TrainingRequest, TrainingResult
-from lossforge.losses.compiled import ExpressionLoss, LossSpec
-from lossforge.losses.library import CROSS_ENTROPY
+from lossforge.losses.matching import matched_scales
 from lossforge.models.imported import import_function
 
 if TYPE_CHECKING:
     from lossforge.evaluation.records import Training
 
 KEY = "task.python"
-
-
-class MatchedLoss(nn.Module):
-    """A loss scaled so that on the first batch its gradient on the logits has cross-entropy's norm.
-
-    ``failed`` says that this gradient was zero or not finite: the loss then stays as it is.
-    """
-
-    def __init__(self, spec: LossSpec) -> None:
-        super().__init__()
-        self._loss = spec.build()
-        self._scale: float | None = None
-        self.failed = False
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        """The mean loss of logits ``(N, C, *)`` against indices ``(N, *)`` or probabilities ``(N, C, *)``."""
-        if self._scale is None and input.requires_grad:
-            wanted, found = (_gradient_norm(one, input, target) for one in (ExpressionLoss(CROSS_ENTROPY), self._loss))
-            self.failed = not (math.isfinite(found) and found > 0)
-            self._scale = 1.0 if self.failed else wanted / found
-        value: Tensor = self._loss(input, target)
-        return value if self._scale is None else value * self._scale
-
-
-def _gradient_norm(loss: nn.Module, logits: Tensor, target: Tensor) -> float:
-    with torch.enable_grad():
-        z = logits.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(loss(z, target), z, materialize_grads=True)
-    return float(torch.linalg.vector_norm(gradient))
 
 
 def evaluate_own(request: TrainingRequest, device: str) -> TrainingResult:
@@ -64,7 +33,12 @@ def evaluate_own(request: TrainingRequest, device: str) -> TrainingResult:
     (training,) = request.trainings
     setup = request.setup
     function = import_function(setup.task.python, KEY)
-    criterion: nn.Module = MatchedLoss(training.loss) if setup.recipe.match_gradient else training.loss.build()
+    criterion = training.loss.build()
+    if setup.recipe.match_gradient:
+        (scale,) = matched_scales([training.loss], setup.task.classes or 2)
+        if scale is None:
+            return TrainingResult.failed(1, Outcome.DIVERGED, "the gradient at the start is zero or not finite")
+        criterion.scale = scale
     named = {"part": setup.part} if "part" in inspect.signature(function).parameters else {}
     torch.manual_seed(training.seed)
     started = time.monotonic()
@@ -74,12 +48,10 @@ def evaluate_own(request: TrainingRequest, device: str) -> TrainingResult:
     except Exception as error:
         reason = f"'{setup.task.python}' failed: {type(error).__name__}: {first_line(error)}"
         return TrainingResult.failed(1, Outcome.CRASHED, reason, time.monotonic() - started)
-    return _result(training, criterion, score, time.monotonic() - started)
+    return _result(training, score, time.monotonic() - started)
 
 
-def _result(training: Training, criterion: nn.Module, score: object, seconds: float) -> TrainingResult:
-    if getattr(criterion, "failed", False):
-        return TrainingResult.failed(1, Outcome.DIVERGED, "the gradient at the start is zero or not finite", seconds)
+def _result(training: Training, score: object, seconds: float) -> TrainingResult:
     try:
         value = float(score)  # type: ignore[arg-type]
     except (TypeError, ValueError):

@@ -15,6 +15,9 @@ from lossforge.losses.compiled import LossSpec
 from lossforge.models.imported import source_digest
 from lossforge.spaces.schema import RecipeSection, TaskSection
 
+_MATCHING = "start probe"
+"""How gradients are matched; runs of an earlier version did it on each network's first samples."""
+
 
 class Outcome(StrEnum):
     """How a training, or a candidate, ended."""
@@ -58,6 +61,7 @@ class Setup:
     def deciding(self) -> dict[str, Any]:
         """All of it that decides a result, as plain data. A network of the user's own enters with its file."""
         # The setup's own number of epochs counts; a recipe's steps count in proportion to the recipe's.
+        matching = {"matching": _MATCHING} if self.recipe.match_gradient else {}
         elsewhere = {"learning_rate", "learning_rates", "sweep_seeds", *([] if self.recipe.steps else ["epochs"])}
         if self.task.python:
             # Of the recipe nothing reaches the function but the gradient's size.
@@ -66,12 +70,14 @@ class Setup:
                 "match_gradient": self.recipe.match_gradient,
                 "part": self.part,
                 "training": source_digest(self.task.python),
+                **matching,
             }
         parts = {
             "task": self.task.identity(),
             "recipe": self.recipe.model_dump(mode="json", exclude=elsewhere | self.recipe.unused()),
             "epochs": self.epochs,
             "part": self.part,
+            **matching,
         }
         if ":" in self.task.model:
             parts["network"] = source_digest(self.task.model)

@@ -17,7 +17,7 @@ from lossforge.expression.codegen import compile_expression, emit
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import Expression, format_formula
 from lossforge.losses.closed_form import ClosedForm, plain_operations_needed
-from lossforge.losses.drop_in import DropInLoss, check_input
+from lossforge.losses.drop_in import DropInLoss, check_input, widened
 from lossforge.losses.terms import TermLoss, parse_term
 
 
@@ -78,10 +78,10 @@ class ExpressionLoss(DropInLoss):
         """The compiled formula."""
         return self._function
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+    def unscaled(self, input: Tensor, target: Tensor) -> Tensor:
         """Loss of logits ``(N, C)``, ``(N, C, d1, ...)`` or ``(C,)``; see `DropInLoss.forward`."""
         if plain_operations_needed(target, self.weight):
-            return super().forward(input, target)
+            return super().unscaled(input, target)
         if self._is_cross_entropy:
             return self._cross_entropy(input, target)
         if target.is_floating_point() or self.label_smoothing > 0:
@@ -97,7 +97,7 @@ class ExpressionLoss(DropInLoss):
     def indexed(self, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Logits in float32 or wider, indices that are all in range, and which samples count (None: all)."""
         check_input(input, target, self.weight)
-        logits = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
+        logits = widened(input)
         counts = target != self.ignore_index
         # On a GPU to ask would be to wait for it; and a weighted mean is divided by what is kept.
         all_count = self.weight is None and target.device.type == "cpu" and bool(counts.all())
@@ -107,7 +107,7 @@ class ExpressionLoss(DropInLoss):
 
     def _cross_entropy(self, input: Tensor, target: Tensor) -> Tensor:
         check_input(input, target, self.weight)
-        logits = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
+        logits = widened(input)
         return functional.cross_entropy(
             logits,
             target.to(logits.dtype) if target.is_floating_point() else target.long(),

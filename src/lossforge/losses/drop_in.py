@@ -6,13 +6,18 @@ searched and what is exported are one text.
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 LEAST_LOG = -1e5
 """Least value of log(y_pred)."""
+START_SPREAD = 0.5
+"""Standard deviation of the logits of `start_probe`."""
 
 
 class DropInLoss(nn.Module):
@@ -22,27 +27,40 @@ class DropInLoss(nn.Module):
     probabilities given), f is summed over classes (``class_mean=True``: averaged), and the samples are
     reduced. ``weight`` multiplies the class's term of the sum, and the mean over samples with class
     indices is divided by the weights of their classes: for -y_true * log(y_pred) that is what
-    ``nn.CrossEntropyLoss`` does in every case. float16 and bfloat16 logits are computed in float32.
+    ``nn.CrossEntropyLoss`` does in every case. float16 and bfloat16 logits are computed in float32, and their
+    gradient is held within what their type can say.
+
+    All of it is multiplied by ``scale``. `match_classes` sets it so that the gradient near a uniform start has
+    cross-entropy's norm: then cross-entropy's learning rates suit the loss.
 
     Args:
         weight: shape ``(C,)``, or None.
         ignore_index: class index whose samples do not count (class-index targets only).
         reduction: "mean", "sum" or "none".
-        label_smoothing: in [0, 1]; mixes the target with 1/C.
+        label_smoothing: in [0, 1]; mixes the target with 1/C. None: as the loss was trained, ``smoothing``.
     """
 
     weight: Tensor | None
     class_mean = False
     uses_log = True
+    scale = 1.0
+    classes = 0
+    """The number of classes that ``scale`` is for; 0: any."""
+    smoothing = 0.0
+    hard_labels = False
+    """Whether the formula means something else where ``y_true`` is neither 0 nor 1."""
+    matches = False
+    """Whether ``scale`` follows the logits' number of classes; see `match_classes`."""
 
     def __init__(
         self,
         weight: Tensor | None = None,
         ignore_index: int = -100,
         reduction: str = "mean",
-        label_smoothing: float = 0.0,
+        label_smoothing: float | None = None,
     ) -> None:
         super().__init__()
+        label_smoothing = self.smoothing if label_smoothing is None else label_smoothing
         if reduction not in ("mean", "sum", "none"):
             raise ValueError(f"reduction must be 'mean', 'sum' or 'none', not {reduction!r}")
         if not 0.0 <= label_smoothing <= 1.0:
@@ -51,6 +69,19 @@ class DropInLoss(nn.Module):
         self.ignore_index = ignore_index
         self.reduction = reduction
         self.label_smoothing = label_smoothing
+        self._told: set[str] = set()
+
+    def match_classes(self, classes: int) -> DropInLoss:
+        """Set ``scale`` for this number of classes, and return the loss itself.
+
+        With it the gradient on the logits of `start_probe` has the norm of plain cross-entropy's. Raises ValueError
+        where the gradient there is zero or not finite.
+        """
+        scale = matched_scale(self, classes)
+        if scale is None:
+            raise ValueError(f"{self!r}: its gradient near a uniform start is zero or not finite for {classes} classes")
+        self.scale, self.classes = scale, classes
+        return self
 
     def elementwise_function(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         """The function ``(y_pred, y_true, log_y_pred) -> loss``; each loss has its own."""
@@ -59,7 +90,7 @@ class DropInLoss(nn.Module):
     def encoded(self, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Logits in float32 or wider, ``y_true`` in their shape, and which samples count (None: all)."""
         check_input(input, target, self.weight)
-        logits = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
+        logits = widened(input)
         dim = 0 if logits.dim() == 1 else 1
         classes = logits.shape[dim]
         kept: Tensor | None = None
@@ -90,12 +121,48 @@ class DropInLoss(nn.Module):
         ``target`` holds class indices, ``(N,)``, ``(N, d1, ...)`` or ``()``, or probabilities in the
         shape of the logits. Raises ValueError for shapes or types that do not fit.
         """
+        if self.classes or self.hard_labels or self.matches:
+            self._look_at(input, target)
+        loss = self.unscaled(input, target)
+        return loss if self.scale == 1.0 else loss * self.scale
+
+    def unscaled(self, input: Tensor, target: Tensor) -> Tensor:
+        """The loss before it is multiplied by ``scale``; see `forward`."""
         logits, y_true, kept = self.encoded(input, target)
         dim = 0 if logits.dim() == 1 else 1
         loss = self.class_terms(logits, y_true, dim)
         if self.weight is not None:
             loss = loss * self.class_weight(logits)
         return self.reduced(loss.sum(dim), logits, target, kept)
+
+    def _look_at(self, input: Tensor, target: Tensor) -> None:
+        """Match the scale to the number of classes where that is asked for, else warn where the loss is another one."""
+        classes = input.shape[0 if input.dim() == 1 else 1]
+        if torch.compiler.is_compiling():
+            if self.matches and classes != self.classes:
+                raise ValueError(f"call match_classes({classes}) before torch.compile")
+            return
+        if self.matches and classes != self.classes:
+            self.match_classes(classes)
+        if self.hard_labels and (target.is_floating_point() or self.label_smoothing > 0):
+            self._warn(
+                "was made for labels of 0 and 1: on soft targets, label_smoothing among them, its formula is another "
+                "loss, and not this one with softer labels"
+            )
+        if self.classes not in (0, classes) and f"for {classes}" not in self._told:
+            self._told.add(f"for {classes}")
+            scale = matched_scale(self, classes)
+            if scale is None or not 0.8 < scale / self.scale < 1.25:
+                self._warn(
+                    f"is scaled for {self.classes} classes, and the logits have {classes}: call "
+                    f"match_classes({classes}), or find a learning rate for it"
+                )
+
+    def _warn(self, message: str) -> None:
+        """Warn of something once."""
+        if message not in self._told:
+            self._told.add(message)
+            warnings.warn(f"{type(self).__name__} {message}", stacklevel=5)
 
     def class_weight(self, logits: Tensor) -> Tensor:
         """``weight`` in a shape that broadcasts to the logits."""
@@ -118,6 +185,66 @@ class DropInLoss(nn.Module):
             return loss.sum() / kept.sum()
         indices = torch.where(kept, target, torch.zeros_like(target)).long()
         return loss.sum() / (self.weight.to(logits.dtype)[indices] * kept).sum()
+
+
+def start_probe(classes: int) -> tuple[Tensor, Tensor]:
+    """Logits ``(N, classes)`` near a uniform start, float64, and class indices ``(N,)``: the same ones everywhere.
+
+    They are normal with a standard deviation of `START_SPREAD`; every class is true equally often, up to one sample.
+    """
+    rows = max(32, min(512, 2**18 // classes))
+    # Not drawn: what a generator gives may differ from version to version, and scales must not.
+    spread = (torch.arange(1, rows * classes + 1, dtype=torch.float64).sin() * 43758.5453).frac().abs()
+    logits = torch.erfinv((2 * spread - 1).clamp(-0.999999, 0.999999)) * (math.sqrt(2) * START_SPREAD)
+    return logits.view(rows, classes), torch.arange(rows) % classes
+
+
+def rounded_scale(wanted: float, found: float, value: float) -> float | None:
+    """``wanted / found``, norms of gradients, to six digits; None where ``found`` is zero or not finite.
+
+    What is left of rounding beside a loss of the size ``value`` is zero.
+    """
+    ratio = wanted / found if abs(value) * 1e-15 < found < math.inf else 0.0
+    return float(f"{ratio:.6g}") if ratio > 0 and math.isfinite(ratio) else None
+
+
+def cross_entropy_norm(classes: int) -> float:
+    """Norm of plain cross-entropy's gradient on the logits of `start_probe`."""
+    logits, target = start_probe(classes)
+    probabilities = logits.softmax(1)
+    return float((probabilities - functional.one_hot(target, classes)).norm()) / len(target)
+
+
+def matched_scale(loss: DropInLoss, classes: int) -> float | None:
+    """What to multiply ``loss`` by, so that its gradient on `start_probe` has plain cross-entropy's norm.
+
+    Six digits. ``weight``, ``ignore_index`` and ``reduction`` do not enter. None where the gradient is zero or not
+    finite.
+    """
+    kept = loss.weight, loss.ignore_index, loss.reduction
+    loss.weight, loss.ignore_index, loss.reduction = None, -100, "mean"
+    logits, target = start_probe(classes)
+    logits.requires_grad_()
+    try:
+        with torch.enable_grad():
+            value = loss.unscaled(logits, target)
+            (gradient,) = torch.autograd.grad(value, logits, allow_unused=True) if value.requires_grad else (None,)
+    finally:
+        loss.weight, loss.ignore_index, loss.reduction = kept
+    if gradient is None:
+        return None
+    return rounded_scale(cross_entropy_norm(classes), float(gradient.norm()), float(value.detach()))
+
+
+def widened(logits: Tensor) -> Tensor:
+    """float16 and bfloat16 logits in float32; their gradient is held within the narrow type's range on its way back."""
+    if logits.dtype not in (torch.float16, torch.bfloat16):
+        return logits
+    wide = logits.float()
+    if wide.requires_grad and not torch.compiler.is_compiling():
+        largest = torch.finfo(logits.dtype).max
+        wide.register_hook(lambda gradient: gradient.clamp(-largest, largest))  # type: ignore[no-untyped-call]
+    return wide
 
 
 def check_input(logits: Tensor, target: Tensor, weight: Tensor | None) -> None:

@@ -276,12 +276,14 @@ def _entry(name: str) -> NamedLoss | None:
 _MODULE_ARGUMENTS = ("weight", "ignore_index", "reduction", "label_smoothing")
 
 
-def loss(name_or_formula: str, **arguments: object) -> ExpressionLoss | TermLoss:
+def loss(name_or_formula: str, *, match: bool | int = False, **arguments: object) -> ExpressionLoss | TermLoss:
     """Build a loss by name or formula: ``loss("focal", gamma=2)``, ``loss("-y_true * log(y_pred)")``.
 
     The result is called like ``nn.CrossEntropyLoss`` and takes its arguments ``weight``,
-    ``ignore_index``, ``reduction`` and ``label_smoothing``; all others are the loss's own parameters.
-    Raises LossError or FormulaError.
+    ``ignore_index``, ``reduction`` and ``label_smoothing``; all others are the loss's own parameters. With
+    ``match=True`` it is scaled so that its gradient near a uniform start has cross-entropy's norm, as a search trains
+    it and an export has it: for the number of classes of the logits that it is called with, or for 10 with
+    ``match=10``. Raises LossError or FormulaError.
 
     >>> import torch
     >>> criterion = loss("cross_entropy")
@@ -290,4 +292,12 @@ def loss(name_or_formula: str, **arguments: object) -> ExpressionLoss | TermLoss
     """
     module = {name: value for name, value in arguments.items() if name in _MODULE_ARGUMENTS}
     parameters = {name: value for name, value in arguments.items() if name not in _MODULE_ARGUMENTS}
-    return loss_spec(name_or_formula, **parameters).build(**module)  # type: ignore[arg-type]
+    built = loss_spec(name_or_formula, **parameters).build(**module)  # type: ignore[arg-type]
+    if match is True:
+        built.matches = True
+    elif match:
+        try:
+            built.match_classes(match)
+        except ValueError as error:
+            raise LossError(f"match={match}: {error}") from None
+    return built

@@ -175,7 +175,7 @@ class OverlapLoss(TermLoss):
         self.a, self.b, self.e = values.get("a", 0.5), values.get("b", 0.5), values["e"]
         self.exponent = 1 / values.get("gamma", 1.0)
 
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+    def unscaled(self, input: Tensor, target: Tensor) -> Tensor:
         """Loss of logits ``(N, C)``, ``(N, C, d1, ...)`` or ``(C,)``; targets are those of `DropInLoss`."""
         logits, y_true, kept = self.encoded(input, target)
         dim = 0 if logits.dim() == 1 else 1

@@ -21,8 +21,11 @@ from lossforge.spaces.load import dump_space, forbidden_changes, load_space, val
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.files import told_as_store_error, write_atomically
 
-FORMAT = 1
-"""Version of the folder's layout; a folder of a newer one is refused."""
+FORMAT = 2
+"""Version of the folder: of a newer one nothing is read; one of an older one is read, and resumed where scores compare.
+
+2: gradients are matched on one fixed probe, no longer on each network's first samples.
+"""
 
 _PACKAGES = ("lossforge", "torch", "torchvision", "numpy", "deap", "sympy", "pebble", "scikit-learn", "pydantic")
 
@@ -105,6 +108,15 @@ class RunFolder:
         space = load_space(self.space_file)
         refuse_changes(frozen, space, str(self.space_file))
         return space
+
+    def refuse_other_scores(self) -> None:
+        """Raise StoreError where trainings of today cannot be compared with those in the ledger."""
+        if self.manifest["format"] < 2 and self.space().recipe.match_gradient:
+            raise StoreError(
+                f"{self.path}: was begun by a lossforge that scaled losses in another way (commit "
+                f"{self.manifest.get('commit')}), so its scores and new ones do not compare; start a new run with its "
+                "space.toml (status, top and export still read this one)"
+            )
 
     def update_space(self, space: SearchSpace) -> None:
         """Freeze changed budget and execution keys; the manifest keeps the space as it began."""

@@ -13,16 +13,13 @@ import torch
 from torch import Tensor
 
 from lossforge.data.splits import noisy_labels
-from lossforge.losses.compiled import LossSpec
-from lossforge.losses.library import CROSS_ENTROPY
+from lossforge.losses.matching import matched_scales
 from lossforge.seeding import derive_seed
 from lossforge.training.backends import Backend, State, make_backend
 from lossforge.training.cohort_loss import CohortLoss
 from lossforge.training.plan import Plan, Replica
 from lossforge.training.stacked import Layout, flatten
 
-_MATCH_SAMPLES = 512
-"""Training samples on which the gradient's size at the start is matched to cross-entropy's."""
 _NUMBERS = 2**22
 """Numbers in the samples of one such batch: of large images there are fewer, for the memory's sake."""
 
@@ -171,31 +168,13 @@ class Cohort:
         return self.loss_function(logits, targets) * self.scale
 
     def match_gradients(self) -> list[str]:
-        """Set the scales so that each gradient on the logits starts with cross-entropy's norm.
+        """Set the scales so that each gradient near a uniform start has cross-entropy's norm; see `matched_scales`.
 
-        Returns a reason for each replica whose gradient is zero or not finite, else ``""``.
+        Returns a reason for each replica whose gradient there is zero or not finite, else ``""``.
         """
-        start, targets = self._start()
-        cross_entropy = CohortLoss([LossSpec(CROSS_ENTROPY)] * len(self), self.plan.recipe.label_smoothing)
-        wanted = _gradient_norms(cross_entropy, start, targets)
-        found = _gradient_norms(self.loss_function, start, targets)
-        usable = found.isfinite() & (found > 0)
-        self.scale = torch.where(usable, wanted / torch.where(usable, found, torch.ones_like(found)), self.scale)
-        return ["" if good else "the gradient at the start is zero or not finite" for good in usable.tolist()]
-
-    def _start(self) -> tuple[Tensor, Tensor]:
-        """Logits ``(K, B, classes)`` and targets ``(K, B)`` of the first training samples, before any step.
-
-        Networks of one seed are still alike, so one of them is asked; no running statistics change.
-        """
-        first = {one.seed: lane for lane, one in reversed([*enumerate(self.replicas)])}
-        lanes = [first[seed] for seed in self.seeds]
-        state, buffers = ({name: part[lanes] for name, part in whole.items()} for whole in (self._state, self.buffers))
-        count = min(batch_limit(self.plan.train.x, _MATCH_SAMPLES), len(self.plan.train))
-        x, targets = self.batch(torch.arange(count, device=self.device).expand(len(lanes), count))
-        with torch.no_grad(), self._precision():
-            logits = self.backend.logits(state, buffers, x, training=True)
-        return _by_sample(logits)[self.seed_of], targets
+        found = matched_scales(self.loss_function.specs, self.plan.classes)
+        self.scale = torch.tensor([scale or 1.0 for scale in found], device=self.device)
+        return ["the gradient at the start is zero or not finite" if scale is None else "" for scale in found]
 
     @classmethod
     def gathered(cls, cohorts: Sequence[Cohort], lanes: Sequence[tuple[int, int]]) -> Cohort:
@@ -241,11 +220,3 @@ def _by_sample(logits: Tensor) -> Tensor:
 def batch_limit(x: Tensor, samples: int) -> int:
     """How many samples such as those of ``x`` to take at once: ``samples``, or fewer where they are large."""
     return max(1, min(samples, _NUMBERS // x[0].numel()))
-
-
-def _gradient_norms(loss: CohortLoss, logits: Tensor, targets: Tensor) -> Tensor:
-    """Norm ``(K,)`` of each replica's gradient on its logits."""
-    z = logits.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(loss(z, targets).sum(), z, materialize_grads=True)
-    norms: Tensor = torch.linalg.vector_norm(gradient.flatten(1), dim=1)
-    return norms

@@ -25,7 +25,7 @@ class CohortLoss:
     """
 
     def __init__(self, specs: Sequence[LossSpec], label_smoothing: float) -> None:
-        smoothed = [_smoothed(spec, label_smoothing) for spec in specs]
+        self.specs = smoothed = [_smoothed(spec, label_smoothing) for spec in specs]
         # A sweep or a control of nothing but cross-entropy is torch's own; it waits for no kernel to be compiled.
         plain = {spec.label_smoothing for spec in smoothed if spec.formula == CROSS_ENTROPY and not spec.class_mean}
         alike = len(set(smoothed)) == 1 and len(plain) == 1

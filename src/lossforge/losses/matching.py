@@ -1,0 +1,55 @@
+"""The scale at which a loss trains: one number for each loss and number of classes, in training and export alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy
+
+from lossforge.expression.formula import parse_formula
+from lossforge.expression.interpreter import Interpreter
+from lossforge.losses.compiled import LossSpec
+from lossforge.losses.drop_in import cross_entropy_norm, matched_scale, rounded_scale, start_probe
+from lossforge.losses.library import CROSS_ENTROPY
+
+
+def matched_scales(losses: Sequence[LossSpec], classes: int) -> list[float | None]:
+    """As `lossforge.losses.drop_in.matched_scale` gives them, for many losses in one call of the interpreter.
+
+    Each is what the loss is multiplied by so that its gradient on the logits of the start probe has the norm of plain
+    cross-entropy's; None where that gradient is zero or not finite. A loss's own label smoothing counts.
+    """
+    # A sweep of cross-entropy, smoothed or not, waits for no kernel to be compiled.
+    single = {loss: _alone(loss, classes) for loss in losses if loss.is_term or loss.formula == CROSS_ENTROPY}
+    formulas = tuple(loss for loss in dict.fromkeys(losses) if loss not in single)
+    found = single | dict(zip(formulas, _of_formulas(formulas, classes), strict=True))
+    return [found[loss] for loss in losses]
+
+
+@lru_cache(maxsize=256)
+def _of_formulas(losses: tuple[LossSpec, ...], classes: int) -> list[float | None]:
+    if not losses:
+        return []
+    logits, target = (part.numpy() for part in start_probe(classes))
+    interpreter = Interpreter([parse_formula(loss.formula) for loss in losses], [one.label_smoothing for one in losses])
+    count = len(target)
+    gradient = numpy.empty((len(losses), *logits.shape))
+    values = numpy.empty((len(losses), count))
+    interpreter.run_arrays(logits[None], target[None], values, gradient, numpy.empty((0, *logits.shape)))
+    shares = numpy.array([classes if loss.class_mean else 1 for loss in losses])
+    with numpy.errstate(over="ignore", invalid="ignore"):
+        norms = numpy.sqrt(numpy.square(gradient).sum((1, 2))) / count / shares
+        means = values.mean(1) / shares
+    wanted = _wanted(classes)
+    return [rounded_scale(wanted, norm, mean) for norm, mean in zip(norms.tolist(), means.tolist(), strict=True)]
+
+
+@lru_cache(maxsize=64)
+def _wanted(classes: int) -> float:
+    return cross_entropy_norm(classes)
+
+
+@lru_cache(maxsize=64)
+def _alone(loss: LossSpec, classes: int) -> float | None:
+    return 1.0 if loss == LossSpec(CROSS_ENTROPY) else matched_scale(loss.build(), classes)
