@@ -158,6 +158,7 @@ def print_validation(rows: list[Comparison], json: bool) -> None:
         print_json([asdict(row) for row in rows])
         return
     from lossforge.spaces.task_section import metric_title
+    from lossforge.validation.protocol import under_both
 
     console = _console()
     rivals = list(dict.fromkeys(row.rival for row in rows))
@@ -190,6 +191,8 @@ def print_validation(rows: list[Comparison], json: bool) -> None:
             f"[dim]against ...: percentage points of test {measured} with 95 % interval, {rows[0].seeds} paired fresh "
             f"seeds, every loss at its own best learning rate ({rates}); * adjusted p < 0.05 (Holm)"
         )
+        if told := under_both(rows):
+            console.print(f"[dim]{told}")
 
 
 def _interval(row: Comparison) -> str:

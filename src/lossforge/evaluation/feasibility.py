@@ -33,3 +33,11 @@ def scored_samples(task: TaskSection) -> int:
 def class_count(task: TaskSection) -> int:
     """Classes of a task's data, or of the training of the user's own."""
     return task.classes or 0 if task.python else load_task(task, "cpu").classes
+
+
+def validated_sizes(task: TaskSection) -> tuple[int, int]:
+    """Samples that a re-validation trains on and tests on; zeros where the training is the user's own."""
+    if task.python:
+        return 0, 0
+    data = load_task(task, "cpu")
+    return len(data.train) + len(data.validation), len(data.test)

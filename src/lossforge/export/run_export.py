@@ -5,15 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from lossforge.errors import LossforgeError
+from lossforge.evaluation.feasibility import class_count
+from lossforge.export.recipe import gain_lines, limits, recipe_lines
 from lossforge.export.torch_module import Export, module_source
-from lossforge.expression.formula import parse_formula
-from lossforge.expression.simplify import simplified
-from lossforge.expression.tree import format_formula
+from lossforge.losses.compiled import LossSpec
+from lossforge.losses.matching import matched_scales
 from lossforge.search.hall_of_fame import Entry, checked_entries
+from lossforge.spaces.schema import SearchSpace
 from lossforge.spaces.task_section import metric_title
 from lossforge.store.files import told_as_store_error, write_atomically
 from lossforge.store.run_folder import RunFolder
-from lossforge.validation.protocol import read_comparisons
+from lossforge.validation.protocol import Comparison, read_comparisons
 
 
 def export_run(run: Path, output: Path | None, number: int) -> Path:
@@ -26,16 +28,8 @@ def export_run(run: Path, output: Path | None, number: int) -> Path:
     path = folder.export_folder / "losses.py" if output is None else output
     with told_as_store_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    shorter = simplified([parse_formula(entry.formula) for entry in entries])
-    losses = [
-        Export(
-            name=f"Discovered{entry.rank}",
-            formula=entry.formula,
-            provenance=_provenance(entry, folder),
-            simplified=format_formula(form),
-        )
-        for entry, form in zip(entries, shorter, strict=True)
-    ]
+    comparisons = read_comparisons(folder)
+    losses = [_export(entry, folder, space, comparisons) for entry in entries]
     versions = folder.manifest.get("packages") or {}
     origin = (
         f"Run {folder.path.name} of space '{space.name}', seed {space.seed}, begun {folder.manifest.get('created')};\n"
@@ -45,17 +39,39 @@ def export_run(run: Path, output: Path | None, number: int) -> Path:
     return path
 
 
-def _provenance(entry: Entry, folder: RunFolder) -> tuple[str, ...]:
+def _export(entry: Entry, folder: RunFolder, space: SearchSpace, comparisons: list[Comparison]) -> Export:
+    """An entry as it was re-validated; as it was searched where it was not."""
+    rows = [row for row in comparisons if entry.formula in (row.searched, row.formula)]
+    loss = LossSpec(rows[0].formula if rows else entry.formula, space.recipe.label_smoothing)
+    classes = rows[0].classes if rows and rows[0].classes else _classes(space)
+    scale = matched_scales([loss], classes)[0] if classes and space.recipe.match_gradient else None
+    recipe = [*recipe_lines(space, rows[0]), *gain_lines(rows), limits(rows[0])] if rows and rows[0].classes else []
+    return Export(
+        name=f"Discovered{entry.rank}",
+        formula=loss.formula,
+        provenance=_provenance(entry, rows),
+        recipe=tuple(recipe),
+        scale=scale or 1.0,
+        classes=classes if scale else 0,
+        smoothing=loss.label_smoothing,
+    )
+
+
+def _classes(space: SearchSpace) -> int:
+    """Classes of the first task's data; 0 where they cannot be read any more."""
+    try:
+        return class_count(space.task[0])
+    except LossforgeError:
+        return 0
+
+
+def _provenance(entry: Entry, rows: list[Comparison]) -> tuple[str, ...]:
     lines = [
-        f"Found in generation {entry.generation} by {entry.origin}, rank {entry.rank}, signature {entry.signature}.",
+        f"Found in generation {entry.generation + 1} by {entry.origin}, rank {entry.rank}, "
+        f"signature {entry.signature}.",
         f"In the search: {entry.gain:+.2f} points of validation {metric_title(entry.metric)} over cross-entropy, "
         f"{entry.seeds} seeds.",
     ]
-    results = [row for row in read_comparisons(folder) if row.formula == entry.formula]
-    lines += [
-        f"Re-validated on the test part of {row.task}: {row.gain:+.2f} points of {metric_title(row.metric)} "
-        f"[{row.low:+.2f}, {row.high:+.2f}] against {row.rival}, {row.seeds} paired seeds, learning rates "
-        f"{row.learning_rate:g} and {row.rival_learning_rate:g}."
-        for row in results
-    ]
-    return tuple(lines if results else [*lines, "Not re-validated: the gain in the search may be luck."])
+    if rows and rows[0].formula != entry.formula:
+        lines.append(f"The search trained {entry.formula}, which is the same loss on hard labels.")
+    return tuple(lines if rows else [*lines, "Not re-validated: the gain in the search may be luck."])

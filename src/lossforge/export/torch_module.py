@@ -12,18 +12,27 @@ from lossforge.export.latex import latex, words
 from lossforge.expression.codegen import emit, function_source
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import format_formula
+from lossforge.losses.soft_labels import hard_labels_only
 from lossforge.losses.terms import parse_term
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """One loss to export: its class's name, its formula, and lines that say where it is from and how it scored."""
+    """One loss to export: its class's name, its formula, and lines that say where it is from and how it scored.
+
+    ``recipe`` says how it was trained, a line a fact. ``scale`` is what the formula is multiplied by for ``classes``
+    (0: as it is written, for any number). ``smoothing`` is the label smoothing that it was trained with.
+    """
 
     name: str
     formula: str
     provenance: tuple[str, ...] = ()
     class_mean: bool = False
     simplified: str = ""
+    recipe: tuple[str, ...] = ()
+    scale: float = 1.0
+    classes: int = 0
+    smoothing: float = 0.0
 
 
 def module_source(losses: list[Export], origin: str) -> str:
@@ -57,6 +66,10 @@ def _loss_source(loss: Export) -> str:
     if loss.simplified and loss.simplified != loss.formula:
         lines.append(f"Simplified: {loss.simplified}")
     lines += [line for text in loss.provenance for line in _wrapped(_quotable(text))]
+    lines += _scaling(loss)
+    if loss.recipe:
+        lines += ["", "Trained as validated:", ""]
+        lines += [line for text in loss.recipe for line in _item(_quotable(text))]
     docstring = textwrap.indent("\n".join(lines), "    ").lstrip()
     uses_log = emit(expression).uses_log
     return (
@@ -64,16 +77,46 @@ def _loss_source(loss: Export) -> str:
         f"class {loss.name}(DropInLoss):\n"
         f'    r"""{docstring}\n    """\n\n'
         f"    class_mean = {loss.class_mean}\n"
-        f"    uses_log = {uses_log}\n\n"
+        f"    uses_log = {uses_log}\n"
+        f"{_constants(loss)}\n"
         "    def elementwise_function(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:\n"
         f"        return {function}"
     )
+
+
+def _scaling(loss: Export) -> list[str]:
+    if not loss.classes:
+        return []
+    return [
+        "",
+        *_wrapped(
+            f"scale = {loss.scale!r} gives its gradient cross-entropy's size near a uniform start, for {loss.classes} "
+            f"classes: cross-entropy's learning rates are the ones to begin with. For n classes: {loss.name}()"
+            ".match_classes(n)."
+        ),
+    ]
+
+
+def _constants(loss: Export) -> str:
+    """Lines of the class body for what is not the shell's default."""
+    lines = []
+    if loss.classes:
+        lines += [f"scale = {loss.scale!r}", f"classes = {loss.classes}"]
+    if loss.smoothing:
+        lines.append(f"smoothing = {loss.smoothing!r}")
+    if hard_labels_only(loss.formula, loss.classes or 10):
+        lines.append("hard_labels = True")
+    return "".join(f"    {line}\n" for line in lines)
 
 
 def _quotable(text: str) -> str:
     """Text from a run's files, made harmless inside a docstring: it can end neither the string nor the line's code."""
     text = text.replace("\\", "/").replace('"', "'")
     return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
+
+
+def _item(text: str) -> list[str]:
+    return textwrap.wrap(text, 108, initial_indent="- ", subsequent_indent="  ", break_long_words=False) or [""]
 
 
 def _wrapped(text: str) -> list[str]:

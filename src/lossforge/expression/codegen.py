@@ -152,8 +152,9 @@ def _source(emitted: Emitted, name: str) -> str:
 
 
 def function_source(expression: Expression, name: str) -> str:
-    """Source of ``def NAME(y_pred, y_true, log_y_pred)``, which needs only ``torch`` in scope."""
-    return _source(emit(expression), name)
+    """Source of ``def NAME(y_pred, y_true, log_y_pred)``, with types, which needs ``torch`` and ``Tensor`` in scope."""
+    untyped, typed = f"def {name}({ARGUMENTS}):", ", ".join(f"{argument}: Tensor" for argument in ARGUMENTS.split(", "))
+    return _source(emit(expression), name).replace(untyped, f"def {name}({typed}) -> Tensor:", 1)
 
 
 def _compile(source: str, label: str) -> Callable[..., object]:
@@ -167,7 +168,7 @@ def _compile(source: str, label: str) -> Callable[..., object]:
 @lru_cache(maxsize=4096)
 def compile_expression(expression: Expression) -> ElementwiseFunction:
     """Compile the emitted source. The text compiled is always our own, made from a validated tree."""
-    return _compile(function_source(expression, "elementwise"), f"<loss {expression}>")  # type: ignore[return-value]
+    return _compile(_source(emit(expression), "elementwise"), f"<loss {expression}>")  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,9 +166,15 @@ class ValidationSection(Section):
     tuning_seeds: int = Field(default=2, ge=1, le=100)
     learning_rates: list[Rate] = Field(default=[0.001, 0.003, 0.01], min_length=1)
     rivals: list[str] = Field(default=["cross_entropy", "label_smoothing", "ngl"])
+    second_optimizer: Literal["auto", "none", "adam", "adamw", "sgd", "muon"] = "auto"
+    second_learning_rates: list[Rate] = Field(default=[])
+    second_tuning_seeds: int = Field(default=2, ge=1, le=100)
+    second_seeds: int = Field(default=4, ge=1, le=1000)
 
     @model_validator(mode="after")
     def _known(self) -> ValidationSection:
+        if self.second_learning_rates != sorted(set(self.second_learning_rates)):
+            raise ValueError("second_learning_rates: must rise, without repetition")
         if "cross_entropy" not in self.rivals:
             raise ValueError("rivals: cross_entropy must be among them")
         if self.learning_rates != sorted(set(self.learning_rates)):

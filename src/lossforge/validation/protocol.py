@@ -13,13 +13,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from statistics import fmean
 
 from lossforge.errors import LossforgeError, SpaceError, StoreError
-from lossforge.evaluation.feasibility import scored_samples
+from lossforge.evaluation.feasibility import class_count, scored_samples, validated_sizes
 from lossforge.evaluation.records import Outcome, Training
 from lossforge.evaluation.space_trainings import loss_key, trainings
 from lossforge.executors.choice import make_executor, needs_isolation
@@ -34,18 +34,29 @@ from lossforge.spaces.schema import SearchSpace
 from lossforge.store.files import told_as_store_error, write_atomically
 from lossforge.store.ledger import Ledger
 from lossforge.store.run_folder import RunFolder, read_json
+from lossforge.validation.second_optimizer import (
+    ENOUGH,
+    SecondResult,
+    optimizer_title,
+    second_optimizer,
+    under_second_optimizer,
+)
 from lossforge.validation.statistics import holm, paired_difference
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One loss under re-validation; ``rival`` is its name in the library where it is one of the rivals."""
+    """One loss under re-validation; ``rival`` is its name in the library where it is one of the rivals.
+
+    ``searched`` is the formula that the search trained, where it is a discovery.
+    """
 
     loss: LossSpec
     key: str
     size: int = 0
     search_gain: float = 0.0
     rival: str = ""
+    searched: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,9 @@ class Comparison:
     ``gain``, ``low`` and ``high`` (95 % interval) are accuracy differences in percentage points, paired by
     seed; ``p_adjusted`` is Holm's over the losses compared with this rival. Accuracies are in [0, 1], and are
     what ``metric`` names; ``failed`` and ``rival_failed`` count trainings that diverged, each with accuracy 0.
+    ``formula`` is what was trained, in the form that people read, and ``searched`` what the search trained. Under
+    ``second_optimizer`` ("": none was tried) the loss has ``second_score`` and cross-entropy ``second_control``.
+    ``trained_on`` and ``tested_on`` count samples (0: not known).
     """
 
     rank: int
@@ -76,6 +90,14 @@ class Comparison:
     failed: int = 0
     rival_failed: int = 0
     metric: str = "accuracy"
+    searched: str = ""
+    second_optimizer: str = ""
+    second_score: float = 0.0
+    second_control: float = 0.0
+    second_learning_rate: float = 0.0
+    classes: int = 0
+    trained_on: int = 0
+    tested_on: int = 0
 
 
 def validate(
@@ -113,7 +135,10 @@ def _contenders(folder: RunFolder, space: SearchSpace, top: int) -> list[Contend
             f"{folder.path}: the search found no loss that trains, so there is nothing to validate; "
             "give it more generations with 'lossforge resume --set budget.generations=N'"
         )
-    found = [Contender(LossSpec(entry.formula), entry.signature, entry.size, entry.gain) for entry in best]
+    found = [
+        Contender(LossSpec(entry.formula), entry.signature, entry.size, entry.gain, searched=entry.formula)
+        for entry in best
+    ]
     rivals = []
     for name in space.validation.rivals:
         loss = loss_spec(name)
@@ -139,8 +164,17 @@ class _Validation:
             sweeps = self._tune(index)
             self.progress.phase("training the best losses and their rivals for the test")
             accuracies = self._test(index, sweeps)
-            comparisons += self._compare(index, sweeps, accuracies)
+            rows = self._compare(index, sweeps, accuracies)
+            comparisons += self._with_second(index, rows)
         return comparisons
+
+    def _with_second(self, index: int, rows: list[Comparison]) -> list[Comparison]:
+        """The rows with what became of their losses under the second optimiser."""
+        found = [(one.loss, one.key) for one in self.contenders if not one.rival]
+        if second_optimizer(self.space):
+            self.progress.phase("training the best losses under another kind of optimiser")
+        results = under_second_optimizer(self.space, self.space.task[index], found, self.recorder, self.epochs)
+        return [row if (second := results[row.rank - 1]) is None else with_second(row, second) for row in rows]
 
     def _tune(self, index: int) -> list[Sweep]:
         def at(contender: Contender) -> Callable[[float], list[Training]]:
@@ -198,6 +232,8 @@ class _Validation:
         accuracies = [[0.0 if value is None else value for value in values] for values in by_seed]
         failed = [sum(value is None for value in values) for values in by_seed]
         scored = scored_samples(self.space.task[index])
+        trained_on, tested_on = validated_sizes(self.space.task[index])
+        classes = class_count(self.space.task[index])
         resolution = 100 / scored if scored else 0.0
         found = [place for place, one in enumerate(self.contenders) if not one.rival]
         rows: list[Comparison] = []
@@ -234,9 +270,40 @@ class _Validation:
                         failed=failed[place],
                         rival_failed=failed[other],
                         metric=self.space.task[index].measure,
+                        searched=self.contenders[place].searched,
+                        classes=classes,
+                        trained_on=trained_on,
+                        tested_on=tested_on,
                     )
                 )
         return rows
+
+
+def with_second(row: Comparison, second: SecondResult) -> Comparison:
+    """The row with its loss's result under the second optimiser."""
+    return replace(
+        row,
+        second_optimizer=second.optimizer,
+        second_score=second.score,
+        second_control=second.control,
+        second_learning_rate=second.learning_rate,
+    )
+
+
+def under_both(rows: Sequence[Comparison]) -> str:
+    """A sentence on who works under the second optimiser too; "" where none was tried."""
+    tried = {(row.task, row.rank): row for row in rows if row.second_optimizer}
+    if not tried:
+        return ""
+    failing = sorted({row.rank for row in tried.values() if row.second_score < ENOUGH * row.second_control})
+    name = optimizer_title(next(iter(tried.values())).second_optimizer)
+    if not failing:
+        return f"under {name}, each at its own best rate there, all reach {ENOUGH:.0%} of cross-entropy's score"
+    named = ", ".join(f"{rank}" for rank in failing)
+    return (
+        f"under {name}, at its own best rate there, rank {named} stays below {ENOUGH:.0%} of cross-entropy's score: "
+        "use the search's optimiser with it"
+    )
 
 
 _NUMBERS = ("gain", "low", "high", "seeds", "learning_rate", "rival_learning_rate")

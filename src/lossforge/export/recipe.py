@@ -1,0 +1,99 @@
+"""How a loss was validated, in words: everything that is needed to train with it in the same way."""
+
+from __future__ import annotations
+
+from lossforge.spaces.recipe_section import RecipeSection
+from lossforge.spaces.schema import SearchSpace, TaskSection
+from lossforge.spaces.task_section import metric_title
+from lossforge.validation.protocol import Comparison
+from lossforge.validation.second_optimizer import ENOUGH, optimizer_title
+
+_OPTIMIZERS = {
+    "adam": "torch.optim.Adam",
+    "adamw": "torch.optim.AdamW",
+    "sgd": "torch.optim.SGD with momentum 0.9, nesterov=True",
+    "muon": "Muon for matrices and AdamW for all else",
+}
+_SCHEDULES = {
+    "one_cycle": "torch.optim.lr_scheduler.OneCycleLR with the learning rate as max_lr and total_steps = steps + 1",
+    "cosine": "torch.optim.lr_scheduler.CosineAnnealingLR with T_max = steps",
+    "constant": "a constant rate",
+}
+
+
+def recipe_lines(space: SearchSpace, row: Comparison) -> list[str]:
+    """How the loss of a re-validation's row was trained, one line a fact: ``name: value``."""
+    task = next(task for task in space.task if task.title == row.task)
+    if task.python:
+        return [f"training: {task.python}, a function of one's own", f"classes: {task.classes}"]
+    recipe = space.recipe
+    return [
+        f"data: {task.data}{_input(task)}; {row.trained_on:,} samples to train on (training and validation parts), "
+        f"{row.tested_on:,} to test on, {row.classes} classes",
+        f"label noise: {task.label_noise:.0%} of the training labels drawn anew from all classes, for every seed"
+        if task.label_noise
+        else "label noise: none",
+        f"network: {task.model}, width {task.width}",
+        f"optimizer: {_OPTIMIZERS[recipe.optimizer]}",
+        f"learning rate: {row.learning_rate:g}, the loss's own best of a grid, by validation data",
+        f"schedule: {_SCHEDULES[recipe.schedule]}",
+        f"length: {_length(space)}, batches of {recipe.batch_size}, what is left over of an epoch is dropped",
+        *_others(recipe),
+        f"seeds: {row.seeds}, each with its own weights, order and label noise",
+    ]
+
+
+def _input(task: TaskSection) -> str:
+    told = []
+    if task.resize is not None:
+        told.append(f"resized to {task.resize}")
+    if task.greyscale:
+        told.append("grey")
+    if task.normalize:
+        told.append("normalised by channel")
+    if task.augmentation.is_on:
+        used = task.augmentation.model_dump(exclude_defaults=True)
+        told.append("augmented by " + ", ".join(f"{name} {value}" for name, value in used.items()))
+    return f" ({'; '.join(told)})" if told else ""
+
+
+def _length(space: SearchSpace) -> str:
+    if space.recipe.steps:
+        return f"{2 * space.recipe.steps} steps"
+    return f"{space.validation.epochs or 2 * space.recipe.epochs} epochs"
+
+
+def _others(recipe: RecipeSection) -> list[str]:
+    told = []
+    if recipe.weight_decay:
+        told.append(f"weight decay: {recipe.weight_decay:g}")
+    if recipe.clip_norm:
+        told.append(f"gradients: clipped to norm {recipe.clip_norm:g}")
+    if recipe.label_smoothing:
+        told.append(f"label smoothing: {recipe.label_smoothing:g}, the default of this class")
+    if recipe.precision != "float32":
+        told.append(f"precision: {recipe.precision} by autocast")
+    return told
+
+
+def gain_lines(rows: list[Comparison]) -> list[str]:
+    """What came of it against each rival."""
+    return [
+        f"against {row.rival}: {row.gain:+.2f} points of {metric_title(row.metric)} [{row.low:+.2f}, {row.high:+.2f}] "
+        f"on the test part of {row.task} ({row.accuracy:.2%} and {row.rival_accuracy:.2%}; {row.rival} at its own best "
+        f"learning rate {row.rival_learning_rate:g})"
+        for row in rows
+    ]
+
+
+def limits(row: Comparison) -> str:
+    """What the loss was tried with, and what not."""
+    first = "Nothing but this set-up was tried: other data, networks or numbers of classes may need another loss."
+    if not row.second_optimizer:
+        return f"{first} No other optimiser was tried."
+    name = optimizer_title(row.second_optimizer)
+    told = f"{row.second_score:.2%}, cross-entropy there {row.second_control:.2%}"
+    if row.second_score >= ENOUGH * row.second_control:
+        return f"{first} Under {name} it trains too: {told}, learning rate {row.second_learning_rate:g}."
+    needs = "an adaptive optimiser" if row.second_optimizer == "sgd" else "the optimiser named above"
+    return f"{first} It needs {needs}: under {name} it reaches {told}."
