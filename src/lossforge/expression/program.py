@@ -6,11 +6,11 @@ distinct value is computed once, and a guard that can never act is not there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-from lossforge.expression.primitives import BOUND, LEAVES, LOG_Y_PRED, PRIMITIVES, Interval, Operand, clip
+from lossforge.expression.primitives import GUARDS, LEAVES, LOG_Y_PRED, Guards, Interval, Operand, clip, guarded_by
 from lossforge.expression.tree import CONSTANT, Expression
 
 Y_PRED, Y_TRUE, LOG_Y_PRED_REGISTER = 0, 1, 2
@@ -24,10 +24,9 @@ class Instruction(NamedTuple):
     """``op(a, b)``; instruction i writes register ``len(INPUTS) + i``. ``inner``: part of a larger step.
 
     Operations: add, sub, mul, div, maximum, minimum of two operands; neg, sqrt, log, exp, sin, cos, tanh,
-    abs, sign, sigmoid, erf of one; clamp_min, clamp_max to the constant b; bound (to ±BOUND); protect
-    (EPS away from zero on its own side). Masks, 1 where true and else 0, for gradients: ge and le (against
-    the constant b), outside (|a| >= EPS), inside (|a| <= BOUND), share (1, 1/2, 0 as a is above, equal to,
-    below b).
+    abs, sign, sigmoid, erf of one; clamp_min, clamp_max to the constant b; bound (to ±b); protect (b away from
+    zero on its own side). Masks, 1 where true and else 0, for gradients: ge and le (against the constant b),
+    outside (|a| >= b), inside (|a| <= b), share (1, 1/2, 0 as a is above, equal to, below b).
     """
 
     op: str
@@ -38,10 +37,14 @@ class Instruction(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Instructions and the operands that hold the results: the loss and, of a joint program, its gradient."""
+    """Instructions and the operands that hold the results: the loss and, of a joint program, its gradient.
+
+    ``guarded``: a guard can act somewhere, or was the reason why a value is a number.
+    """
 
     code: tuple[Instruction, ...]
     outputs: tuple[Operand, ...]
+    guarded: bool = field(default=False, compare=False)
 
     def reads(self, register: int) -> bool:
         """Whether an input register is used."""
@@ -58,6 +61,7 @@ class ProgramBuilder:
 
     def __init__(self) -> None:
         self.code: list[Instruction] = []
+        self.guarded = False
         self._known: dict[tuple[str, Operand, Operand, bool, bool], int] = {}
 
     def emit(self, op: str, a: Operand, b: Operand = 0.0, *, inner: bool = False) -> Operand:
@@ -71,6 +75,11 @@ class ProgramBuilder:
             register = self._known[key] = len(INPUTS) + len(self.code)
             self.code.append(Instruction(op, a, b, inner))
         return register
+
+    def guard(self, op: str, a: Operand, size: float) -> Operand:
+        """Append a guard of this size."""
+        self.guarded = True
+        return self.emit(op, a, size, inner=True)
 
     def finish(self, *outputs: Operand) -> Program:
         """The program without the instructions that no output needs."""
@@ -88,19 +97,23 @@ class ProgramBuilder:
             if len(INPUTS) + index in needed:
                 moved[len(INPUTS) + index] = len(INPUTS) + len(code)
                 code.append(step._replace(a=at(step.a), b=at(step.b)))
-        return Program(tuple(code), tuple(at(operand) for operand in outputs))
+        return Program(tuple(code), tuple(at(operand) for operand in outputs), self.guarded)
 
 
 class Lowering:
     """Turns expressions into instructions. Knows the interval of every value, and so which guards can act.
 
     With ``y_true`` a number, that number stands for the leaf, and all that depends on nothing else is folded.
+    ``guards`` are the sizes of the guards, but for parts of the target alone: those keep `GUARDS`, since one number
+    for each of the two targets is all there is of them.
     """
 
-    def __init__(self, y_true: float | None = None) -> None:
+    def __init__(self, y_true: float | None = None, guards: Guards = GUARDS) -> None:
         self.builder = ProgramBuilder()
         self.y_true = y_true
+        self.guards = guards
         self._memo: dict[Expression, tuple[Operand, Interval]] = {}
+        self._still: set[Expression] = set()
 
     def lower(self, node: Expression) -> tuple[Operand, Interval]:
         """Operand and interval of a node's value."""
@@ -119,21 +132,34 @@ class Lowering:
         if node.op == "log" and node.args[0].op == "y_pred":
             return LOG_Y_PRED_REGISTER, LOG_Y_PRED
         operands, intervals = zip(*(self.lower(arg) for arg in node.args), strict=True)
-        primitive = PRIMITIVES[node.op]
+        guards = self._guards_of(node)
+        bound, primitive = guards.bound, guarded_by(guards)[node.op]
         if all(isinstance(operand, float) for operand in operands):
             value = clip(primitive.value(*operands))
             return value, (value, value)
         low, high = _outward(node.op, intervals, *primitive.bounds(*intervals))
-        if clip(low) == clip(high):
-            # Such as min(-1, y_pred): always the same value, with gradient zero.
-            return clip(low), (clip(low), clip(high))
+        held = clip(low, bound), clip(high, bound)
+        if held[0] == held[1]:
+            # Such as min(-1, y_pred), or exp(30 + y_pred): always the same value, with gradient zero.
+            self.builder.guarded = True
+            return held[0], held
         if self.y_true is not None and (kept := _kept(node.op, *operands)) is not None:
-            return kept, (clip(low), clip(high))
+            return kept, held
         operand = primitive.lower(self.builder, *operands, *intervals)
-        if low < -BOUND or high > BOUND:
+        if low < -bound or high > bound:
             self._make_inner(operand)
-            operand = self.builder.emit("bound", operand)
-        return operand, (clip(low), clip(high))
+            self.builder.guarded = True
+            operand = self.builder.emit("bound", operand, bound)
+        return operand, held
+
+    def _guards_of(self, node: Expression) -> Guards:
+        """Sizes of the guards in a node whose arguments are lowered."""
+        if self.guards is GUARDS:
+            return GUARDS
+        if all(arg.op in (CONSTANT, "y_true") or arg in self._still for arg in node.args):
+            self._still.add(node)
+            return GUARDS
+        return self.guards
 
     def _make_inner(self, operand: Operand) -> None:
         index = int(operand) - len(INPUTS)

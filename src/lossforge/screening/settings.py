@@ -21,13 +21,13 @@ class ScreenSettings:
     """Thresholds of the screens.
 
     ``max_gradient``: largest component of the gradient, in units of its root mean square at moderate
-    logits. ``descent_steps`` of ``step`` (in logits, root mean square) must bring ``descent_accuracy``
+    logits; at the default Adam's squares of it still fit in float32. ``descent_steps`` of ``step`` (in logits, root mean square) must bring ``descent_accuracy``
     (0 to 1) of the free logits to their targets; where they bring some, but not enough, the losses train a
     small network for ``network_steps``, which must learn as much. ``precisions``: the types in which the
     space trains. ``classes``: the numbers of classes of its tasks.
     """
 
-    max_gradient: float = 1e12
+    max_gradient: float = 1e18
     descent_steps: int = 40
     descent_accuracy: float = 0.8
     network_steps: int = 80
