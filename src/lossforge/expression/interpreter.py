@@ -25,7 +25,7 @@ _SCRATCH = 3
 
 
 @lru_cache(maxsize=4096)
-def _assembled(expression: Expression, guards: Guards = GUARDS) -> Assembled:
+def assembled(expression: Expression, guards: Guards = GUARDS) -> Assembled:
     """Kept, since the screens ask about a loss one after another."""
     return assemble_one(joint_program(expression, guards=guards))
 
@@ -47,7 +47,7 @@ class Interpreter:
     ) -> None:
         import numpy
 
-        self.bytecode: Bytecode = join([_assembled(expression, guards) for expression in expressions])
+        self.bytecode: Bytecode = join([assembled(expression, guards) for expression in expressions])
         given = [0.0] * len(expressions) if label_smoothing is None else list(label_smoothing)
         if len(given) != len(expressions):
             raise ValueError(

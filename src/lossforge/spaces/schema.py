@@ -91,6 +91,7 @@ class ScreeningSection(Section):
     descent_accuracy: Probability = 0.8
     network_steps: int = Field(default=80, ge=0, le=1000)
     repair_sign: bool = True
+    guards: bool = True
     precisions: list[Literal["float32", "bfloat16", "float16"]] = Field(default=["float32"], min_length=1)
     audit: Probability = 0.02
 
