@@ -22,8 +22,7 @@ def meaning(step: Instruction, values: tuple[object, ...]) -> tuple[object, ...]
     ends = tuple(values[end] if isinstance(end, int) else float(end) for end in (step.a, step.b))
     if step.op in ("add", "sub", "mul", "div", "maximum", "minimum", "share"):
         return step.op, *ends
-    limit = {"bound": BOUND, "inside": BOUND, "protect": EPS, "outside": EPS}.get(step.op, step.b)
-    return step.op, ends[0], float(limit)
+    return step.op, ends[0], float(step.b)
 
 
 def decoded(op: str, a: object, b: object, number: float) -> tuple[object, ...]:

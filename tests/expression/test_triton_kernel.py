@@ -151,6 +151,10 @@ def opcode_programs() -> Iterator[tuple[str, Program]]:
             pairs = [(x, 0.3), (x, -7.0)]
         elif op == "div":
             pairs = [(x, some)]
+        elif op in ("bound", "inside"):
+            pairs = [(x, BOUND)]
+        elif op in ("protect", "outside"):
+            pairs = [(x, EPS)]
         else:
             pairs = [(x, size), (size, x), (some, some)]
         extra = (Instruction("clamp_max", x, 27.0),) if op == "exp" else ()

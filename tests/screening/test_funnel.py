@@ -77,6 +77,27 @@ def test_descent_rejects_what_does_not_reach_the_targets(formula: str) -> None:
     assert reason.endswith("(needed: 80%)")
 
 
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "-(y_true * tanh(log(y_pred)))",
+        "sqrt(abs(y_true + 0.44 + y_pred))",
+        "-(y_pred * log((exp(y_true) + tanh(y_pred))**2))",
+    ],
+)
+def test_descent_rejects_what_leaves_a_network_at_one_class_for_all(formula: str) -> None:
+    # A plain network without normalisation ends at 10 to 30 % of the digits with each of them.
+    for written in (formula, f"-({formula})"):
+        by, reason = rejected(written)
+        assert by == Screen.DESCENT
+        assert "a small network learns" in reason
+
+
+def test_a_spike_where_no_network_is_rejects_nothing() -> None:
+    # exp(27) times the usual gradient, where the true class has less than 1e-7; it trains as cross-entropy does.
+    assert rejected("-y_true * log(y_pred) - exp(y_true / (y_pred / y_pred))") == (None, "")
+
+
 def test_no_steps_reach_no_targets() -> None:
     assert rejected(CROSS_ENTROPY, ScreenSettings(descent_steps=0, network_steps=0))[0] == Screen.DESCENT
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from functools import lru_cache
 
-from lossforge.expression.primitives import BOUND, EPS, Operand
+from lossforge.expression.primitives import GUARDS, Guards, Operand
 from lossforge.expression.program import (
     INPUTS,
     LOG_Y_PRED_REGISTER,
@@ -117,8 +117,8 @@ _RULES: dict[str, Rule] = {
     "erf": _erf,
     "clamp_min": _masked("ge"),
     "clamp_max": _masked("le"),
-    "bound": lambda x, step, out, g: (x.mul(g, x.op("inside", step.a, BOUND, inner=True)), 0.0),
-    "protect": lambda x, step, out, g: (x.mul(g, x.op("outside", step.a, EPS, inner=True)), 0.0),
+    "bound": lambda x, step, out, g: (x.mul(g, x.op("inside", step.a, step.b, inner=True)), 0.0),
+    "protect": lambda x, step, out, g: (x.mul(g, x.op("outside", step.a, step.b, inner=True)), 0.0),
 }
 """Every operation but sign, whose gradient is zero."""
 
@@ -146,13 +146,15 @@ def _moves(step: Instruction, moving: set[int]) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def joint_program(expression: Expression, y_true: float | None = None) -> Program:
+def joint_program(expression: Expression, y_true: float | None = None, guards: Guards = GUARDS) -> Program:
     """Program of value and gradient together; with ``y_true`` a number, for that target alone.
+
+    ``guards`` are the sizes of the guards; see `lossforge.expression.program.Lowering`.
 
     Its two outputs are the elementwise value f and g = y_pred * df/dy_pred + df/dlog(y_pred), from which the
     gradient on the logits is ``g - y_pred * g.sum(classes)``.
     """
-    lowering = Lowering(y_true)
+    lowering = Lowering(y_true, guards)
     result = lowering.lower(expression)[0]
     algebra = _Algebra(lowering.builder)
     adjoint = _adjoints(algebra, list(lowering.builder.code), result)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lossforge.expression.primitives import BOUND, EPS, Operand
+from lossforge.expression.primitives import Operand
 from lossforge.expression.program import INPUTS, Instruction, Program
 
 if TYPE_CHECKING:
@@ -106,10 +106,7 @@ def _select(step: Instruction) -> tuple[str, tuple[Operand, ...], float]:
         }[op]
     if op in ("maximum", "minimum", "share"):
         return op, (a, b), 0.0
-    return op, (a,), _LIMITS.get(op, float(b))
-
-
-_LIMITS = {"bound": BOUND, "inside": BOUND, "protect": EPS, "outside": EPS}
+    return op, (a,), float(b)
 
 
 @dataclass(frozen=True)

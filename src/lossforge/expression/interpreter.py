@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lossforge.expression.adjoint import joint_program
 from lossforge.expression.bytecode import Assembled, Bytecode, assemble_one, join
+from lossforge.expression.primitives import GUARDS, Guards
 from lossforge.expression.tree import Expression
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ _SCRATCH = 3
 
 
 @lru_cache(maxsize=4096)
-def _assembled(expression: Expression) -> Assembled:
+def assembled(expression: Expression, guards: Guards = GUARDS) -> Assembled:
     """Kept, since the screens ask about a loss one after another."""
-    return assemble_one(joint_program(expression))
+    return assemble_one(joint_program(expression, guards=guards))
 
 
 class Interpreter:
@@ -35,12 +36,18 @@ class Interpreter:
     Args:
         expressions: the losses.
         label_smoothing: for each loss, in [0, 1); none unless given.
+        guards: sizes of the guards, which no loss that is trained has others of.
     """
 
-    def __init__(self, expressions: Sequence[Expression], label_smoothing: Sequence[float] | None = None) -> None:
+    def __init__(
+        self,
+        expressions: Sequence[Expression],
+        label_smoothing: Sequence[float] | None = None,
+        guards: Guards = GUARDS,
+    ) -> None:
         import numpy
 
-        self.bytecode: Bytecode = join([_assembled(expression) for expression in expressions])
+        self.bytecode: Bytecode = join([assembled(expression, guards) for expression in expressions])
         given = [0.0] * len(expressions) if label_smoothing is None else list(label_smoothing)
         if len(given) != len(expressions):
             raise ValueError(

@@ -10,15 +10,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import NamedTuple, Protocol
 
-EPS = 1e-6
-"""Distance that a divisor, and the argument of log and sqrt, keeps from zero."""
-BOUND = 1e12
-"""Largest magnitude of a value. Products of two such values still fit in float32."""
-EXP_LIMIT = 27.0
-"""exp is flat above this: exp(27) = 5.3e11 < BOUND."""
+
+class Guards(NamedTuple):
+    """Sizes of the guards.
+
+    ``eps``: distance that a divisor, and the argument of log and sqrt, keeps from zero; ``bound``: largest magnitude
+    of a value; ``exp_limit``: exp is flat above it.
+    """
+
+    eps: float
+    bound: float
+    exp_limit: float
+
+
+GUARDS = Guards(eps=1e-6, bound=1e12, exp_limit=27.0)
+"""The sizes that every loss has. Products of two values at the bound still fit in float32; exp(27) = 5.3e11."""
+EPS, BOUND, EXP_LIMIT = GUARDS
 
 Interval = tuple[float, float]
 """Lower and upper bound of a value, both finite."""
@@ -33,10 +44,13 @@ class Builder(Protocol):
     def emit(self, op: str, a: Operand, b: Operand = 0.0, *, inner: bool = False) -> Operand:
         """Append ``op(a, b)`` and return its register; ``inner``: written inside the instruction that uses it."""
 
+    def guard(self, op: str, a: Operand, size: float) -> Operand:
+        """Append a guard of this size, written inside the instruction that uses it, and return its register."""
 
-def clip(value: float) -> float:
-    """Clamp to ±BOUND; not a number becomes 0."""
-    return 0.0 if math.isnan(value) else min(max(value, -BOUND), BOUND)
+
+def clip(value: float, bound: float = BOUND) -> float:
+    """Clamp to ±``bound``; not a number becomes 0."""
+    return 0.0 if math.isnan(value) else min(max(value, -bound), bound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +70,9 @@ class Primitive:
     commutative: bool = False
 
 
-def protect(value: float) -> float:
-    """A divisor kept EPS away from zero, on its own side; zero counts as positive."""
-    return min(value, -EPS) if value < 0 else max(value, EPS)
+def protect(value: float, eps: float = EPS) -> float:
+    """A divisor kept ``eps`` away from zero, on its own side; zero counts as positive."""
+    return min(value, -eps) if value < 0 else max(value, eps)
 
 
 def _corners(function: Callable[[float, float], float], a: Interval, b: Interval) -> Interval:
@@ -66,10 +80,10 @@ def _corners(function: Callable[[float, float], float], a: Interval, b: Interval
     return min(values), max(values)
 
 
-def _divide_bounds(a: Interval, b: Interval) -> Interval:
-    ends = [protect(b[0]), protect(b[1])]
+def _divide_bounds(a: Interval, b: Interval, eps: float = EPS) -> Interval:
+    ends = [protect(b[0], eps), protect(b[1], eps)]
     if b[0] < 0 <= b[1]:
-        ends += [-EPS, EPS]
+        ends += [-eps, eps]
     values = [x / y for x in a for y in ends]
     return min(values), max(values)
 
@@ -81,9 +95,9 @@ def _magnitude(a: Interval) -> Interval:
     return (-high, -low) if high <= 0 else (0.0, max(-low, high))
 
 
-def _floor_bounds(function: Callable[[float], float], a: Interval) -> Interval:
+def _floor_bounds(function: Callable[[float], float], a: Interval, eps: float = EPS) -> Interval:
     low, high = _magnitude(a)
-    return function(max(low, EPS)), function(max(high, EPS))
+    return function(max(low, eps)), function(max(high, eps))
 
 
 def _square_bounds(a: Interval) -> Interval:
@@ -91,26 +105,26 @@ def _square_bounds(a: Interval) -> Interval:
     return low * low, high * high
 
 
-def _divisor(builder: Builder, y: Operand, interval: Interval) -> Operand:
-    """The divisor kept EPS away from zero, on its own side of zero (zero counts as positive)."""
+def _divisor(builder: Builder, y: Operand, interval: Interval, eps: float) -> Operand:
+    """The divisor kept ``eps`` away from zero, on its own side of zero (zero counts as positive)."""
     low, high = interval
     if isinstance(y, float):
-        return protect(y)
-    if low >= EPS or high <= -EPS:
+        return protect(y, eps)
+    if low >= eps or high <= -eps:
         return y
-    return builder.emit("clamp_min", y, EPS, inner=True) if low >= 0 else builder.emit("protect", y, inner=True)
+    return builder.guard("clamp_min" if low >= 0 else "protect", y, eps)
 
 
-def _floored(op: str) -> Callable[..., Operand]:
-    """``op(max(|x|, EPS))``, without the parts that the interval makes idle."""
+def _floored(op: str, eps: float = EPS) -> Callable[..., Operand]:
+    """``op(max(|x|, eps))``, without the parts that the interval makes idle."""
 
     def lower(builder: Builder, x: Operand, a: Interval) -> Operand:
         low, high = a
-        if low < EPS:
+        if low < eps:
             if low < 0:
                 x = builder.emit("abs", x, inner=True)
-            if low >= 0 or high > -EPS:
-                x = builder.emit("clamp_min", x, EPS, inner=True)
+            if low >= 0 or high > -eps:
+                x = builder.guard("clamp_min", x, eps)
         return builder.emit(op, x)
 
     return lower
@@ -135,12 +149,12 @@ def _binary(op: str) -> Callable[..., Operand]:
     return lambda builder, x, y, a, b: builder.emit(op, x, y)
 
 
-def _lower_div(builder: Builder, x: Operand, y: Operand, a: Interval, b: Interval) -> Operand:
-    return builder.emit("div", x, _divisor(builder, y, b))
+def _lower_div(builder: Builder, x: Operand, y: Operand, a: Interval, b: Interval, eps: float = EPS) -> Operand:
+    return builder.emit("div", x, _divisor(builder, y, b, eps))
 
 
-def _lower_exp(builder: Builder, x: Operand, a: Interval) -> Operand:
-    return builder.emit("exp", x if a[1] <= EXP_LIMIT else builder.emit("clamp_max", x, EXP_LIMIT, inner=True))
+def _lower_exp(builder: Builder, x: Operand, a: Interval, limit: float = EXP_LIMIT) -> Operand:
+    return builder.emit("exp", x if a[1] <= limit else builder.guard("clamp_max", x, limit))
 
 
 def _lower_quotient(builder: Builder, x: Operand, y: Operand, a: Interval, b: Interval) -> Operand:
@@ -162,8 +176,8 @@ def _monotone(function: Callable[[float], float]) -> Callable[[Interval], Interv
     return lambda a: (function(a[0]), function(a[1]))
 
 
-def _limited_exp(x: float) -> float:
-    return math.exp(min(x, EXP_LIMIT))
+def _limited_exp(x: float, limit: float = EXP_LIMIT) -> float:
+    return math.exp(min(x, limit))
 
 
 def _unit(a: Interval) -> Interval:
@@ -243,6 +257,22 @@ _TABLE = (
 
 PRIMITIVES: dict[str, Primitive] = {primitive.name: primitive for primitive in _TABLE}
 """Every primitive by name."""
+
+
+@lru_cache(maxsize=8)
+def guarded_by(guards: Guards) -> dict[str, Primitive]:
+    """The primitives as they would be with guards of other sizes; ``value`` keeps those of `GUARDS`."""
+    if guards == GUARDS:
+        return PRIMITIVES
+    eps, _, limit = guards
+    exponential = partial(_limited_exp, limit=limit)
+    changed = {
+        "div": {"bounds": partial(_divide_bounds, eps=eps), "lower": partial(_lower_div, eps=eps)},
+        "sqrt": {"bounds": lambda a: _floor_bounds(math.sqrt, a, eps), "lower": _floored("sqrt", eps)},
+        "log": {"bounds": lambda a: _floor_bounds(math.log, a, eps), "lower": _floored("log", eps)},
+        "exp": {"bounds": _monotone(exponential), "lower": partial(_lower_exp, limit=limit)},
+    }
+    return {name: replace(known, **changed.get(name, {})) for name, known in PRIMITIVES.items()}
 
 LEAVES: dict[str, tuple[str, Interval]] = {
     "y_pred": ("predicted probability of the class: softmax of the logits", (0.0, 1.0)),

@@ -6,11 +6,12 @@ distinct value is computed once, and a guard that can never act is not there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
+from math import log
 from typing import NamedTuple
 
-from lossforge.expression.primitives import BOUND, LEAVES, LOG_Y_PRED, PRIMITIVES, Interval, Operand, clip
+from lossforge.expression.primitives import GUARDS, LEAVES, LOG_Y_PRED, Guards, Interval, Operand, clip, guarded_by
 from lossforge.expression.tree import CONSTANT, Expression
 
 Y_PRED, Y_TRUE, LOG_Y_PRED_REGISTER = 0, 1, 2
@@ -24,10 +25,9 @@ class Instruction(NamedTuple):
     """``op(a, b)``; instruction i writes register ``len(INPUTS) + i``. ``inner``: part of a larger step.
 
     Operations: add, sub, mul, div, maximum, minimum of two operands; neg, sqrt, log, exp, sin, cos, tanh,
-    abs, sign, sigmoid, erf of one; clamp_min, clamp_max to the constant b; bound (to ±BOUND); protect
-    (EPS away from zero on its own side). Masks, 1 where true and else 0, for gradients: ge and le (against
-    the constant b), outside (|a| >= EPS), inside (|a| <= BOUND), share (1, 1/2, 0 as a is above, equal to,
-    below b).
+    abs, sign, sigmoid, erf of one; clamp_min, clamp_max to the constant b; bound (to ±b); protect (b away from
+    zero on its own side). Masks, 1 where true and else 0, for gradients: ge and le (against the constant b),
+    outside (|a| >= b), inside (|a| <= b), share (1, 1/2, 0 as a is above, equal to, below b).
     """
 
     op: str
@@ -38,10 +38,14 @@ class Instruction(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Instructions and the operands that hold the results: the loss and, of a joint program, its gradient."""
+    """Instructions and the operands that hold the results: the loss and, of a joint program, its gradient.
+
+    ``guarded``: in a part that depends on y_pred a guard can act, or may be why a value is a number.
+    """
 
     code: tuple[Instruction, ...]
     outputs: tuple[Operand, ...]
+    guarded: bool = field(default=False, compare=False)
 
     def reads(self, register: int) -> bool:
         """Whether an input register is used."""
@@ -58,6 +62,7 @@ class ProgramBuilder:
 
     def __init__(self) -> None:
         self.code: list[Instruction] = []
+        self.guarded = False
         self._known: dict[tuple[str, Operand, Operand, bool, bool], int] = {}
 
     def emit(self, op: str, a: Operand, b: Operand = 0.0, *, inner: bool = False) -> Operand:
@@ -72,35 +77,50 @@ class ProgramBuilder:
             self.code.append(Instruction(op, a, b, inner))
         return register
 
+    def guard(self, op: str, a: Operand, size: float) -> Operand:
+        """Append a guard of this size."""
+        self.guarded = True
+        return self.emit(op, a, size, inner=True)
+
     def finish(self, *outputs: Operand) -> Program:
         """The program without the instructions that no output needs."""
+        first = len(INPUTS)
         needed = {operand for operand in outputs if isinstance(operand, int)}
-        for index in range(len(self.code) - 1, -1, -1):
-            if len(INPUTS) + index in needed:
-                needed.update(_registers(self.code[index]))
-        moved = {register: register for register in range(len(INPUTS))}
+        for register in range(first + len(self.code) - 1, first - 1, -1):
+            if register in needed:
+                needed.update(_registers(self.code[register - first]))
+        moved = {register: register for register in range(first)}
         code: list[Instruction] = []
 
         def at(operand: Operand) -> Operand:
             return moved[operand] if isinstance(operand, int) else operand
 
-        for index, step in enumerate(self.code):
-            if len(INPUTS) + index in needed:
-                moved[len(INPUTS) + index] = len(INPUTS) + len(code)
-                code.append(step._replace(a=at(step.a), b=at(step.b)))
-        return Program(tuple(code), tuple(at(operand) for operand in outputs))
+        for register, (op, a, b, inner) in enumerate(self.code, first):
+            if register in needed:
+                moved[register] = first + len(code)
+                code.append(Instruction(op, at(a), at(b), inner))
+        return Program(tuple(code), tuple(at(operand) for operand in outputs), self.guarded)
+
+
+_LEAVES = {name: interval for name, (_, interval) in LEAVES.items()}
 
 
 class Lowering:
     """Turns expressions into instructions. Knows the interval of every value, and so which guards can act.
 
     With ``y_true`` a number, that number stands for the leaf, and all that depends on nothing else is folded.
+    ``guards`` are the sizes of the guards, but for parts of the target alone: those keep `GUARDS`, since one number
+    for each of the two targets is all there is of them. ``least`` is the least probability that y_pred may have.
     """
 
-    def __init__(self, y_true: float | None = None) -> None:
+    def __init__(self, y_true: float | None = None, guards: Guards = GUARDS, least: float = 0.0) -> None:
         self.builder = ProgramBuilder()
         self.y_true = y_true
+        self.guards = guards
+        self._leaves = {**_LEAVES, "y_pred": (least, 1.0)} if least else _LEAVES
+        self._log_y_pred = (log(least), 0.0) if least else LOG_Y_PRED
         self._memo: dict[Expression, tuple[Operand, Interval]] = {}
+        self._still = {Y_TRUE}
 
     def lower(self, node: Expression) -> tuple[Operand, Interval]:
         """Operand and interval of a node's value."""
@@ -115,25 +135,40 @@ class Lowering:
         if node.op == "y_true" and self.y_true is not None:
             return self.y_true, (self.y_true, self.y_true)
         if node.op in LEAVES:
-            return INPUTS.index(node.op), LEAVES[node.op][1]
+            return INPUTS.index(node.op), self._leaves[node.op]
         if node.op == "log" and node.args[0].op == "y_pred":
-            return LOG_Y_PRED_REGISTER, LOG_Y_PRED
-        operands, intervals = zip(*(self.lower(arg) for arg in node.args), strict=True)
-        primitive = PRIMITIVES[node.op]
+            return LOG_Y_PRED_REGISTER, self._log_y_pred
+        operands, intervals = zip(*[self.lower(arg) for arg in node.args], strict=True)
+        if not all(isinstance(operand, float) or operand in self._still for operand in operands):
+            return self._step(node.op, operands, intervals, self.guards)
+        guarded = self.builder.guarded
+        operand, interval = self._step(node.op, operands, intervals, GUARDS)
+        if isinstance(operand, int):  # 1.0, a constant, would be y_true's register
+            self._still.add(operand)
+        self.builder.guarded = guarded
+        return operand, interval
+
+    def _step(
+        self, op: str, operands: tuple[Operand, ...], intervals: tuple[Interval, ...], guards: Guards
+    ) -> tuple[Operand, Interval]:
+        bound, primitive = guards.bound, guarded_by(guards)[op]
         if all(isinstance(operand, float) for operand in operands):
             value = clip(primitive.value(*operands))
             return value, (value, value)
-        low, high = _outward(node.op, intervals, *primitive.bounds(*intervals))
-        if clip(low) == clip(high):
-            # Such as min(-1, y_pred): always the same value, with gradient zero.
-            return clip(low), (clip(low), clip(high))
-        if self.y_true is not None and (kept := _kept(node.op, *operands)) is not None:
-            return kept, (clip(low), clip(high))
+        low, high = _outward(op, intervals, *primitive.bounds(*intervals))
+        held = clip(low, bound), clip(high, bound)
+        if held[0] == held[1]:
+            # Such as min(-1, y_pred), or exp(30 + y_pred): always the same value, with gradient zero.
+            self.builder.guarded = True
+            return held[0], held
+        if self.y_true is not None and (kept := _kept(op, *operands)) is not None:
+            return kept, held
         operand = primitive.lower(self.builder, *operands, *intervals)
-        if low < -BOUND or high > BOUND:
+        if low < -bound or high > bound:
             self._make_inner(operand)
-            operand = self.builder.emit("bound", operand)
-        return operand, (clip(low), clip(high))
+            self.builder.guarded = True
+            operand = self.builder.emit("bound", operand, bound)
+        return operand, held
 
     def _make_inner(self, operand: Operand) -> None:
         index = int(operand) - len(INPUTS)
@@ -159,13 +194,21 @@ def _outward(op: str, intervals: tuple[Interval, ...], low: float, high: float) 
 
     Only sums can be rounded across zero, and those of small whole numbers are exact: ``1 - y_pred`` stays in [0, 1].
     """
-    ends = [end for interval in intervals for end in interval]
-    if op in ("add", "sub") and not all(end.is_integer() and abs(end) < 2**20 for end in ends):
-        slack = _FLOAT32_STEP * max(map(abs, ends))
-        return low - slack, high + slack
-    if low == high or all(end.is_integer() for end in (low, high)):
+    if op in ("add", "sub"):
+        ends = [end for interval in intervals for end in interval]
+        if not all(end.is_integer() and abs(end) < 2**20 for end in ends):
+            slack = _FLOAT32_STEP * max(map(abs, ends))
+            return low - slack, high + slack
+    if low == high or (low.is_integer() and high.is_integer()):
         return low, high
     return low - _FLOAT32_STEP * abs(low), high + _FLOAT32_STEP * abs(high)
+
+
+def guards_can_act(expression: Expression, guards: Guards, least: float) -> bool:
+    """Whether guards of these sizes may act in what depends on y_pred while every probability is ``least`` or more."""
+    lowering = Lowering(guards=guards, least=least)
+    lowering.lower(expression)
+    return lowering.builder.guarded
 
 
 @lru_cache(maxsize=4096)

@@ -47,7 +47,11 @@ def free_logits(classes: int) -> tuple[NDArray[numpy.float32], NDArray[numpy.int
 
 @lru_cache(maxsize=64)
 def network(classes: int, seed: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Data ``(D, N)`` of overlapping clusters, two a class, labels ``(N,)``, and first weights (H, D) and (C, H)."""
+    """Data ``(D, N)`` of overlapping clusters, two a class, labels ``(N,)``, and first weights (H, D) and (C, H).
+
+    The inputs' mean is as large as their deviation: pixels are not centred, and what all samples share is what a
+    network without normalisation follows first. A loss that is stuck once all answers are one class shows it here.
+    """
     import numpy
 
     generator = numpy.random.Generator(numpy.random.PCG64(seed))
@@ -59,7 +63,7 @@ def network(classes: int, seed: int) -> tuple[NDArray[Any], NDArray[Any], NDArra
     w1 = generator.normal(size=(_HIDDEN, _INPUTS)) * (2 / _INPUTS) ** 0.5
     # Small, so that the network starts from a uniform prediction, as those that are searched on do.
     w2 = generator.normal(size=(classes, _HIDDEN)) * 0.06 / _HIDDEN**0.5
-    data = numpy.ascontiguousarray((x / x.std()).T, numpy.float32)
+    data = numpy.ascontiguousarray((x / x.std() + generator.normal(size=_INPUTS)).T, numpy.float32)
     return data, labels, w1.astype(numpy.float32), w2.astype(numpy.float32)
 
 

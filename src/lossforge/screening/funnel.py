@@ -1,6 +1,7 @@
 """The funnel: reject what cannot train, before it costs a training. Cheapest screen first, a population at a time.
 
-static: both leaves must occur. probe: value and gradient finite, the gradient not zero and not spiked.
+static: both leaves must occur. probe: value and gradient finite, the gradient not zero and not spiked. guards: no
+accident of the sizes of protections.
 descent: gradient descent must bring free logits, or a small network, to the targets, with the sign repaired
 where only -f does. All screens look at the gradient's shape, never at its scale, which training matches anyway.
 """
@@ -15,6 +16,7 @@ from lossforge.expression.interpreter import Interpreter
 from lossforge.expression.signature import Signature, signatures
 from lossforge.expression.tree import Expression, call
 from lossforge.screening.descent import Descent, descents
+from lossforge.screening.guards import guard_reasons
 from lossforge.screening.probes import probe_reasons
 from lossforge.screening.settings import Screen, ScreenSettings, Verdict
 
@@ -70,6 +72,11 @@ def probe(forms: Sequence[Expression], settings: ScreenSettings) -> list[Finding
             found[place] = Findings(forms[place], Screen.PROBE, reasons[index] or "the gradient is zero")
         else:
             found[place] = Findings(forms[place], signature=signature)
+    if settings.guards:
+        moving = [place for place in left if found[place].signature is not None]
+        for place, reason in zip(moving, guard_reasons([forms[place] for place in moving], settings), strict=True):
+            if reason:
+                found[place] = Findings(forms[place], Screen.GUARDS, reason)
     return found
 
 

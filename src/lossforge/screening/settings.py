@@ -13,6 +13,7 @@ class Screen(StrEnum):
 
     STATIC = "static"
     PROBE = "probe"
+    GUARDS = "guards"
     DESCENT = "descent"
 
 
@@ -21,13 +22,14 @@ class ScreenSettings:
     """Thresholds of the screens.
 
     ``max_gradient``: largest component of the gradient, in units of its root mean square at moderate
-    logits. ``descent_steps`` of ``step`` (in logits, root mean square) must bring ``descent_accuracy``
+    logits; at the default Adam's squares of it still fit in float32. ``descent_steps`` of ``step`` (in logits, root mean square) must bring ``descent_accuracy``
     (0 to 1) of the free logits to their targets; where they bring some, but not enough, the losses train a
     small network for ``network_steps``, which must learn as much. ``precisions``: the types in which the
-    space trains. ``classes``: the numbers of classes of its tasks.
+    space trains. ``classes``: the numbers of classes of its tasks. ``guards``: reject what is what it is only by the
+    sizes of its guards, with targets smoothed by ``label_smoothing``.
     """
 
-    max_gradient: float = 1e12
+    max_gradient: float = 1e18
     descent_steps: int = 40
     descent_accuracy: float = 0.8
     network_steps: int = 80
@@ -36,6 +38,8 @@ class ScreenSettings:
     classes: tuple[int, ...] = (10,)
     precisions: tuple[str, ...] = ("float32",)
     step: float = 0.1
+    guards: bool = True
+    label_smoothing: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The standing audit of the funnel: a few of the losses that it rejects are trained all the same.
 
-Only rejections that are a judgement are audited. A loss without a gradient, or one in which a leaf does not
-occur, cannot learn: that is certain, and needs no training.
+Only rejections that are a judgement of what a loss can learn are audited. A loss without a gradient, or one in which
+a leaf does not occur, cannot learn: that is certain, and needs no training. What depends on the sizes of its guards may
+well learn; that is no reason to keep it, and so no training would tell whether it was rejected rightly.
 """
 
 from __future__ import annotations

@@ -218,6 +218,8 @@ def screen_settings(space: SearchSpace) -> ScreenSettings:
         network_steps=space.screening.network_steps,
         precisions=tuple(space.screening.precisions),
         repair_sign=space.screening.repair_sign,
+        guards=space.screening.guards,
+        label_smoothing=space.recipe.label_smoothing,
         keep_scale=not space.recipe.match_gradient,
         classes=tuple(classes),
     )

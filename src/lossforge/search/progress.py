@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from statistics import median
 from typing import TYPE_CHECKING
 
+from lossforge.screening.settings import Screen
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -128,7 +130,7 @@ class Progress:
     def counts(self) -> str:
         """Generated, rejected by screen, duplicates, found in the cache, trained."""
         total = self.totals + self.current
-        rejected = {name: total[name] for name in ("static", "probe", "descent")}
+        rejected = {str(name): total[name] for name in Screen}
         told = ", ".join(f"{name} {count}" for name, count in rejected.items())
         return (
             f"{sum(total.values())} generated, {sum(rejected.values())} rejected ({told}), "

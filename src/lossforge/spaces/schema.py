@@ -86,11 +86,12 @@ class ExpressionSection(Section):
 class ScreeningSection(Section):
     """What rejects a candidate before training; see `lossforge.screening.ScreenSettings`."""
 
-    max_gradient: float = Field(default=1e12, gt=1)
+    max_gradient: float = Field(default=1e18, gt=1)
     descent_steps: int = Field(default=40, ge=1, le=1000)
     descent_accuracy: Probability = 0.8
     network_steps: int = Field(default=80, ge=0, le=1000)
     repair_sign: bool = True
+    guards: bool = True
     precisions: list[Literal["float32", "bfloat16", "float16"]] = Field(default=["float32"], min_length=1)
     audit: Probability = 0.02
 
