@@ -47,15 +47,18 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class RawData:
-    """A data set as it was read. ``test`` is None where it has no test part of its own.
+    """A data set as it was read. ``test`` and ``validation`` are None where it has no such part of its own.
 
-    ``ready`` data are scaled and in mixed order already; they are taken as they are.
+    ``ready`` data are scaled and in mixed order already; they are taken as they are. ``notes`` are sentences that the
+    doctor and a search's first lines tell: what was left out in reading, and what was found.
     """
 
     train: Samples
     test: Samples | None
     names: tuple[str, ...]
     ready: bool = False
+    validation: Samples | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def classes(self) -> int:

@@ -16,6 +16,8 @@ _OF_CLASSES: tuple[Metric, ...] = ("accuracy", "top5_accuracy", "balanced_accura
 _OF_MASKS: tuple[Metric, ...] = ("mean_iou", "dice", "balanced_accuracy", "accuracy")
 _OWN = {"name", "python", "classes", "data"}
 """Keys that a task with a training of the user's own may have."""
+_YOUNGER = ("own_validation",)
+"""Switches of a user's own data that are on unless set: runs that are older than them go on without."""
 _TITLES = {"top5_accuracy": "top-5 accuracy", "f1": "F1", "mean_iou": "mean IoU", "dice": "Dice"}
 
 
@@ -55,6 +57,7 @@ class TaskSection(Section):
     train: int | None = Field(default=None, ge=10)
     validation: int | None = Field(default=None, ge=10)
     test: int | None = Field(default=None, ge=10)
+    own_validation: bool | None = None
     split_seed: int = Field(default=0, ge=0)
     label_noise: float = Field(default=0.0, ge=0, lt=1)
     resize: Side | tuple[Side, Side] | None = None
@@ -77,6 +80,20 @@ class TaskSection(Section):
     def masks(self) -> bool:
         """Whether every pixel has a class, and not every sample."""
         return self.data.startswith("masks:")
+
+    @property
+    def own_data(self) -> bool:
+        """Whether the data are the user's own, read from a path."""
+        return ":" in self.data
+
+    def switched_on(self, name: str) -> bool:
+        """Whether ``own_validation`` or another switch that is for the user's own data is on, set or not."""
+        value: bool | None = getattr(self, name)
+        return self.own_data if value is None else value
+
+    def decided(self) -> TaskSection:
+        """The task with such switches written out, as a run keeps them."""
+        return self.model_copy(update={name: self.switched_on(name) for name in _YOUNGER}) if self.own_data else self
 
     @property
     def _usual(self) -> Metric:
@@ -131,5 +148,12 @@ class TaskSection(Section):
         """
         inputs = {"resize", "greyscale", "normalize", "augmentation", "python", "classes"}
         unused = {name for name in inputs if getattr(self, name) == type(self).model_fields[name].default}
+        unused |= {name for name in _YOUNGER if not self.switched_on(name)}
         unused |= {"metric"} if self.measure == self._usual else set()
-        return self.model_dump(mode="json", exclude=unused)
+        return self.decided().model_dump(mode="json", exclude=unused)
+
+
+def as_before_switches(task: dict[str, Any]) -> dict[str, Any]:
+    """A task's table as an older run froze it, with the switches off that did not exist then."""
+    own = ":" in str(task.get("data", ""))
+    return {**dict.fromkeys(_YOUNGER if own else (), False), **task}
