@@ -81,7 +81,8 @@ def test_streamed_parts_of_their_own_are_pooled_as_resident_ones(monkeypatch: py
     ours, theirs = streamed.pooled(), resting.pooled()
     assert torch.equal(torch.cat(list(ours.chunks(7))), theirs.x)
     assert torch.equal(ours.y, theirs.y)
-    assert torch.equal(ours.first(50).samples(torch.tensor([[0, 45], [49, 3]])), theirs.x[[[0, 45], [49, 3]]])
+    places = torch.tensor([[0, 45], [49, 3]])
+    assert torch.equal(ours.first(50).samples(places), theirs.x[places])
 
 
 def test_runs_that_are_older_than_the_switch_have_it_off_and_keep_their_identity() -> None:
