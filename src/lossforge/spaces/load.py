@@ -16,7 +16,7 @@ from lossforge.spaces.task_section import as_before_switches
 RESUMABLE = ("budget.", "execution.")
 """Keys that may change on resume: they decide how much is done and where, never what a training gives."""
 
-_UNION = re.compile(r"float|int|literal\[.*|constrained-.*")
+_UNION = re.compile(r"bool|float|int|tuple\[.*|literal\[.*|constrained-.*")
 """Places in the schema that pydantic names among the keys."""
 
 
