@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lossforge.data.missing import imputed
 from lossforge.data.samples import Array, Form, Labels, RawData, Samples
 from lossforge.data.scale import Scale
 from lossforge.data.splits import Part, TaskData, stratified_parts
@@ -26,6 +27,8 @@ def task_data(raw: RawData, form: Form, task: TaskSection, device: str) -> TaskD
     """The task's three parts. Raises DataError where they cannot be had from these samples."""
     raw = _held_out(raw, task)
     divided = _divide(raw, task)
+    if task.impute is not None:
+        raw = imputed(raw, divided[0], task.impute)
     train = fitted(raw.train, form, device)
     others = [train if own is None else fitted(own, form, device) for own in (raw.validation, raw.test)]
     size = train.x.nbytes + sum(own.x.nbytes for own in others if own is not train)
@@ -37,7 +40,7 @@ def task_data(raw: RawData, form: Form, task: TaskSection, device: str) -> TaskD
         raise DataError(f"task.metric: top5_accuracy needs more than 5 classes, and '{task.data}' has {raw.classes}")
     normalize = not raw.ready if task.normalize is None else task.normalize
     scale = scale_of(parts[0]) if normalize else None
-    return TaskData(parts[0], parts[1], parts[2], raw.classes, scale, raw.names, raw.notes)
+    return TaskData(parts[0], parts[1], parts[2], raw.classes, scale, raw.names, raw.notes, raw.columns)
 
 
 def _held_out(raw: RawData, task: TaskSection) -> RawData:

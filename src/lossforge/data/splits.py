@@ -79,7 +79,7 @@ class TaskData:
     """The three parts of a task. Only validation (`lossforge.validation`) reads ``test``.
 
     ``scale`` is the training part's mean and deviation, where samples are to be normalised by them. ``notes`` are
-    sentences of what became of the data on the way here.
+    sentences of what became of the data on the way here; ``columns`` a table's, with the features that each became.
     """
 
     train: Part
@@ -89,6 +89,7 @@ class TaskData:
     scale: Scale | None = None
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    columns: tuple[tuple[str, int], ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
