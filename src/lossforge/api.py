@@ -50,7 +50,7 @@ def search(
             "lossforge.search was called while a worker process was importing the script; put the call under "
             "if __name__ == '__main__':"
         )
-    loaded = load_space(Path(space), _overrides(overrides, changes))
+    loaded = load_space(Path(space), _overrides(overrides, changes)).decided()
     with using_data_folder(loaded.execution.data_dir):
         check_names(loaded)
         digests = check_data(loaded)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -100,17 +101,20 @@ def with_value(value: float) -> Any:
     ("arrays", "told"),
     [
         ({"x_train": X}, r"has no 'y_train' \(it has x_train\)"),
-        ({"images": X, "labels": Y}, "has no 'x_train'"),
+        (
+            {"pictures": X, "kinds": Y},
+            r"has no training samples .* \(it has pictures, kinds\); read are x_train and y_t",
+        ),
         ({"x_train": X, "y_train": Y, "x_test": X}, "has one of 'x_test' and 'y_test'"),
-        ({"x_train": X[0, 0], "y_train": Y}, "'x_train': has shape"),
+        ({"x_train": X[0, 0, 0], "y_train": Y}, "'x_train': has shape"),
         ({"x_train": X[..., :2], "y_train": Y}, "'x_train': has shape"),
         ({"x_train": X, "y_train": Y[:7]}, r"'y_train': has shape \(7,\); it must be \(40,\)"),
-        ({"x_train": X, "y_train": numpy.eye(4)[Y]}, "'y_train': has shape"),
+        ({"x_train": X, "y_train": numpy.eye(4)[Y] / 2}, "rows that are not one-hot .* probabilities"),
         ({"x_train": with_value(numpy.nan), "y_train": Y}, "'x_train': holds NaN"),
         ({"x_train": with_value(1e300), "y_train": Y}, "'x_train': holds NaN or infinity"),
-        ({"x_train": X, "y_train": Y + 0.5}, "'y_train': holds float64 values that are not whole"),
-        ({"x_train": X, "y_train": Y.astype(str)}, "'y_train': holds <U"),
-        ({"x_train": X, "y_train": Y * numpy.nan}, "'y_train': holds float64"),
+        ({"x_train": X, "y_train": Y + 0.5}, "'y_train': holds 0.5, which is no whole number"),
+        ({"x_train": X, "y_train": Y.astype(complex)}, "'y_train': holds complex128"),
+        ({"x_train": X, "y_train": Y * numpy.nan}, "'y_train': holds nan"),
         ({"x_train": X, "y_train": Y * 0}, "every sample has the same label, 0"),
         ({"x_train": X.astype(int) * 2, "y_train": Y}, "whole numbers beyond 0 to 255"),
         ({"x_train": X.astype(object), "y_train": Y}, "'x_train' cannot be read"),
@@ -180,7 +184,7 @@ def test_masks_keep_the_share_of_empty_ones(tmp_path: Path) -> None:
         ({"x_train": X, "y_train": Y}, "has no 'm_train'"),
         ({"x_train": X, "m_train": M[:, :4]}, r"'m_train': has shape \(40, 4, 8\); it must be \(40, 8, 8\)"),
         ({"x_train": X, "m_train": M * 0}, "every mask holds 0 alone"),
-        ({"x_train": X, "m_train": M + 0.5}, "'m_train': holds float"),
+        ({"x_train": X, "m_train": M + 0.5}, "'m_train': holds 0.5"),
         ({"x_train": X, "m_train": M, "x_test": X, "m_test": M // 2}, "test masks hold 127"),
         ({"x_train": X, "m_train": M, "x_test": X[:, :4], "m_test": M[:, :4]}, "give one size"),
     ],
@@ -196,3 +200,117 @@ def test_masks_are_resized_without_mixing_classes(tmp_path: Path) -> None:
     data = load_task(TaskSection(data=f"masks:{path}", resize=5), "cpu")
     assert data.train.y.shape[1:] == data.train.x.shape[2:] == (5, 5)
     assert set(data.train.y.unique().tolist()) == {0, 1}
+
+
+def parts(data: Any) -> list[int]:
+    return [len(part) for part in (data.train, data.validation, data.test)]
+
+
+def test_medmnist_is_read_with_its_three_parts(tmp_path: Path) -> None:
+    labels = Y.astype(numpy.uint8)[:, None]
+    held = {"train_images": X, "train_labels": labels, "val_images": X[:8] // 2, "val_labels": labels[:8]}
+    path = write(tmp_path / "a.npz", **held, test_images=X[:12] // 3, test_labels=labels[:12])
+    data = loaded(path)
+    assert (parts(data), data.shape, data.classes) == ([40, 8, 12], (3, 8, 8), 4)
+    assert sorted(x.flatten().tolist() for x in data.validation.x.permute(0, 2, 3, 1)) == sorted(
+        x.flatten().tolist() for x in X[:8] // 2
+    )
+    assert parts(loaded(path, own_validation=False)) == [32, 8, 12]
+    assert parts(loaded(write(tmp_path / "b.npz", **held))) == [32, 8, 8]
+
+
+@pytest.mark.parametrize(
+    ("x", "y"), [("x", "y"), ("X", "y"), ("images", "labels"), ("data", "target"), ("X_train", "Y_train")]
+)
+def test_samples_and_labels_alone_are_split(tmp_path: Path, x: str, y: str) -> None:
+    assert parts(loaded(write(tmp_path / "a.npz", **{x: X, y: Y, "classes": numpy.asarray(list("abcd"))}))) == [
+        24,
+        6,
+        10,
+    ]
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "dev"])
+def test_a_validation_part_has_one_of_several_names(tmp_path: Path, name: str) -> None:
+    path = write(
+        tmp_path / "a.npz",
+        **{"x_train": X, "y_train": Y, f"x_{name}": X[:8] // 2, f"y_{name}": Y[:8]},
+        x_test=X[:12] // 3,
+        y_test=Y[:12],
+    )
+    assert parts(loaded(path)) == [40, 8, 12]
+
+
+@pytest.mark.parametrize("dtype", [numpy.float64, numpy.float32, numpy.uint8, numpy.int32, bool])
+def test_vectors_are_features(tmp_path: Path, dtype: type) -> None:
+    x = (X[:, 0, :, 0] > 99).astype(dtype) if dtype is bool else (X[:, 0, :, 0] * 1.0).astype(dtype)
+    data = loaded(write(tmp_path / "a.npz", x=x * 1000 if dtype is numpy.int32 else x, y=Y))
+    assert (data.shape, data.train.x.dtype) == ((8, 1, 1), torch.float32)
+    scale = 1000 if dtype is numpy.int32 else 1
+    known = {tuple(float(value) * scale for value in row) for row in x}
+    assert {tuple(row) for row in data.train.x[:, :, 0, 0].tolist()} <= known
+
+
+def test_vectors_with_gaps_are_filled_where_that_is_asked_for(tmp_path: Path) -> None:
+    x = X[:, 0, :, 0].astype(float)
+    x[::3, 2] = numpy.nan
+    path = write(tmp_path / "a.npz", x=x, y=Y)
+    with pytest.raises(DataError, match=r"sample 0 has no feature 2 \(NaN\), nor have 13 other .* task\.impute"):
+        loaded(path)
+    data = loaded(path, impute="median")
+    column = data.train.x[:, 2, 0, 0]
+    assert column.isfinite().all()
+    assert len(set(column.tolist())) < len(column)
+    with pytest.raises(DataError, match=r"task\.impute: is for tables"):
+        loaded(write(tmp_path / "b.npz", x=X, y=Y), impute="mean")
+    x[:, 2] = numpy.nan
+    with pytest.raises(DataError, match="no training sample has a value of feature 2"):
+        loaded(write(tmp_path / "c.npz", x=x, y=Y), impute="mean")
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (numpy.asarray(["cat", "dog", "ant", "bee"])[Y], ("ant", "bee", "cat", "dog")),
+        (numpy.eye(4, dtype=numpy.float32)[Y], ("0", "1", "2", "3")),
+        (Y[:, None].astype(numpy.uint8), ("0", "1", "2", "3")),
+        (numpy.asarray(["10", "9", "9.0", "8"])[Y], ("8", "9", "10")),
+    ],
+)
+def test_labels_may_be_written_in_several_ways(tmp_path: Path, labels: Any, names: tuple[str, ...]) -> None:
+    assert loaded(write(tmp_path / "a.npz", x_train=X, y_train=labels)).names == names
+
+
+@pytest.mark.parametrize(
+    ("arrays", "told"),
+    [
+        ({"x": X, "y": Y, "train_images": X, "train_labels": Y}, "holds train_images and x, each with labels; leave"),
+        ({"x_train": X, "y_train": Y, "x_val": X}, "has one of 'x_val' and 'y_val'; give both or none"),
+        ({"x_train": X, "y_train": Y, "x_val": X, "y_val": Y, "x_dev": X, "y_dev": Y}, "has 'x_val' and 'x_dev'"),
+        ({"x_train": X, "y_train": Y, "x_val": X, "y_val": Y + 1}, "the validation part has label 4"),
+        ({"x_train": X, "y_train": Y.astype(object)}, "'y_train' cannot be read: it holds Python objects, which run"),
+        ({"x": X, "y": numpy.repeat(Y[:, None] % 2, 5, axis=1)}, "several labels for a sample, or none"),
+    ],
+)
+def test_what_is_not_clear_is_refused(tmp_path: Path, arrays: dict[str, Any], told: str) -> None:
+    write(tmp_path / "bad.npz", **arrays)
+    assert re.search(told, refusal(tmp_path / "bad.npz"))
+
+
+def test_an_object_in_a_file_is_never_run(tmp_path: Path) -> None:
+    touched = tmp_path / "touched"
+
+    class Trap:
+        def __reduce__(self) -> tuple[Any, tuple[Path]]:
+            return Path.touch, (touched,)
+
+    path = write(tmp_path / "a.npz", x_train=X, y_train=numpy.asarray([Trap()] * 40, dtype=object))
+    assert "holds Python objects" in refusal(path)
+    assert not touched.exists()
+
+
+def test_masks_have_a_validation_part_too(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "a.npz", x_train=X, m_train=M, x_val=X[:6] // 2, m_val=M[:6], x_test=X[:10] // 3, m_test=M[:10]
+    )
+    assert parts(load_task(TaskSection(data=f"masks:{path}"), "cpu")) == [40, 6, 10]

@@ -71,7 +71,7 @@ BUNDLED = ("digits",)
 FORMATS: dict[str, DataSource] = {
     source.name.partition(":")[0]: source
     for source in (
-        DataSource("npz:PATH", "your arrays x_train, y_train and, if you like, x_test, y_test", read_npz),
+        DataSource("npz:PATH", "your arrays: x_train, y_train (x_val, ... x_test), MedMNIST's, or x and y", read_npz),
         DataSource("folder:PATH", "your images, one folder a class; or train/ and test/ of that form", read_folder),
         DataSource(f"csv:PATH[{MARK}COLUMN]", "your table, a sample a row; the label is last, or named", read_csv),
         DataSource("masks:PATH", "your segmentation pairs: images/ and masks/, or .npz with x_* and m_*", read_masks),
@@ -117,5 +117,12 @@ def load_task(task: TaskSection, device: str) -> TaskData:
 def _loaded(task: TaskSection, device: str, load: Reader, place: str, stamped: str) -> TaskData:
     from lossforge.data.prepare import task_data
 
-    form = Form(task.image_size, task.greyscale)
+    form = Form(
+        task.image_size,
+        task.greyscale,
+        drop_index=task.switched_on("drop_index"),
+        drop_columns=task.drop_columns,
+        keep_missing=task.impute is not None,
+        one_hot=task.one_hot,
+    )
     return task_data(load(place, form), form, task, device)

@@ -1,4 +1,4 @@
-"""A user's arrays: ``npz:PATH``, as Keras writes them, and segmentation pairs in the same form."""
+"""A user's arrays: ``npz:PATH``, as Keras, MedMNIST and scikit-learn name them, and segmentation pairs."""
 
 from __future__ import annotations
 
@@ -8,47 +8,84 @@ from pathlib import Path
 
 import numpy
 
-from lossforge.data.samples import (
-    Array,
-    Form,
-    Labels,
-    RawData,
-    Samples,
-    as_images,
-    as_labels,
-    as_whole,
-    from_labels,
-)
+from lossforge.data.labels import as_labels, as_whole, from_labels
+from lossforge.data.samples import Array, Form, Labels, RawData, Samples, as_images, as_vectors
 from lossforge.errors import DataError
 
+Keys = tuple[str, str]
+"""The names of a part's samples, and of its labels or masks."""
 
-def read_arrays(path: Path, keys: tuple[str, str, str, str]) -> dict[str, Array]:
-    """The arrays that ``keys`` name: two of training, two of testing, the latter both or not at all.
+_VALIDATION = ("val", "valid", "validation", "dev")
+_FORMS = (("x_{}", "y_{}"), ("{}_x", "{}_y"), ("{}_images", "{}_labels"), ("{}_data", "{}_labels"))
+_ALONE = (("x", "y"), ("images", "labels"), ("data", "target"), ("data", "labels"))
+_READ = (
+    "x_train and y_train (and x_val, y_val, x_test, y_test), train_images and train_labels (and val_..., test_...), or "
+    "x and y"
+)
 
-    Raises DataError that names file and key. Nothing in the file is run: arrays of Python objects are refused.
+
+def _layouts(forms: tuple[Keys, ...]) -> list[dict[str, list[Keys]]]:
+    """For each form, the keys that a part may have."""
+    names = {"train": ("train",), "validation": _VALIDATION, "test": ("test",)}
+    return [
+        {part: [(x.format(name), y.format(name)) for name in known] for part, known in names.items()} for x, y in forms
+    ]
+
+
+def read_arrays(path: Path, layouts: list[dict[str, list[Keys]]], known: str) -> dict[str, tuple[Keys, Array, Array]]:
+    """Of each part that the file has, ``train`` at least: its keys, its samples, and its labels or masks.
+
+    Keys are found whatever their case. Raises DataError that names file and key, and the layouts that are ``known``.
+    Nothing in the file is run: arrays of Python objects are refused.
     """
     try:
         with path.open("rb") as stream, numpy.lib.npyio.NpzFile(stream, allow_pickle=False) as file:
-            missing = [key for key in keys[:2] if key not in file]
-            if missing:
-                raise DataError(f"{path}: has no '{missing[0]}' (it has {', '.join(file) or 'nothing'})")
-            if (keys[2] in file) != (keys[3] in file):
-                raise DataError(f"{path}: has one of '{keys[2]}' and '{keys[3]}'; give both or none")
-            found = {}
-            for key in keys:
-                if key in file:
-                    found[key] = _array(file, key, path)
-            return found
+            chosen = _chosen(path, list(file), layouts, known)
+            return {
+                part: (keys, _array(file, keys[0], path), _array(file, keys[1], path)) for part, keys in chosen.items()
+            }
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file; give the path of an .npz file") from None
     except (OSError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: cannot be read as .npz ({error}); write it with numpy.savez") from None
 
 
+def _chosen(path: Path, held: list[str], layouts: list[dict[str, list[Keys]]], known: str) -> dict[str, Keys]:
+    """The keys, as the file writes them, of each part of the one layout that it is in."""
+    written = {key.lower(): key for key in held}
+    found = [layout for layout in layouts if any(set(keys) <= set(written) for keys in layout["train"])]
+    if not found:
+        half = next((keys for layout in layouts for keys in layout["train"] if set(keys) & set(written)), None)
+        missing = (
+            f"'{next(key for key in half if key not in written)}'" if half else "no training samples that are known"
+        )
+        has = "has no" if half else "has"
+        raise DataError(f"{path}: {has} {missing} (it has {', '.join(held) or 'nothing'}); read are {known}")
+    if len(found) > 1:
+        names = " and ".join(layout["train"][0][0] for layout in found)
+        raise DataError(f"{path}: holds {names}, each with labels; leave one of them out")
+    chosen: dict[str, Keys] = {}
+    for part, choices in found[0].items():
+        for keys in choices:
+            given = [key for key in keys if key in written]
+            if len(given) == 1:
+                raise DataError(f"{path}: has one of '{keys[0]}' and '{keys[1]}'; give both or none")
+            if given and part in chosen:
+                raise DataError(f"{path}: has '{chosen[part][0]}' and '{written[keys[0]]}'; leave one of them out")
+            if given:
+                chosen[part] = (written[keys[0]], written[keys[1]])
+    return chosen
+
+
 def _array(file: numpy.lib.npyio.NpzFile, key: str, path: Path) -> Array:
     try:
         array = numpy.asarray(file[key])
     except (ValueError, EOFError, OSError, zlib.error, zipfile.BadZipFile, MemoryError) as error:
+        if "allow_pickle" in str(error):
+            raise DataError(
+                f"{path}: '{key}' cannot be read: it holds Python objects, which run code when they are read; write it "
+                "as numbers, or as text with astype(str)"
+            ) from None
         what = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: '{key}' cannot be read ({what}); write it again with numpy.savez") from None
     if array.ndim == 0 or len(array) == 0:
@@ -57,27 +94,32 @@ def _array(file: numpy.lib.npyio.NpzFile, key: str, path: Path) -> Array:
 
 
 def read_npz(place: str, form: Form) -> RawData:
-    """``x_train``, ``y_train`` and, where it has them, ``x_test`` and ``y_test``."""
+    """Images or vectors with labels, in training, validation and test parts or in one.
+
+    The layouts are Keras's (``x_train``, ``y_train``), MedMNIST's (``train_images``, ``train_labels``), and ``x`` with
+    ``y`` alone.
+    """
     path = Path(place)
-    arrays = read_arrays(path, ("x_train", "y_train", "x_test", "y_test"))
-    found: dict[str, tuple[Array, Labels]] = {}
-    for part in ("train", "test"):
-        if f"x_{part}" in arrays:
-            x = as_images(arrays[f"x_{part}"], f"{path}: 'x_{part}'")
-            found[part] = (x, as_labels(arrays[f"y_{part}"], len(x), f"{path}: 'y_{part}'"))
-    x_test, y_test = found.get("test", (None, None))
-    return from_labels(*found["train"], x_test, y_test, str(path))
+    alone: list[dict[str, list[Keys]]] = [{"train": [keys]} for keys in _ALONE]
+    parts = {}
+    for part, ((x_key, y_key), x, y) in read_arrays(path, _layouts(_FORMS) + alone, _READ).items():
+        if x.ndim == 2:
+            samples = as_vectors(x, f"{path}: '{x_key}'", keep_missing=form.keep_missing)
+        else:
+            samples = as_images(x, f"{path}: '{x_key}'")
+        parts[part] = (samples, as_labels(y, len(samples), f"{path}: '{y_key}'"))
+    return from_labels(parts["train"], str(path), validation=parts.get("validation"), test=parts.get("test"))
 
 
 def read_npz_masks(path: Path) -> RawData:
-    """``x_train``, ``m_train`` and, where it has them, ``x_test`` and ``m_test``; masks ``(N, H, W)``."""
-    arrays = read_arrays(path, ("x_train", "m_train", "x_test", "m_test"))
-    pairs = []
-    for part in ("train", "test"):
-        if f"x_{part}" in arrays:
-            x = as_images(arrays[f"x_{part}"], f"{path}: 'x_{part}'")
-            pairs.append((x, _masks(arrays[f"m_{part}"], x, f"{path}: 'm_{part}'")))
-    return from_masks(pairs[0], pairs[1] if len(pairs) > 1 else None, str(path))
+    """Images and masks ``(N, H, W)``: ``x_train``, ``m_train``; where it has them, ``x_val``, ``x_test`` and theirs."""
+    layouts = _layouts((("x_{}", "m_{}"), ("{}_images", "{}_masks")))
+    parts = {}
+    known = "x_train and m_train (and x_val, m_val, x_test, m_test), or train_images and train_masks"
+    for part, ((x_key, m_key), x, masks) in read_arrays(path, layouts, known).items():
+        images = as_images(x, f"{path}: '{x_key}'")
+        parts[part] = (images, _masks(masks, images, f"{path}: '{m_key}'"))
+    return from_masks(parts["train"], parts.get("test"), str(path), validation=parts.get("validation"))
 
 
 def _masks(array: Array, x: Array, origin: str) -> Labels:
@@ -88,21 +130,32 @@ def _masks(array: Array, x: Array, origin: str) -> Labels:
     return as_whole(array.reshape(expected), origin)
 
 
-def from_masks(train: tuple[Array, Labels], test: tuple[Array, Labels] | None, origin: str) -> RawData:
+def from_masks(
+    train: tuple[Array, Labels],
+    test: tuple[Array, Labels] | None,
+    origin: str,
+    *,
+    validation: tuple[Array, Labels] | None = None,
+) -> RawData:
     """Number the classes of the masks 0, 1 ... in the order of their values: 0 and 255 become 0 and 1."""
     found = numpy.unique(train[1])
     if len(found) < 2:
         raise DataError(f"{origin}: every mask holds {found[0]} alone; there must be two classes at least")
     if len(found) > 256:
         raise DataError(f"{origin}: masks hold {len(found)} different values; a mask holds a class's number a pixel")
-    parts = []
-    for x, masks in (train, test) if test else (train,):
+    given = {"training": train, "validation": validation, "test": test}
+    parts = {}
+    for name, part in given.items():
+        if part is None:
+            continue
+        x, masks = part
         unknown = numpy.setdiff1d(masks, found)
         if len(unknown):
-            raise DataError(f"{origin}: test masks hold {unknown[0]}, which no training mask holds")
-        parts.append(Samples(x, numpy.searchsorted(found, masks).astype(numpy.int64)))
-    if len(parts) > 1 and parts[0].x.shape[1:] != parts[1].x.shape[1:]:
-        raise DataError(
-            f"{origin}: test images are {parts[1].x.shape[1:]}, training images {parts[0].x.shape[1:]}; give one size"
-        )
-    return RawData(parts[0], parts[1] if len(parts) > 1 else None, tuple(str(value) for value in found.tolist()))
+            raise DataError(f"{origin}: {name} masks hold {unknown[0]}, which no training mask holds")
+        if x.shape[1:] != train[0].shape[1:]:
+            raise DataError(
+                f"{origin}: {name} images are {x.shape[1:]}, training images {train[0].shape[1:]}; give one size"
+            )
+        parts[name] = Samples(x, numpy.searchsorted(found, masks).astype(numpy.int64))
+    names = tuple(str(value) for value in found.tolist())
+    return RawData(parts["training"], parts.get("test"), names, validation=parts.get("validation"))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lossforge.data.missing import imputed
 from lossforge.data.samples import Array, Form, Labels, RawData, Samples
 from lossforge.data.scale import Scale
 from lossforge.data.splits import Part, TaskData, stratified_parts
@@ -23,20 +25,34 @@ _AT_ONCE = 1_024
 
 def task_data(raw: RawData, form: Form, task: TaskSection, device: str) -> TaskData:
     """The task's three parts. Raises DataError where they cannot be had from these samples."""
-    train_indices, validation_indices, test_indices = _divide(raw, task)
+    raw = _held_out(raw, task)
+    divided = _divide(raw, task)
+    if task.impute is not None:
+        raw = imputed(raw, divided[0], task.impute)
     train = fitted(raw.train, form, device)
-    test = train if raw.test is None else fitted(raw.test, form, device)
-    size = train.x.nbytes + (0 if raw.test is None else test.x.nbytes)
+    others = [train if own is None else fitted(own, form, device) for own in (raw.validation, raw.test)]
+    size = train.x.nbytes + sum(own.x.nbytes for own in others if own is not train)
     streamed = size > resident_limit(device)
-    parts = (
-        _part(train, train_indices, device, streamed=streamed),
-        _part(train, validation_indices, device, streamed=streamed),
-        _part(test, test_indices, device, streamed=streamed),
-    )
+    # One tensor for all of one array's parts: what is pooled is told by it.
+    stores = {id(own): torch.from_numpy(own.x) for own in (train, *others)} if streamed else {}
+    parts = [_part(own, rows, device, stores.get(id(own))) for own, rows in zip((train, *others), divided, strict=True)]
     if task.measure == "top5_accuracy" and raw.classes <= 5:
         raise DataError(f"task.metric: top5_accuracy needs more than 5 classes, and '{task.data}' has {raw.classes}")
     normalize = not raw.ready if task.normalize is None else task.normalize
-    return TaskData(*parts, raw.classes, scale_of(parts[0]) if normalize else None, raw.names)
+    scale = scale_of(parts[0]) if normalize else None
+    return TaskData(parts[0], parts[1], parts[2], raw.classes, scale, raw.names, raw.notes, raw.columns)
+
+
+def _held_out(raw: RawData, task: TaskSection) -> RawData:
+    """The set with the parts of its own that the task uses. The one part held out of a set is its test part."""
+    if raw.validation is None:
+        return raw
+    if not task.switched_on("own_validation"):
+        return replace(raw, validation=None)
+    if raw.test is None:
+        told = "the part held out of the training part is the test part; the validation part is split off the rest"
+        return replace(raw, validation=None, test=raw.validation, notes=(*raw.notes, told))
+    return raw
 
 
 def resident_limit(device: str) -> int:
@@ -50,22 +66,33 @@ def resident_limit(device: str) -> int:
     return int(min(_RESIDENT_BYTES, total // 4))
 
 
-def _part(samples: Samples, chosen: Labels, device: str, *, streamed: bool) -> Part:
+def _part(samples: Samples, chosen: Labels, device: str, store: Tensor | None) -> Part:
     y = torch.from_numpy(samples.y[chosen]).to(device)
-    if streamed:
-        return Part(torch.from_numpy(samples.x), y, torch.from_numpy(chosen))
+    if store is not None:
+        return Part(store, y, torch.from_numpy(chosen))
     return Part(torch.from_numpy(numpy.ascontiguousarray(samples.x[chosen])).to(device), y)
 
 
 def _divide(raw: RawData, task: TaskSection) -> tuple[Labels, Labels, Labels]:
-    """Indices of train, validation and test: of one line of samples, or the last of the set's own test part."""
+    """Indices of train, validation and test: of one line of samples, or the last ones of the set's own parts."""
     seed, total = task.split_seed, len(raw.train)
     if raw.test is None:
         parts = stratified_parts(raw.train.strata, part_sizes(task, total), seed)
-    else:
+    elif raw.validation is None:
         train, validation, test = own_part_sizes(task, total, len(raw.test))
         first, second, _ = stratified_parts(raw.train.strata, (train, validation, 0), seed)
         parts = (first, second, stratified_parts(raw.test.strata, (0, 0, test), seed)[2])
+    else:
+        wanted = (
+            ("train", task.train, raw.train),
+            ("validation", task.validation, raw.validation),
+            ("test", task.test, raw.test),
+        )
+        first, second, third = (
+            stratified_parts(own.strata, (_own_size(task, name, count, len(own)), 0, 0), seed)[0]
+            for name, count, own in wanted
+        )
+        parts = (first, second, third)
     if raw.ready:
         return parts
     # Many sets are stored class by class; what reads the first of a part must see all of its classes.
@@ -102,6 +129,16 @@ def own_part_sizes(task: TaskSection, total: int, tests: int) -> tuple[int, int,
             )
     _refuse_empty(task, total, train, validation)
     return train, validation, test
+
+
+def _own_size(task: TaskSection, name: str, wanted: int | None, found: int) -> int:
+    """Samples taken of the set's own part ``name``, which has ``found``."""
+    if wanted is not None and wanted > found:
+        raise DataError(
+            f"task: {name} = {wanted} samples, but '{task.data}' has a {name} part of its own, of {found}; make it "
+            "smaller"
+        )
+    return found if wanted is None else wanted
 
 
 def _refuse_empty(task: TaskSection, total: int, train: int, validation: int) -> None:

@@ -18,10 +18,18 @@ _CHANNELS = (1, 3, 4)
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The form that a task asks images to have: ``(height, width)``, or as they are; grey, or as they are."""
+    """What a task asks of its data in reading.
+
+    Images: ``(height, width)``, or as they are; grey, or as they are. Tables: which columns are left out, whether
+    missing values are kept as NaN (to be imputed), which columns are categories (True: those that hold text).
+    """
 
     size: tuple[int, int] | None = None
     greyscale: bool = False
+    drop_index: bool = False
+    drop_columns: tuple[str, ...] = ()
+    keep_missing: bool = False
+    one_hot: bool | tuple[str, ...] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +55,20 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class RawData:
-    """A data set as it was read. ``test`` is None where it has no test part of its own.
+    """A data set as it was read. ``test`` and ``validation`` are None where it has no such part of its own.
 
-    ``ready`` data are scaled and in mixed order already; they are taken as they are.
+    ``ready`` data are scaled and in mixed order already; they are taken as they are. ``notes`` are sentences that the
+    doctor and a search's first lines tell: what was left out in reading, and what was found. ``columns`` are a
+    table's, each with its name and the number of features it became.
     """
 
     train: Samples
     test: Samples | None
     names: tuple[str, ...]
     ready: bool = False
+    validation: Samples | None = None
+    notes: tuple[str, ...] = ()
+    columns: tuple[tuple[str, int], ...] = ()
 
     @property
     def classes(self) -> int:
@@ -72,7 +85,7 @@ def as_images(array: Array, origin: str) -> Array:
     elif array.ndim != 4 or array.shape[1] not in _CHANNELS:
         raise DataError(
             f"{origin}: has shape {array.shape}; images must be (N, H, W), (N, H, W, C) or (N, C, H, W) with 1, 3 or "
-            "4 channels"
+            "4 channels, and vectors (N, F)"
         )
     if 0 in array.shape:
         raise DataError(f"{origin}: has shape {array.shape}; it must hold a sample at least")
@@ -96,37 +109,21 @@ def as_numbers(array: Array, origin: str) -> Array:
     return numpy.ascontiguousarray(array, dtype=numpy.uint8)
 
 
-def as_labels(array: Array, count: int, origin: str) -> Labels:
-    """Labels of shape ``(N,)`` or ``(N, 1)``, whole numbers, as int64 ``(N,)``."""
-    if array.shape not in ((count,), (count, 1)):
-        raise DataError(f"{origin}: has shape {array.shape}; it must be ({count},), a label for each sample")
-    return as_whole(array.reshape(-1), origin)
-
-
-def as_whole(array: Array, origin: str) -> Labels:
-    """The array as int64. Raises DataError where a value is not a whole number."""
-    if array.dtype == numpy.bool_ or numpy.issubdtype(array.dtype, numpy.integer):
-        return array.astype(numpy.int64)
-    if numpy.issubdtype(array.dtype, numpy.floating) and (array == numpy.round(array)).all():
-        return array.astype(numpy.int64)
-    raise DataError(f"{origin}: holds {array.dtype} values that are not whole numbers; a label is a class's number")
-
-
-def from_labels(x: Array, y: Labels, x_test: Array | None, y_test: Labels | None, origin: str) -> RawData:
-    """Number the classes 0, 1 ... in the order of their labels. Raises DataError where they cannot be told apart."""
-    found = numpy.unique(y)
-    if len(found) < 2:
-        raise DataError(f"{origin}: every sample has the same label, {found[0]}; there must be two classes at least")
-    names = tuple(str(label) for label in found.tolist())
-    train = Samples(x, numpy.searchsorted(found, y).astype(numpy.int64))
-    if x_test is None or y_test is None:
-        return RawData(train, None, names)
-    unknown = numpy.setdiff1d(y_test, found)
-    if len(unknown):
-        raise DataError(f"{origin}: the test part has label {unknown[0]}, which no training sample has")
-    if x_test.shape[1:] != x.shape[1:] or x_test.dtype != x.dtype:
+def as_vectors(array: Array, origin: str, *, keep_missing: bool = False) -> Array:
+    """Features ``(N, F)`` as float32 ``(N, F, 1, 1)``; NaN stays where ``keep_missing``, and else raises DataError."""
+    if 0 in array.shape:
+        raise DataError(f"{origin}: has shape {array.shape}; it must hold a sample and a feature at least")
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{origin}: holds {array.dtype}; it must hold numbers")
+    with numpy.errstate(over="ignore"):
+        numbers = numpy.ascontiguousarray(array, dtype=numpy.float32)
+    missing = numpy.isnan(array) if array.dtype.kind == "f" else numpy.zeros(array.shape, dtype=bool)
+    if missing.any() and not keep_missing:
+        row, column = (int(place[0]) for place in missing.nonzero())
         raise DataError(
-            f"{origin}: test samples are {x_test.dtype} of shape {x_test.shape[1:]}, training samples {x.dtype} of "
-            f"shape {x.shape[1:]}; they must be alike"
+            f"{origin}: sample {row} has no feature {column} (NaN), nor have {int(missing.sum()) - 1:,} other places a "
+            'value; set task.impute = "median", or mean or most_frequent, to fill them from the training part'
         )
-    return RawData(train, Samples(x_test, numpy.searchsorted(found, y_test).astype(numpy.int64)), names)
+    if not numpy.isfinite(numbers[~missing]).all():
+        raise DataError(f"{origin}: holds infinity (as float32); every value must be a finite number")
+    return numbers[:, :, None, None]

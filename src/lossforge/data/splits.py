@@ -22,12 +22,14 @@ class Part:
     """Samples ``x``, uint8 or float32 of shape ``(N, C, H, W)``, and ``y``, int64.
 
     ``y`` holds class indices ``(N,)``, or masks ``(N, H, W)``, on the device; so is ``x``, unless the set is too
-    large: then ``rows`` (N,) says which of all the samples in ``x``, in memory or on disk, are the part's.
+    large: then ``rows`` (N,) says which of all the samples in ``x``, in memory or on disk, are the part's. Rows from
+    ``len(x)`` on lie in ``x_more``: where training and validation samples of their own files are pooled.
     """
 
     x: Tensor
     y: Tensor
     rows: Tensor | None = None
+    x_more: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -36,13 +38,24 @@ class Part:
         """The first samples as a part of their own."""
         if self.rows is None:
             return Part(self.x[:count], self.y[:count])
-        return Part(self.x, self.y[:count], self.rows[:count])
+        return Part(self.x, self.y[:count], self.rows[:count], self.x_more)
 
     def samples(self, indices: Tensor) -> Tensor:
         """Samples ``(*, C, H, W)`` at ``indices``, shape ``(*)``, on the device."""
         if self.rows is None:
             return self.x[indices]
-        return self.x[self.rows[indices.cpu()]].to(self.y.device)
+        return self._stored(self.rows[indices.cpu()]).to(self.y.device)
+
+    def _stored(self, rows: Tensor) -> Tensor:
+        import torch
+
+        if self.x_more is None:
+            return self.x[rows]
+        samples = torch.empty((*rows.shape, *self.x.shape[1:]), dtype=self.x.dtype)
+        more = rows >= len(self.x)
+        samples[~more] = self.x[rows[~more]]
+        samples[more] = self.x_more[rows[more] - len(self.x)]
+        return samples
 
     def batches(self, batches: Sequence[Tensor]) -> Iterator[Tensor]:
         """`samples` of each batch of indices; what is not on the device is fetched ahead."""
@@ -65,7 +78,8 @@ class Part:
 class TaskData:
     """The three parts of a task. Only validation (`lossforge.validation`) reads ``test``.
 
-    ``scale`` is the training part's mean and deviation, where samples are to be normalised by them.
+    ``scale`` is the training part's mean and deviation, where samples are to be normalised by them. ``notes`` are
+    sentences of what became of the data on the way here; ``columns`` a table's, with the features that each became.
     """
 
     train: Part
@@ -74,6 +88,8 @@ class TaskData:
     classes: int
     scale: Scale | None = None
     names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    columns: tuple[tuple[str, int], ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -90,12 +106,13 @@ class TaskData:
         """Training and validation parts together: what a re-validation trains on."""
         import torch
 
-        parts = (self.train, self.validation)
-        y = torch.cat([part.y for part in parts])
-        rows = [part.rows for part in parts if part.rows is not None]
-        if rows:
-            return Part(self.train.x, y, torch.cat(rows))
-        return Part(torch.cat([part.x for part in parts]), y)
+        first, second = self.train, self.validation
+        y = torch.cat([first.y, second.y])
+        if first.rows is None or second.rows is None:
+            return Part(torch.cat([first.x, second.x]), y)
+        if first.x is second.x:
+            return Part(first.x, y, torch.cat([first.rows, second.rows]))
+        return Part(first.x, y, torch.cat([first.rows, second.rows + len(first.x)]), second.x)
 
 
 Indices = numpy.ndarray[tuple[int], numpy.dtype[numpy.int64]]

@@ -11,11 +11,12 @@ from pydantic import ValidationError
 
 from lossforge.errors import SpaceError
 from lossforge.spaces.schema import SearchSpace
+from lossforge.spaces.task_section import as_before_switches
 
 RESUMABLE = ("budget.", "execution.")
 """Keys that may change on resume: they decide how much is done and where, never what a training gives."""
 
-_UNION = re.compile(r"float|int|literal\[.*|constrained-.*")
+_UNION = re.compile(r"bool|float|int|tuple\[.*|literal\[.*|constrained-.*")
 """Places in the schema that pydantic names among the keys."""
 
 
@@ -48,6 +49,15 @@ def validate_space(data: object, origin: str) -> SearchSpace:
         return SearchSpace.model_validate(data)
     except ValidationError as error:
         raise SpaceError(_explain(error, origin)) from None
+
+
+def validate_frozen(data: object, origin: str) -> SearchSpace:
+    """Check a space that a run keeps, maybe an older one's: switches that did not exist then are off."""
+    tasks = data.get("task") if isinstance(data, dict) else None
+    if isinstance(data, dict) and isinstance(tasks, dict | list):
+        tables = tasks if isinstance(tasks, list) else [tasks]
+        data = {**data, "task": [as_before_switches(one) if isinstance(one, dict) else one for one in tables]}
+    return validate_space(data, origin)
 
 
 def _explain(error: ValidationError, origin: str) -> str:

@@ -220,6 +220,10 @@ class SearchSpace(Section):
         """Metrics of the tasks, each once, with a plus between."""
         return "+".join(dict.fromkeys(task.measure for task in self.task))
 
+    def decided(self) -> SearchSpace:
+        """The space as a run keeps it: what depends on the kind of a task's data is written out."""
+        return self.model_copy(update={"task": [task.decided() for task in self.task]})
+
     @model_validator(mode="before")
     @classmethod
     def _one_task(cls, data: Any) -> Any:

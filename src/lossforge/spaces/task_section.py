@@ -16,6 +16,15 @@ _OF_CLASSES: tuple[Metric, ...] = ("accuracy", "top5_accuracy", "balanced_accura
 _OF_MASKS: tuple[Metric, ...] = ("mean_iou", "dice", "balanced_accuracy", "accuracy")
 _OWN = {"name", "python", "classes", "data"}
 """Keys that a task with a training of the user's own may have."""
+_SWITCHES = {
+    "own_validation": ("npz", "folder", "masks"),
+    "drop_duplicates": ("npz", "folder", "csv", "masks"),
+    "drop_index": ("csv",),
+}
+"""Switches that are on unless set, each with the kinds of a user's own data for which it is; runs that are older than
+a switch go on without it."""
+_OF_TABLES = {"impute": ("csv", "npz"), "one_hot": ("csv",), "drop_columns": ("csv",)}
+"""Other keys that are for some kinds of a user's own data only."""
 _TITLES = {"top5_accuracy": "top-5 accuracy", "f1": "F1", "mean_iou": "mean IoU", "dice": "Dice"}
 
 
@@ -55,6 +64,12 @@ class TaskSection(Section):
     train: int | None = Field(default=None, ge=10)
     validation: int | None = Field(default=None, ge=10)
     test: int | None = Field(default=None, ge=10)
+    own_validation: bool | None = None
+    drop_duplicates: bool | None = None
+    drop_index: bool | None = None
+    drop_columns: tuple[str, ...] = ()
+    impute: Literal["mean", "median", "most_frequent"] | None = None
+    one_hot: bool | tuple[str, ...] = False
     split_seed: int = Field(default=0, ge=0)
     label_noise: float = Field(default=0.0, ge=0, lt=1)
     resize: Side | tuple[Side, Side] | None = None
@@ -77,6 +92,22 @@ class TaskSection(Section):
     def masks(self) -> bool:
         """Whether every pixel has a class, and not every sample."""
         return self.data.startswith("masks:")
+
+    @property
+    def kind(self) -> str:
+        """What stands before the colon in a user's own data: npz, folder, csv or masks; else ""."""
+        kind, colon, _ = self.data.partition(":")
+        return kind if colon else ""
+
+    def switched_on(self, name: str) -> bool:
+        """Whether ``own_validation``, ``drop_duplicates`` or ``drop_index`` is on: as set, or for data of its kinds."""
+        value: bool | None = getattr(self, name)
+        return self.kind in _SWITCHES[name] if value is None else value
+
+    def decided(self) -> TaskSection:
+        """The task with the switches of its kind of data written out, as a run keeps them."""
+        names = [name for name, kinds in _SWITCHES.items() if self.kind in kinds]
+        return self.model_copy(update={name: self.switched_on(name) for name in names})
 
     @property
     def _usual(self) -> Metric:
@@ -105,6 +136,15 @@ class TaskSection(Section):
         return self
 
     @model_validator(mode="after")
+    def _of_its_kind(self) -> TaskSection:
+        # Duplicates can be dropped of any data.
+        for name, kinds in (_SWITCHES | _OF_TABLES).items() if self.data else ():
+            given = getattr(self, name) != type(self).model_fields[name].default
+            if given and name != "drop_duplicates" and self.kind not in kinds:
+                raise ValueError(f"{name}: is for data of {' and '.join(f'{kind}:' for kind in kinds)}; leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _fitting(self) -> TaskSection:
         choice, kind = (_OF_MASKS, "a mask") if self.masks else (_OF_CLASSES, "a class")
         if self.measure not in choice:
@@ -129,7 +169,15 @@ class TaskSection(Section):
         Keys of the input, and the metric, enter where they are not at their default: runs that are older than these
         keys go on.
         """
-        inputs = {"resize", "greyscale", "normalize", "augmentation", "python", "classes"}
+        inputs = {"resize", "greyscale", "normalize", "augmentation", "python", "classes", *_OF_TABLES}
         unused = {name for name in inputs if getattr(self, name) == type(self).model_fields[name].default}
+        unused |= {name for name in _SWITCHES if not self.switched_on(name)}
         unused |= {"metric"} if self.measure == self._usual else set()
-        return self.model_dump(mode="json", exclude=unused)
+        return self.decided().model_dump(mode="json", exclude=unused)
+
+
+def as_before_switches(task: dict[str, Any]) -> dict[str, Any]:
+    """A task's table as an older run froze it, with the switches off that did not exist then."""
+    kind, colon, _ = str(task.get("data", "")).partition(":")
+    missing = [name for name, kinds in _SWITCHES.items() if colon and kind in kinds]
+    return {**dict.fromkeys(missing, False), **task}

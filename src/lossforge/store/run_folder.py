@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lossforge.errors import SpaceError, StoreError
-from lossforge.spaces.load import dump_space, forbidden_changes, load_space, validate_space
+from lossforge.spaces.load import dump_space, forbidden_changes, read_toml, validate_frozen
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.files import told_as_store_error, write_atomically
 
@@ -102,10 +102,10 @@ class RunFolder:
 
         Raises SpaceError, naming the keys, where anything else was changed since the run began.
         """
-        frozen = validate_space(self.manifest.get("space"), f"{self.manifest_file} (space)")
+        frozen = validate_frozen(self.manifest.get("space"), f"{self.manifest_file} (space)")
         if not self.space_file.is_file():
             raise StoreError(f"{self.space_file}: is missing; copy it back from where the run was copied from")
-        space = load_space(self.space_file)
+        space = validate_frozen(read_toml(self.space_file), str(self.space_file))
         refuse_changes(frozen, space, str(self.space_file))
         return space
 
