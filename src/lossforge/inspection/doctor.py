@@ -30,6 +30,7 @@ def examine() -> list[dict[str, str]]:
         ("memory", _memory),
         ("runs folder", lambda: _disk(Path("runs") if Path("runs").is_dir() else Path.cwd())),
         ("temporary folder", lambda: _disk(Path(tempfile.gettempdir()))),
+        ("compiled code", _kernels),
         ("GPU", _gpu),
         ("training", _training),
     ]
@@ -93,6 +94,18 @@ def _disk(folder: Path) -> tuple[str, str]:
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(b"lossforge")
     return ("good" if free > _FREE_GIB else "bad"), f"{free:.1f} GiB free at {folder}"
+
+
+def _kernels() -> tuple[str, str]:
+    from lossforge.screening.descent import kernels_folder
+
+    folder = kernels_folder()
+    if folder is None:
+        return "note", (
+            "there is nowhere to keep it, so that every process compiles its kernels anew, half a minute each time; "
+            "let NUMBA_CACHE_DIR name a folder that can be written"
+        )
+    return "good", f"kept in {folder}"
 
 
 def _gpu() -> tuple[str, str]:

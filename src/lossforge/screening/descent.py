@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lossforge.expression.formula import parse_formula
@@ -14,6 +13,8 @@ from lossforge.screening.probes import probe_reasons
 from lossforge.screening.settings import ScreenSettings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy
     from numpy.typing import NDArray
 
@@ -69,7 +70,18 @@ def network(classes: int, seed: int) -> tuple[NDArray[Any], NDArray[Any], NDArra
 
 def kernels_are_compiled() -> bool:
     """Whether this machine has compiled the screens' kernels, so that the first verdict comes at once."""
-    return any((Path(__file__).parent / "__pycache__").glob("descent_kernel.train_network-*.nbi"))
+    from lossforge.expression.jit import is_kept
+    from lossforge.screening import descent_kernel
+
+    return is_kept(descent_kernel.train_network)
+
+
+def kernels_folder() -> Path | None:
+    """Where this machine keeps the compiled kernels; None where nothing can be written."""
+    from lossforge.expression.jit import folder_of
+    from lossforge.screening import descent_kernel
+
+    return folder_of(descent_kernel.train_network)
 
 
 def compile_kernels() -> None:
