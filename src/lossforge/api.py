@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,13 +81,19 @@ def validate(
     *,
     top: int | None = None,
     seeds: int | None = None,
+    rivals: Sequence[str] = (),
     progress: Progress | None = None,
     **changes: Any,
 ) -> list[Comparison]:
-    """Re-validate the best ``top`` losses of a run on ``seeds`` fresh seeds. Raises LossforgeError."""
+    """Re-validate the best ``top`` losses of a run on ``seeds`` fresh seeds, beside the space's rivals.
+
+    ``rivals`` are further ones, names or formulas. Raises LossforgeError.
+    """
     from lossforge.search.progress import Progress
     from lossforge.validation.protocol import validate as run_validation
+    from lossforge.validation.rivals import further_rivals
 
+    further = further_rivals(rivals)
     folder = RunFolder.open(Path(run))
     folder.refuse_other_scores()
     space = changed_space(folder, _overrides(None, changes))
@@ -101,6 +108,7 @@ def validate(
                 progress=progress or Progress(),
                 top=top if top is not None else space.validation.top,
                 seeds=seeds if seeds is not None else space.validation.seeds,
+                rivals=further,
             )
         except InterruptedSearchError:
             raise InterruptedSearchError(

@@ -153,6 +153,9 @@ def validate(
     run: RunArgument,
     top: Annotated[int | None, typer.Option(min=1, help="How many of the best losses; default: the space's.")] = None,
     seeds: Annotated[int | None, typer.Option(min=2, help="Fresh seeds for each loss; default: the space's.")] = None,
+    rivals: Annotated[
+        list[str] | None, typer.Option(metavar="NAME,NAME", help="Further rivals, beside the space's; formulas too.")
+    ] = None,
     executor: ExecutorOption = None,
     workers: WorkersOption = None,
     device: DeviceOption = None,
@@ -171,6 +174,7 @@ def validate(
             run,
             top=top,
             seeds=seeds,
+            rivals=rivals or (),
             progress=shown,
             executor=executor,
             workers=workers,

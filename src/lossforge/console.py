@@ -166,7 +166,7 @@ def print_validation(rows: list[Comparison], json: bool) -> None:
     rivals = [rival for rival in rivals if rival not in hidden]
     tasks = list(dict.fromkeys(row.task for row in rows))
     several = ["task"] if len(tasks) > 1 else []
-    headings = [f"against {rival.replace('_', ' ')}" for rival in rivals]
+    headings = [f"against {_rival_title(rival)}" for rival in rivals]
     table = Table("rank", "formula", "size", *several, "gain in search", *headings, box=None, pad_edge=False)
     by_place = {(row.rank, row.task, row.rival): row for row in rows}
     for task in tasks:
@@ -193,6 +193,11 @@ def print_validation(rows: list[Comparison], json: bool) -> None:
         )
         if told := under_both(rows):
             console.print(f"[dim]{told}")
+
+
+def _rival_title(rival: str) -> str:
+    """A name reads as words; a formula stays as it is."""
+    return rival.replace("_", " ") if rival.isidentifier() else escape(rival)
 
 
 def _interval(row: Comparison) -> str:

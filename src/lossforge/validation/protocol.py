@@ -46,7 +46,7 @@ from lossforge.validation.statistics import holm, paired_difference
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One loss under re-validation; ``rival`` is its name in the library where it is one of the rivals.
+    """One loss under re-validation; ``rival`` is its name or formula where it is one of the rivals.
 
     ``searched`` is the formula that the search trained, where it is a discovery.
     """
@@ -101,15 +101,23 @@ class Comparison:
 
 
 def validate(
-    folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progress, top: int, seeds: int
+    folder: RunFolder,
+    space: SearchSpace,
+    *,
+    stop: Stop,
+    progress: Progress,
+    top: int,
+    seeds: int,
+    rivals: Sequence[str] = (),
 ) -> list[Comparison]:
     """Re-validate the ``top`` losses of a run on ``seeds`` fresh seeds. Finished trainings are never repeated.
 
+    ``rivals`` are further ones, names or formulas, beside those of the space.
     Raises InterruptedSearchError once ``stop()`` is true, StoreError where the run has no hall of fame yet.
     """
     if seeds < 2:
         raise SpaceError(f"--seeds: must be 2 or more, not {seeds}; an interval needs pairs")
-    contenders = _contenders(folder, space, top)
+    contenders = _contenders(folder, space, top, rivals)
     ledger = Ledger(folder.ledger_file)
     try:
         progress.phase("re-validating the best losses")
@@ -128,7 +136,7 @@ def validate(
     return comparisons
 
 
-def _contenders(folder: RunFolder, space: SearchSpace, top: int) -> list[Contender]:
+def _contenders(folder: RunFolder, space: SearchSpace, top: int, further: Sequence[str]) -> list[Contender]:
     best = checked_entries(folder.hall_of_fame_file, keep_scale=not space.recipe.match_gradient)[:top]
     if not best:
         raise LossforgeError(
@@ -140,7 +148,7 @@ def _contenders(folder: RunFolder, space: SearchSpace, top: int) -> list[Contend
         for entry in best
     ]
     rivals = []
-    for name in space.validation.rivals:
+    for name in dict.fromkeys([*space.validation.rivals, *further]):
         loss = loss_spec(name)
         rivals.append(Contender(loss, loss_key(loss, keep_scale=not space.recipe.match_gradient), rival=name))
     return found + rivals
