@@ -274,6 +274,44 @@ def test_an_exported_loss_is_a_module_like_torchs(exported: Path) -> None:
         ours(logits, target[:3])
 
 
+@pytest.mark.parametrize("name", [export.name for export in LOSSES])
+def test_an_exported_loss_takes_indices_of_every_integer_type(name: str, exported: Path) -> None:
+    make = getattr(loaded(exported.read_text(encoding="utf-8")), name)
+    for dtype in (torch.uint8, torch.int8, torch.int16, torch.uint16, torch.int32, torch.uint32, torch.uint64):
+        labels = torch.arange(min(200, torch.iinfo(dtype).max + 1))  # 156 is -100 in uint8
+        logits = torch.randn(len(labels), 200)
+        for arguments in ({}, {"ignore_index": 100}, {"ignore_index": 255}):
+            criterion = make(**arguments)
+            assert torch.equal(criterion(logits, labels.to(dtype)), criterion(logits, labels))
+        foreign = torch.tensor([0, 100], dtype=dtype)
+        with pytest.raises(ValueError, match=r"class indices must be in \[0, 5\), or ignore_index .* but one is 100$"):
+            make()(logits[:2, :CLASSES], foreign)
+
+
+@pytest.mark.parametrize("name", [export.name for export in LOSSES])
+def test_an_exported_loss_gives_what_torch_gives_where_no_sample_counts(name: str, exported: Path) -> None:
+    make = getattr(loaded(exported.read_text(encoding="utf-8")), name)
+    for count in (0, 3):
+        target = torch.full((count,), -100)
+        for reduction in ("mean", "sum", "none"):
+            expected = nn.CrossEntropyLoss(reduction=reduction)(torch.randn(count, CLASSES), target)
+            found = make(reduction=reduction)(torch.randn(count, CLASSES), target)
+            torch.testing.assert_close(found, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", [export.name for export in LOSSES])
+def test_an_exported_loss_is_finite_where_a_class_is_masked(name: str, exported: Path) -> None:
+    make = getattr(loaded(exported.read_text(encoding="utf-8")), name)
+    infinity = float("inf")
+    logits = torch.tensor([[0.0, -infinity, 1.0, 0.5, -infinity], [2.0, 0.3, -infinity, -infinity, 0.0]])
+    for target in (torch.tensor([2, 0]), torch.tensor([[0.5, 0, 0.25, 0.25, 0], [0.75, 0.25, 0, 0, 0]])):
+        z = logits.clone().requires_grad_()
+        value = make()(z, target)
+        assert value.isfinite()
+        (gradient,) = torch.autograd.grad(value + 0 * z.where(z.isfinite(), 0).sum(), z)
+        assert gradient.isfinite().all()
+
+
 def test_a_loss_can_be_pickled_out_of_the_exported_file(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = importlib.util.spec_from_file_location("exported_losses", exported)
     assert spec is not None

@@ -270,8 +270,7 @@ def test_arguments_that_do_not_fit_are_told_with_what_was_expected(name: str) ->
         loss(name, label_smoothing=2.0)
 
 
-# Cross-entropy runs as torch's own, which has its own rules for such logits.
-@pytest.mark.parametrize("name", sorted({*PER_SAMPLE} - {"bce", "cross_entropy", "label_smoothing"}))
+@every_loss
 def test_a_masked_class_has_no_part(name: str) -> None:
     """A logit of -inf is a class that cannot be; what it is not the target of stays finite, in every form."""
     logits = torch.tensor([[float("-inf"), 0.0, 1.0], [2.0, float("-inf"), -1.0]], dtype=torch.float64)

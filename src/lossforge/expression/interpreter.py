@@ -168,7 +168,7 @@ class Interpreter:
             )
         if scores.shape[2] < 1:
             raise ValueError(f"logits must have a class at least, not shape {tuple(logits.shape)}")
-        target = target.detach()
+        target = target.detach() if target.is_floating_point() else target.detach().long()
         target = target if target.dim() == (3 if target.is_floating_point() else 2) else target[None]
         expected = scores.shape[1:] if target.is_floating_point() else scores.shape[1:2]
         if target.shape[1:] != expected or target.shape[0] not in (1, k):

@@ -274,6 +274,7 @@ def guarded_by(guards: Guards) -> dict[str, Primitive]:
     }
     return {name: replace(known, **changed.get(name, {})) for name, known in PRIMITIVES.items()}
 
+
 LEAVES: dict[str, tuple[str, Interval]] = {
     "y_pred": ("predicted probability of the class: softmax of the logits", (0.0, 1.0)),
     "y_true": ("target probability of the class: one-hot, smoothed or soft", (0.0, 1.0)),

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -17,7 +16,7 @@ from lossforge.expression.codegen import compile_expression, emit
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import Expression, format_formula
 from lossforge.losses.closed_form import ClosedForm, plain_operations_needed
-from lossforge.losses.drop_in import DropInLoss, check_input, widened
+from lossforge.losses.drop_in import DropInLoss, check_input, class_indices, widened
 from lossforge.losses.terms import TermLoss, parse_term
 
 
@@ -58,7 +57,7 @@ class ExpressionLoss(DropInLoss):
     """A formula as a drop-in for ``nn.CrossEntropyLoss``; see `DropInLoss` for its arguments.
 
     Its gradient on the logits is computed in closed form, and a formula that is cross-entropy runs as torch's
-    own. It holds text and numbers besides ``weight``, so it pickles and deep-copies.
+    own on class indices. It holds text and numbers besides ``weight``, so it pickles and deep-copies.
     """
 
     def __init__(self, formula: str | Expression, *, class_mean: bool = False, **arguments: Any) -> None:
@@ -80,11 +79,13 @@ class ExpressionLoss(DropInLoss):
 
     def unscaled(self, input: Tensor, target: Tensor) -> Tensor:
         """Loss of logits ``(N, C)``, ``(N, C, d1, ...)`` or ``(C,)``; see `DropInLoss.forward`."""
+        soft = target.is_floating_point() or self.label_smoothing > 0
+        # Of soft targets torch's own would be NaN at a logit of -inf, for 0 * log(0). Of weights it gives no gradient.
+        if self._is_cross_entropy and not soft and (self.weight is None or not self.weight.requires_grad):
+            return self._cross_entropy(input, target)
         if plain_operations_needed(target, self.weight):
             return super().unscaled(input, target)
-        if self._is_cross_entropy:
-            return self._cross_entropy(input, target)
-        if target.is_floating_point() or self.label_smoothing > 0:
+        if soft:
             logits, target_or_indices, kept = self.encoded(input, target)
         else:
             logits, target_or_indices, kept = self.indexed(input, target)
@@ -96,26 +97,26 @@ class ExpressionLoss(DropInLoss):
 
     def indexed(self, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Logits in float32 or wider, indices that are all in range, and which samples count (None: all)."""
-        check_input(input, target, self.weight)
-        logits = widened(input)
-        counts = target != self.ignore_index
+        logits, indices = self._checked(input, target)
+        counts = indices != self.ignore_index
         # On a GPU to ask would be to wait for it; and a weighted mean is divided by what is kept.
         all_count = self.weight is None and target.device.type == "cpu" and bool(counts.all())
-        kept = None if all_count else counts
-        indices = target if kept is None else torch.where(kept, target, torch.zeros_like(target))
-        return logits, indices.long(), kept
+        return logits, indices if all_count else indices.where(counts, 0), None if all_count else counts
 
-    def _cross_entropy(self, input: Tensor, target: Tensor) -> Tensor:
+    def _checked(self, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits in float32 or wider, and class indices as int64."""
         check_input(input, target, self.weight)
         logits = widened(input)
+        return logits, class_indices(target, logits.shape[0 if logits.dim() == 1 else 1], self.ignore_index)
+
+    def _cross_entropy(self, input: Tensor, target: Tensor) -> Tensor:
+        logits, indices = self._checked(input, target)
         return functional.cross_entropy(
             logits,
-            target.to(logits.dtype) if target.is_floating_point() else target.long(),
+            indices,
             weight=None if self.weight is None else self.weight.to(logits.dtype),
-            # torch refuses one beside probabilities, for which it means nothing.
-            ignore_index=-100 if target.is_floating_point() else self.ignore_index,
+            ignore_index=self.ignore_index,
             reduction=self.reduction,
-            label_smoothing=self.label_smoothing,
         )
 
     def __getstate__(self) -> dict[str, Any]:

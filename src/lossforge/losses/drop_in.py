@@ -97,9 +97,9 @@ class DropInLoss(nn.Module):
         if target.is_floating_point():
             y_true = target.to(logits.dtype)
         else:
-            kept = target != self.ignore_index
-            indices = torch.where(kept, target, torch.zeros_like(target)).long()
-            y_true = torch.zeros_like(logits).scatter(dim, indices.unsqueeze(dim), 1.0)
+            indices = class_indices(target, classes, self.ignore_index)
+            kept = indices != self.ignore_index
+            y_true = torch.zeros_like(logits).scatter(dim, indices.where(kept, 0).unsqueeze(dim), 1.0)
         if self.label_smoothing > 0:
             y_true = y_true * (1 - self.label_smoothing) + self.label_smoothing / classes
         return logits, y_true, kept
@@ -118,8 +118,9 @@ class DropInLoss(nn.Module):
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Loss of logits ``(N, C)``, ``(N, C, d1, ...)`` or ``(C,)``.
 
-        ``target`` holds class indices, ``(N,)``, ``(N, d1, ...)`` or ``()``, or probabilities in the
-        shape of the logits. Raises ValueError for shapes or types that do not fit.
+        ``target`` holds class indices, ``(N,)``, ``(N, d1, ...)`` or ``()``, of any integer type (of two classes
+        also bool), or probabilities in the shape of the logits. With no sample that counts, "mean" is NaN and its
+        gradient 0, as torch has it. Raises ValueError for shapes, types or indices that do not fit.
         """
         if self.classes or self.hard_labels or self.matches:
             self._look_at(input, target)
@@ -183,7 +184,7 @@ class DropInLoss(nn.Module):
             return loss.mean()
         if self.weight is None:
             return loss.sum() / kept.sum()
-        indices = torch.where(kept, target, torch.zeros_like(target)).long()
+        indices = target.long().where(kept, 0)
         return loss.sum() / (self.weight.to(logits.dtype)[indices] * kept).sum()
 
 
@@ -247,6 +248,31 @@ def widened(logits: Tensor) -> Tensor:
     return wide
 
 
+def class_indices(target: Tensor, classes: int, ignore_index: int) -> Tensor:
+    """Class indices as int64. Raises ValueError where one is neither in [0, classes) nor ``ignore_index``.
+
+    They are widened before they are compared with anything: in uint8, -100 is 156. Values are looked at on a CPU
+    alone; elsewhere torch's own check of an index tells.
+    """
+    indices = target.long()
+    if target.dtype == torch.uint64:
+        indices = indices.masked_fill(indices < 0, torch.iinfo(torch.int64).max)  # beyond int64, and no -100
+    if torch.compiler.is_compiling() or indices.device.type != "cpu" or indices.numel() == 0:
+        return indices
+    try:
+        low, high = (int(end) for end in indices.aminmax())
+    except RuntimeError:  # torch.func.vmap, or tensors without values
+        return indices
+    if low < 0 or high >= classes:
+        outside = indices[((indices < 0) | (indices >= classes)) & (indices != ignore_index)]
+        if outside.numel():
+            raise ValueError(
+                f"class indices must be in [0, {classes}), or ignore_index = {ignore_index} for what does not count, "
+                f"but one is {int(outside[0])}"
+            )
+    return indices
+
+
 def check_input(logits: Tensor, target: Tensor, weight: Tensor | None) -> None:
     """Raise ValueError, with what was expected, for shapes or types that do not fit."""
     if not logits.is_floating_point() or logits.dim() < 1:
@@ -255,9 +281,12 @@ def check_input(logits: Tensor, target: Tensor, weight: Tensor | None) -> None:
     if target.is_floating_point():
         if target.shape != logits.shape:
             raise ValueError(f"probabilities must have the logits' shape {tuple(logits.shape)}, not {_seen(target)}")
-    elif target.dtype == torch.bool or target.shape != logits.shape[:dim] + logits.shape[dim + 1 :]:
-        expected = tuple(logits.shape[:dim] + logits.shape[dim + 1 :])
-        raise ValueError(f"class indices must be integers of shape {expected}, not {_seen(target)}")
+    else:
+        expected = logits.shape[:dim] + logits.shape[dim + 1 :]
+        # True and false are two classes; where there are more, they are likelier a class's own mask.
+        unclear = target.dtype == torch.bool and logits.shape[dim] != 2
+        if unclear or target.is_complex() or target.shape != expected:
+            raise ValueError(f"class indices must be integers of shape {tuple(expected)}, not {_seen(target)}")
     if weight is not None and weight.shape != (logits.shape[dim],):
         raise ValueError(f"weight must have shape ({logits.shape[dim]},), not {tuple(weight.shape)}")
 

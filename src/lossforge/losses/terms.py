@@ -144,12 +144,19 @@ class TermLoss(DropInLoss):
 class BinaryCrossEntropyLoss(TermLoss):
     """One classifier a class: -y log s - (1 - y) log(1 - s) with s the sigmoid of the logit.
 
-    Computed from the logits, so it is exact however large they are; summed over classes.
+    Computed from the logits, so it is exact however large they are, and 0 where an infinite one is right; summed
+    over classes.
     """
 
     def class_terms(self, logits: Tensor, y_true: Tensor, dim: int) -> Tensor:
         """The loss of every sample and class, in the shape of ``logits``."""
-        return functional.binary_cross_entropy_with_logits(logits, y_true, reduction="none")
+        return _cost(y_true, logits) + _cost(1 - y_true, -logits)
+
+
+def _cost(share: Tensor, logits: Tensor) -> Tensor:
+    """-share * log(sigmoid(logits)), which is 0 where the share is, also at a logit of -inf."""
+    log = functional.logsigmoid(logits)
+    return -share * log.masked_fill(log.isinf() & (share == 0), 0.0)
 
 
 class OverlapLoss(TermLoss):
@@ -165,8 +172,9 @@ class OverlapLoss(TermLoss):
 
     ``reduction``: "mean" over classes (by ``weight``: a weighted mean), "sum" over classes, or "none" for
     one value a class, shape ``(C,)``, times its weight. Samples at ``ignore_index`` enter no count. A class
-    that is absent from the batch costs a FP / (a FP + e); with every sample ignored, or none there, the
-    loss is 0 and so is its gradient. The gradient is finite for all finite logits.
+    that is absent from the batch costs a FP / (a FP + e). With every sample ignored, or none there, each
+    class's value is 0 and so is the gradient; "mean" is then NaN, as cross-entropy's is. The gradient is finite
+    for all finite logits.
     """
 
     def __init__(self, term: Term, **arguments: Any) -> None:
@@ -189,13 +197,14 @@ class OverlapLoss(TermLoss):
         hit = (y_pred * y_true).sum(0)
         wrong = self.a * (y_pred * (1 - y_true)).sum(0) + self.b * ((1 - y_pred) * y_true).sum(0)
         loss = self.focused(wrong / (hit + wrong + self.e))
-        if self.weight is None:
-            return loss if self.reduction == "none" else loss.mean() if self.reduction == "mean" else loss.sum()
-        weight = self.weight.to(logits.dtype)
+        weight = torch.ones_like(loss) if self.weight is None else self.weight.to(logits.dtype)
         loss = loss * weight
-        if self.reduction == "none":
-            return loss
-        return loss.sum() / weight.sum() if self.reduction == "mean" else loss.sum()
+        if self.reduction != "mean":
+            return loss if self.reduction == "none" else loss.sum()
+        mean = loss.sum() / weight.sum()
+        if kept is None:
+            return mean if len(y_true) else mean.new_full((), torch.nan) + 0 * mean
+        return torch.where(kept.any(), mean, torch.nan)
 
     def focused(self, miss: Tensor) -> Tensor:
         """``miss``, in [0, 1), to the power 1 / gamma; a straight line below `SMALLEST_MISS`."""
