@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 
 class Guards(NamedTuple):
@@ -266,7 +266,7 @@ def guarded_by(guards: Guards) -> dict[str, Primitive]:
         return PRIMITIVES
     eps, _, limit = guards
     exponential = partial(_limited_exp, limit=limit)
-    changed = {
+    changed: dict[str, dict[str, Any]] = {
         "div": {"bounds": partial(_divide_bounds, eps=eps), "lower": partial(_lower_div, eps=eps)},
         "sqrt": {"bounds": lambda a: _floor_bounds(math.sqrt, a, eps), "lower": _floored("sqrt", eps)},
         "log": {"bounds": lambda a: _floor_bounds(math.log, a, eps), "lower": _floored("log", eps)},
