@@ -20,7 +20,7 @@ from lossforge.store.run_folder import RunFolder, refuse_changes
 if TYPE_CHECKING:
     from lossforge.search.hall_of_fame import Entry
     from lossforge.search.progress import Progress
-    from lossforge.validation.protocol import Comparison
+    from lossforge.validation.comparison import Comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ def _overrides(overrides: list[str] | None, changes: dict[str, Any]) -> list[str
 
 def _finished_validation(folder: RunFolder, space: SearchSpace, best: list[Entry]) -> list[Comparison]:
     """The recorded re-validation where it is of the same losses and of as many seeds as the space asks for, or more."""
-    from lossforge.validation.protocol import read_comparisons
+    from lossforge.validation.results import read_comparisons
 
     rows = read_comparisons(folder)
     wanted = [entry.formula for entry in best[: space.validation.top]]

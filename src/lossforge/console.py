@@ -14,11 +14,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from lossforge.search.progress import LineProgress, LiveProgress, Progress
+from lossforge.validation.comparison import LEGEND, Comparison, summaries, told, verdict
 
 if TYPE_CHECKING:
     from lossforge.api import Run
     from lossforge.search.hall_of_fame import Entry
-    from lossforge.validation.protocol import Comparison
 
 
 _WIDE = 110
@@ -155,10 +155,10 @@ def print_hall_of_fame(entries: list[Entry], json: bool) -> None:
 def print_validation(rows: list[Comparison], json: bool) -> None:
     """Print a re-validation: one line a loss and task, one column a rival."""
     if json:
-        print_json([asdict(row) for row in rows])
+        print_json(told(rows))
         return
     from lossforge.spaces.task_section import metric_title
-    from lossforge.validation.protocol import under_both
+    from lossforge.validation.second_optimizer import under_both
 
     console = _console()
     rivals = list(dict.fromkeys(row.rival for row in rows))
@@ -189,10 +189,12 @@ def print_validation(rows: list[Comparison], json: bool) -> None:
         measured = metric_title("+".join(dict.fromkeys(row.metric for row in rows)))
         console.print(
             f"[dim]against ...: percentage points of test {measured} with 95 % interval, {rows[0].seeds} paired fresh "
-            f"seeds, every loss at its own best learning rate ({rates}); * adjusted p < 0.05 (Holm)"
+            f"seeds, every loss at its own best learning rate ({rates}); {LEGEND}"
         )
-        if told := under_both(rows):
-            console.print(f"[dim]{told}")
+        if sentence := under_both(rows):
+            console.print(f"[dim]{sentence}")
+        for sentence in summaries(rows):
+            console.print(escape(sentence))
 
 
 def _rival_title(rival: str) -> str:
@@ -201,7 +203,8 @@ def _rival_title(rival: str) -> str:
 
 
 def _interval(row: Comparison) -> str:
-    star = " *" if row.p_adjusted < 0.05 else ""
+    mark = verdict(row).mark
+    star = f" {mark}" if mark else ""
     star += f" ({row.failed} failed)" if row.failed else ""
     star += f" (rival: {row.rival_failed} failed)" if row.rival_failed else ""
     return f"{row.gain:+.2f} [{row.low:+.2f}, {row.high:+.2f}]{star}".replace("[", r"\[")
@@ -214,7 +217,8 @@ def print_run(run: Run, json: bool) -> None:
             {
                 "run": str(run.path),
                 "hall_of_fame": [asdict(entry) for entry in run.hall_of_fame],
-                "validation": [asdict(row) for row in run.validation],
+                "validation": told(run.validation),
+                "verdict": summaries(run.validation),
             }
         )
         return

@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 import lossforge
+from lossforge.data.datasets import load_task
 from lossforge.errors import InterruptedSearchError, SpaceError, StoreError
 from lossforge.losses.library import loss_spec
 from lossforge.search.progress import Progress
 from lossforge.store.ledger import Ledger, TrainingRow
 from lossforge.store.run_folder import RunFolder
-from lossforge.validation.protocol import read_comparisons
+from lossforge.validation import protocol
+from lossforge.validation.results import read_comparisons
 from lossforge.validation.statistics import paired_difference
 
 
@@ -40,6 +42,8 @@ def test_gain_and_interval_come_from_paired_test_accuracies(finished_run: Path) 
     formulas = {row.fingerprint: row.formula for row in rows}
     for row in rows:
         by_loss.setdefault(row.fingerprint, {})[row.seed] = row.accuracy or 0.0
+    (task,) = RunFolder.open(finished_run).space().task
+    one_image = 100 / len(load_task(task, "cpu").test)
     for result in read_comparisons(RunFolder.open(finished_run)):
         (mine,) = (by_loss[name] for name, formula in formulas.items() if formula == result.formula)
         rivals = [
@@ -47,7 +51,10 @@ def test_gain_and_interval_come_from_paired_test_accuracies(finished_run: Path) 
             for name, found in by_loss.items()
             if formulas[name] == loss_spec(result.rival).formula and set(found) == set(mine)
         ]
-        expected = [paired_difference([100 * (mine[seed] - rival[seed]) for seed in sorted(mine)]) for rival in rivals]
+        expected = [
+            paired_difference([100 * (mine[seed] - rival[seed]) for seed in sorted(mine)], resolution=one_image)
+            for rival in rivals
+        ]
         # Cross-entropy and label smoothing are one formula: one of the two is this rival.
         assert any(
             (result.gain, result.low, result.high) == pytest.approx((one.mean, one.low, one.high)) for one in expected
@@ -73,6 +80,25 @@ def test_validating_again_trains_nothing_and_says_the_same(finished_run: Path, t
     progress = Progress()
     lossforge.validate(run, workers=1, progress=progress)
     assert progress.trainings == 0
+    assert read_comparisons(RunFolder.open(run)) == before
+
+
+def test_a_resume_takes_a_finished_validation_as_it_is_and_makes_up_for_missing_seeds(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    before = read_comparisons(RunFolder.open(run))
+    fewer = lossforge.validate(run, seeds=3, workers=1)
+    assert {row.seeds for row in fewer} == {3}
+    progress = Progress()
+    assert lossforge.resume(run, workers=1, progress=progress).validation == before
+    assert progress.trainings == 0
+
+    def again(*_: object, **__: object) -> None:
+        raise AssertionError("a finished re-validation was made again")
+
+    monkeypatch.setattr(protocol, "validate", again)
+    assert lossforge.resume(run, workers=1).validation == before
     assert read_comparisons(RunFolder.open(run)) == before
 
 

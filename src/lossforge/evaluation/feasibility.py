@@ -25,9 +25,21 @@ def check_fit(task: TaskSection) -> None:
     network(task, data, 0)
 
 
-def scored_samples(task: TaskSection) -> int:
-    """Samples, or pixels, that a re-validation scores; 0 where nobody but the user's own function knows."""
-    return 0 if task.python else load_task(task, "cpu").test.y.numel()
+def resolution(task: TaskSection) -> float:
+    """What one test sample, or one pixel of a mask, is worth in the task's metric, in (0, 1].
+
+    Of a metric that is a mean over classes it is a sample of the rarest class. 0 where nobody but the user's own
+    function knows.
+    """
+    import torch
+
+    if task.python:
+        return 0.0
+    counts = torch.bincount(load_task(task, "cpu").test.y.flatten().cpu())
+    if task.measure in ("accuracy", "top5_accuracy"):
+        return 1 / int(counts.sum())
+    occurring = counts[counts > 0]
+    return 1 / (len(occurring) * int(occurring.min()))
 
 
 def class_count(task: TaskSection) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lossforge.spaces.recipe_section import RecipeSection
 from lossforge.spaces.schema import SearchSpace, TaskSection
 from lossforge.spaces.task_section import metric_title
-from lossforge.validation.protocol import Comparison
+from lossforge.validation.comparison import Comparison
 from lossforge.validation.second_optimizer import ENOUGH, optimizer_title
 
 _OPTIMIZERS = {

@@ -15,7 +15,8 @@ from lossforge.spaces.schema import SearchSpace
 from lossforge.spaces.task_section import metric_title
 from lossforge.store.files import told_as_store_error, write_atomically
 from lossforge.store.run_folder import RunFolder
-from lossforge.validation.protocol import Comparison, read_comparisons
+from lossforge.validation.comparison import Comparison
+from lossforge.validation.results import read_comparisons
 
 
 def export_run(run: Path, output: Path | None, number: int) -> Path:

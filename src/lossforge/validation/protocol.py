@@ -4,22 +4,22 @@
    accuracy here is the task's metric).
 2. Each is trained at its own best rate on training and validation data together, with seeds that the
    search never used and a longer recipe, and scored on the test part, which nothing has touched before.
-3. Differences are paired by seed; the interval is Student's t, and p-values are adjusted for the number
-   of losses tried. The order is the search's: nothing is picked by its test score.
+3. Differences are paired by seed; the interval is Student's t, no finer than one test sample, and p-values are
+   adjusted for the number of losses tried. The order is the search's: nothing is picked by its test score.
+4. What that means is said in words; see `lossforge.validation.comparison`.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from dataclasses import dataclass
+from itertools import islice, pairwise
 from statistics import fmean
+from typing import TypeGuard
 
-from lossforge.errors import LossforgeError, SpaceError, StoreError
-from lossforge.evaluation.feasibility import class_count, scored_samples, validated_sizes
+from lossforge.errors import LossforgeError, SpaceError
+from lossforge.evaluation.feasibility import class_count, resolution, validated_sizes
 from lossforge.evaluation.records import Outcome, Training
 from lossforge.evaluation.space_trainings import loss_key, trainings
 from lossforge.executors.choice import make_executor, needs_isolation
@@ -31,16 +31,11 @@ from lossforge.search.progress import Progress
 from lossforge.search.recorder import Recorder
 from lossforge.search.tuning import Sweep, require_trained, sweep_together
 from lossforge.spaces.schema import SearchSpace
-from lossforge.store.files import told_as_store_error, write_atomically
 from lossforge.store.ledger import Ledger
-from lossforge.store.run_folder import RunFolder, read_json
-from lossforge.validation.second_optimizer import (
-    ENOUGH,
-    SecondResult,
-    optimizer_title,
-    second_optimizer,
-    under_second_optimizer,
-)
+from lossforge.store.run_folder import RunFolder
+from lossforge.validation.comparison import Comparison, summaries
+from lossforge.validation.results import write_comparisons
+from lossforge.validation.second_optimizer import second_optimizer, under_second_optimizer, with_second
 from lossforge.validation.statistics import holm, paired_difference
 
 
@@ -57,47 +52,6 @@ class Contender:
     search_gain: float = 0.0
     rival: str = ""
     searched: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """One discovered loss against one rival on the test part.
-
-    ``gain``, ``low`` and ``high`` (95 % interval) are accuracy differences in percentage points, paired by
-    seed; ``p_adjusted`` is Holm's over the losses compared with this rival. Accuracies are in [0, 1], and are
-    what ``metric`` names; ``failed`` and ``rival_failed`` count trainings that diverged, each with accuracy 0.
-    ``formula`` is what was trained, in the form that people read, and ``searched`` what the search trained. Under
-    ``second_optimizer`` ("": none was tried) the loss has ``second_score`` and cross-entropy ``second_control``.
-    ``trained_on`` and ``tested_on`` count samples (0: not known).
-    """
-
-    rank: int
-    formula: str
-    size: int
-    rival: str
-    search_gain: float
-    gain: float
-    low: float
-    high: float
-    p: float
-    p_adjusted: float
-    seeds: int
-    task: str
-    accuracy: float
-    rival_accuracy: float
-    learning_rate: float
-    rival_learning_rate: float
-    failed: int = 0
-    rival_failed: int = 0
-    metric: str = "accuracy"
-    searched: str = ""
-    second_optimizer: str = ""
-    second_score: float = 0.0
-    second_control: float = 0.0
-    second_learning_rate: float = 0.0
-    classes: int = 0
-    trained_on: int = 0
-    tested_on: int = 0
 
 
 def validate(
@@ -130,9 +84,11 @@ def validate(
             executor.close()
     finally:
         ledger.close()
-    _write(folder, comparisons)
+    write_comparisons(folder, comparisons)
     for row in comparisons:
         folder.log(f"validation: {row.formula} against {row.rival}: {row.gain:+.2f} [{row.low:+.2f}, {row.high:+.2f}]")
+    for sentence in summaries(comparisons):
+        folder.log(f"validation: {sentence}")
     return comparisons
 
 
@@ -237,12 +193,11 @@ class _Validation:
         )
 
     def _compare(self, index: int, sweeps: list[Sweep], by_seed: list[list[float | None]]) -> list[Comparison]:
-        accuracies = [[0.0 if value is None else value for value in values] for values in by_seed]
-        failed = [sum(value is None for value in values) for values in by_seed]
-        scored = scored_samples(self.space.task[index])
+        accuracies = [[value if _is_score(value) else 0.0 for value in values] for values in by_seed]
+        failed = [sum(not _is_score(value) for value in values) for values in by_seed]
+        finest = 100 * (resolution(self.space.task[index]) or _finest_step(accuracies))
         trained_on, tested_on = validated_sizes(self.space.task[index])
         classes = class_count(self.space.task[index])
-        resolution = 100 / scored if scored else 0.0
         found = [place for place, one in enumerate(self.contenders) if not one.rival]
         rows: list[Comparison] = []
         for other, rival in enumerate(self.contenders):
@@ -251,7 +206,7 @@ class _Validation:
             differences = [
                 paired_difference(
                     [100 * (a - b) for a, b in zip(accuracies[place], accuracies[other], strict=True)],
-                    resolution=resolution,
+                    resolution=finest,
                 )
                 for place in found
             ]
@@ -287,58 +242,15 @@ class _Validation:
         return rows
 
 
-def with_second(row: Comparison, second: SecondResult) -> Comparison:
-    """The row with its loss's result under the second optimiser."""
-    return replace(
-        row,
-        second_optimizer=second.optimizer,
-        second_score=second.score,
-        second_control=second.control,
-        second_learning_rate=second.learning_rate,
-    )
+def _is_score(value: float | None) -> TypeGuard[float]:
+    return value is not None and math.isfinite(value)
 
 
-def under_both(rows: Sequence[Comparison]) -> str:
-    """A sentence on who works under the second optimiser too; "" where none was tried."""
-    tried = {(row.task, row.rank): row for row in rows if row.second_optimizer}
-    if not tried:
-        return ""
-    failing = sorted({row.rank for row in tried.values() if row.second_score < ENOUGH * row.second_control})
-    name = optimizer_title(next(iter(tried.values())).second_optimizer)
-    if not failing:
-        return f"under {name}, each at its own best rate there, all reach {ENOUGH:.0%} of cross-entropy's score"
-    named = ", ".join(f"{rank}" for rank in failing)
-    return (
-        f"under {name}, at its own best rate there, rank {named} stays below {ENOUGH:.0%} of cross-entropy's score: "
-        "use the search's optimiser with it"
-    )
+_LEAST_STEP = 1e-4
+"""What a table shows of a score: a hundredth of a percentage point."""
 
 
-_NUMBERS = ("gain", "low", "high", "seeds", "learning_rate", "rival_learning_rate")
-
-
-def _write(folder: RunFolder, comparisons: list[Comparison]) -> None:
-    with told_as_store_error(folder.validation_folder):
-        folder.validation_folder.mkdir(exist_ok=True)
-    rows = [asdict(row) for row in comparisons]
-    write_atomically(folder.validation_folder / "results.json", json.dumps(rows, indent=1) + "\n")
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(Comparison.__slots__), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(folder.validation_folder / "results.csv", text.getvalue())
-
-
-def read_comparisons(folder: RunFolder) -> list[Comparison]:
-    """What the last re-validation wrote; empty where there was none. Raises StoreError where it is damaged."""
-    path = folder.validation_folder / "results.json"
-    if not path.exists():
-        return []
-    remedy = "delete it and validate again: nothing is trained twice"
-    try:
-        rows = [Comparison(**row) for row in read_json(path, remedy)]
-    except TypeError as error:
-        raise StoreError(f"{path}: is damaged ({error}); {remedy}") from None
-    if not all(isinstance(getattr(row, name), (int, float)) for row in rows for name in _NUMBERS):
-        raise StoreError(f"{path}: is damaged (a number is none); {remedy}")
-    return rows
+def _finest_step(accuracies: list[list[float]]) -> float:
+    """The least difference between two scores that were seen: what one more or one less is worth, or a multiple."""
+    seen = sorted({value for values in accuracies for value in values})
+    return max(_LEAST_STEP, min((b - a for a, b in pairwise(seen) if b - a > _LEAST_STEP / 2), default=0.0))

@@ -7,7 +7,7 @@ Each loss is trained under the other kind too, tuned like cross-entropy is there
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import fmean
 
@@ -18,6 +18,7 @@ from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.search.recorder import Recorder
 from lossforge.search.tuning import sweep_together
 from lossforge.spaces.schema import SearchSpace, TaskSection
+from lossforge.validation.comparison import Comparison
 
 ENOUGH = 0.95
 """Share of cross-entropy's score from which on a loss works under an optimiser."""
@@ -97,3 +98,30 @@ def under_second_optimizer(
         SecondResult(name, score, scores[-1], rate, settings.second_seeds)
         for score, rate in zip(scores[:-1], rates[:-1], strict=True)
     ]
+
+
+def with_second(row: Comparison, second: SecondResult) -> Comparison:
+    """The row with its loss's result under the second optimiser."""
+    return replace(
+        row,
+        second_optimizer=second.optimizer,
+        second_score=second.score,
+        second_control=second.control,
+        second_learning_rate=second.learning_rate,
+    )
+
+
+def under_both(rows: Sequence[Comparison]) -> str:
+    """A sentence on who works under the second optimiser too; "" where none was tried."""
+    tried = {(row.task, row.rank): row for row in rows if row.second_optimizer}
+    if not tried:
+        return ""
+    failing = sorted({row.rank for row in tried.values() if row.second_score < ENOUGH * row.second_control})
+    name = optimizer_title(next(iter(tried.values())).second_optimizer)
+    if not failing:
+        return f"under {name}, each at its own best rate there, all reach {ENOUGH:.0%} of cross-entropy's score"
+    named = ", ".join(f"{rank}" for rank in failing)
+    return (
+        f"under {name}, at its own best rate there, rank {named} stays below {ENOUGH:.0%} of cross-entropy's score: "
+        "use the search's optimiser with it"
+    )

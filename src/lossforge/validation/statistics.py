@@ -19,27 +19,31 @@ class PairedDifference:
     count: int
 
 
-def paired_difference(
-    differences: Sequence[float], confidence: float = 0.95, resolution: float = 0.0
-) -> PairedDifference:
-    """Student's t on paired differences. Raises ValueError for fewer than two.
+def paired_difference(differences: Sequence[float], confidence: float = 0.95, *, resolution: float) -> PairedDifference:
+    """Student's t on paired differences, in their unit, no finer than ``resolution``.
 
-    ``resolution`` is the least difference that can be seen (one test image, or one pixel of a mask): the spread
-    is taken to be no smaller, since equal differences of few seeds are no proof of certainty. Where it is 0 and
-    all are equal, the interval is a point, and p is 0, or 1 where they are zero.
+    ``resolution`` is the least difference that can be seen, above 0: what one test sample, or one pixel of a mask, is
+    worth. Scores are multiples of it, so that differences may be equal by rounding alone, and the spread is taken
+    to be no smaller than it. Nor does the interval reach less far than it to either side, however many seeds there
+    are: they share their test samples, and a gain of one sample, seen on every seed, is a gain on one sample. The
+    p-value is of the same error as the interval: below 1 - ``confidence`` exactly where the interval leaves 0 out.
+
+    Raises ValueError for fewer than two differences, for one that is not finite, and for a resolution of 0 or less.
     """
     count = len(differences)
     if count < 2:
         raise ValueError(f"an interval needs two differences or more, not {count}")
-    mean, spread = fmean(differences), max(stdev(differences), resolution)
-    if spread == 0:
-        return PairedDifference(mean, mean, mean, 1.0 if mean == 0 else 0.0, count)
+    if not all(map(math.isfinite, differences)):
+        raise ValueError("an interval needs differences that are finite numbers")
+    if not 0 < resolution < math.inf:
+        raise ValueError(f"the resolution must be a finite number above 0, not {resolution!r}")
     from scipy.stats import t
 
-    error = spread / math.sqrt(count)
-    reach = float(t.ppf((1 + confidence) / 2, count - 1)) * error
+    mean, spread = fmean(differences), max(stdev(differences), resolution)
+    quantile = float(t.ppf((1 + confidence) / 2, count - 1))
+    error = max(spread / math.sqrt(count), resolution / quantile)
     p = 2 * float(t.sf(abs(mean) / error, count - 1))
-    return PairedDifference(mean, mean - reach, mean + reach, p, count)
+    return PairedDifference(mean, mean - quantile * error, mean + quantile * error, p, count)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -1,0 +1,143 @@
+"""A loss beside a rival, and what that says in words: which losses are better, which are worse, and what is open."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+LEAST_SEEDS = 4
+"""Seeds below which nothing is called better or worse.
+
+Two or three agree by accident too often: Student's t then rests on a spread that one or two numbers tell (its 95 %
+quantile is 12.7 and 4.3, against 3.2 for four), and without trust in that spread, two or three differences of one sign
+are what chance alone gives once in two or four times. The interval is printed all the same.
+"""
+SIGNIFICANT = 0.05
+"""The adjusted p-value below which a difference counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One discovered loss against one rival on the test part.
+
+    ``gain``, ``low`` and ``high`` (95 % interval) are accuracy differences in percentage points, paired by
+    seed; ``p_adjusted`` is Holm's over the losses compared with this rival. Accuracies are in [0, 1], and are
+    what ``metric`` names; ``failed`` and ``rival_failed`` count trainings that diverged, each with accuracy 0.
+    ``formula`` is what was trained, in the form that people read, and ``searched`` what the search trained. Under
+    ``second_optimizer`` ("": none was tried) the loss has ``second_score`` and cross-entropy ``second_control``.
+    ``trained_on`` and ``tested_on`` count samples (0: not known).
+    """
+
+    rank: int
+    formula: str
+    size: int
+    rival: str
+    search_gain: float
+    gain: float
+    low: float
+    high: float
+    p: float
+    p_adjusted: float
+    seeds: int
+    task: str
+    accuracy: float
+    rival_accuracy: float
+    learning_rate: float
+    rival_learning_rate: float
+    failed: int = 0
+    rival_failed: int = 0
+    metric: str = "accuracy"
+    searched: str = ""
+    second_optimizer: str = ""
+    second_score: float = 0.0
+    second_control: float = 0.0
+    second_learning_rate: float = 0.0
+    classes: int = 0
+    trained_on: int = 0
+    tested_on: int = 0
+
+
+class Verdict(StrEnum):
+    """Of one loss against one rival."""
+
+    BETTER = "better"
+    WORSE = "worse"
+    UNDECIDED = "undecided"
+    TOO_FEW_SEEDS = "too few seeds"
+
+    @property
+    def mark(self) -> str:
+        """The sign beside an interval; "" for none."""
+        return {Verdict.BETTER: "*", Verdict.WORSE: "!"}.get(self, "")
+
+
+LEGEND = (
+    f"{Verdict.BETTER.mark} better, {Verdict.WORSE.mark} worse: adjusted p < {SIGNIFICANT:g} (Holm), with "
+    f"{LEAST_SEEDS} seeds or more"
+)
+"""What the marks mean."""
+
+
+def verdict(row: Comparison) -> Verdict:
+    """What the comparison shows."""
+    if row.seeds < LEAST_SEEDS:
+        return Verdict.TOO_FEW_SEEDS
+    if not row.p_adjusted < SIGNIFICANT:
+        return Verdict.UNDECIDED
+    return Verdict.BETTER if row.gain > 0 else Verdict.WORSE
+
+
+TOLD = ("verdict", "summary")
+"""Keys that `told` adds to a comparison's own."""
+
+
+def told(rows: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """The comparisons for programs: each with its verdict, and with the sentence of `summaries` that it is part of."""
+    sentences = dict(zip(_groups(rows), summaries(rows), strict=True))
+    return [{**asdict(row), "verdict": str(verdict(row)), "summary": sentences[row.task, row.rival]} for row in rows]
+
+
+def summaries(rows: Sequence[Comparison]) -> list[str]:
+    """A sentence for each task and rival: how many losses are better, and how many worse."""
+    groups = _groups(rows)
+    several = len({task for task, _ in groups}) > 1
+    return [
+        (f"{task}: " if several else "") + _sentence([verdict(row) for row in group], _named(rival), group)
+        for (task, rival), group in groups.items()
+    ]
+
+
+def _groups(rows: Sequence[Comparison]) -> dict[tuple[str, str], list[Comparison]]:
+    groups: dict[tuple[str, str], list[Comparison]] = {}
+    for row in rows:
+        groups.setdefault((row.task, row.rival), []).append(row)
+    return groups
+
+
+def _sentence(verdicts: list[Verdict], rival: str, group: list[Comparison]) -> str:
+    if Verdict.TOO_FEW_SEEDS in verdicts:
+        return (
+            f"{group[0].seeds} seeds are too few to call any better than {rival}, or worse; "
+            f"validate with {LEAST_SEEDS} or more"
+        )
+    total, better, worse = len(verdicts), verdicts.count(Verdict.BETTER), verdicts.count(Verdict.WORSE)
+    unclear = verdicts.count(Verdict.UNDECIDED)
+    parts = [f"{better} of {total} {_are(better)} better than {rival}" if better else f"none is better than {rival}"]
+    if worse:
+        parts.append(f"{worse} {_are(worse)} worse" if better else f"{worse} of {total} {_are(worse)} worse")
+    if unclear:
+        parts.append("of the others nothing is shown" if better or worse else "none is worse")
+    return "; ".join(parts)
+
+
+def _named(rival: str) -> str:
+    """A name as words; a formula stays as it is."""
+    if not rival.isidentifier():
+        return rival
+    return "cross-entropy" if rival == "cross_entropy" else rival.replace("_", " ")
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
