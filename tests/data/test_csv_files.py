@@ -205,22 +205,19 @@ def test_a_split_does_not_depend_on_the_seed_of_hashes(tmp_path: Path) -> None:
 
 
 def test_labels_of_one_value_are_one_class(tmp_path: Path) -> None:
-    data = loaded(
-        str(write(tmp_path, [f"{i},{i * i % 7},{'1' if i % 4 else '1.0'}" if i % 2 else f"{i},3,0" for i in range(40)]))
-    )
+    rows = [f"{i / 2},{('0', '1', '1.0', '0.0')[i % 4]}" for i in range(40)]
+    data = loaded(str(write(tmp_path, rows)))
     assert data.names == ("0", "1")
+    assert sorted(set(data.train.y.tolist())) == [0, 1]
+    for x, y in zip(data.train.x.flatten().tolist(), data.train.y.tolist(), strict=True):
+        assert y == (int(2 * x) % 4 in (1, 2))
+
+
+FLOAT32 = st.floats(-(2.0**126), 2.0**126, width=32)
 
 
 @settings(deadline=None, max_examples=25)
-@given(
-    numbers=st.lists(
-        st.tuples(
-            *[st.floats(width=32, allow_nan=False, allow_infinity=False, max_value=2.0**126, min_value=-(2.0**126))] * 3
-        ),
-        min_size=4,
-        max_size=12,
-    )
-)
+@given(numbers=st.lists(st.tuples(FLOAT32, FLOAT32, FLOAT32), min_size=4, max_size=12))
 def test_any_table_of_finite_numbers_is_read_as_it_is(
     tmp_path_factory: pytest.TempPathFactory, numbers: list[tuple[float, ...]]
 ) -> None:

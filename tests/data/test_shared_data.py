@@ -15,6 +15,7 @@ from tests.helpers.cohorts import request_of
 
 from lossforge.data.augmentation import Preparation
 from lossforge.data.datasets import load_task
+from lossforge.data.duplicates import Duplicates
 from lossforge.data.examine import duplicates
 from lossforge.evaluation.evaluate import evaluate
 from lossforge.losses.library import loss_spec
@@ -63,19 +64,19 @@ def test_fashion_mnist_is_learned(unpacked: Callable[[str], Path]) -> None:
 def test_repeated_images_are_counted(unpacked: Callable[[str], Path]) -> None:
     fashion = load_task(TaskSection(data=f"npz:{unpacked('fashion_mnist')}"), "cpu")
     assert (len(fashion.train), len(fashion.validation), len(fashion.test)) == (48_000, 12_000, 10_000)
-    assert duplicates(fashion) == {"test": 0, "validation": 0, "training": 0}
+    assert duplicates(fashion) == Duplicates(0, 0, 0, 0, tests=10_000, validations=12_000)
     with numpy.load(unpacked("cifar100")) as arrays:
         known = {image.tobytes() for image in arrays["x_train"]}
         repeated = sum(image.tobytes() in known for image in arrays["x_test"])
-    cifar = load_task(TaskSection(data=f"npz:{unpacked('cifar100')}", train=4990, validation=10), "cpu")
-    assert repeated == 1
-    assert duplicates(cifar)["test"] in (0, 1)  # none where that image is one of the ten
+    cifar = load_task(TaskSection(data=f"npz:{unpacked('cifar100')}"), "cpu")
+    assert repeated == duplicates(cifar).test == 1
+    assert (len(cifar.train), duplicates(cifar).dropped_train) == (3999, 1)
 
 
 def test_cifar100_is_normalised_and_augmented(unpacked: Callable[[str], Path]) -> None:
     data = load_task(TaskSection(data=f"npz:{unpacked('cifar100')}"), "cpu")
     assert (data.shape, data.classes) == ((3, 32, 32), 100)
-    assert (len(data.train), len(data.validation), len(data.test)) == (4000, 1000, 2500)
+    assert (len(data.train), len(data.validation), len(data.test)) == (3999, 1000, 2500)
     assert data.scale is not None
     assert torch.allclose(data.scale.mean, torch.tensor([0.507, 0.487, 0.441]), atol=0.02)
     assert torch.allclose(data.scale.std, torch.tensor([0.267, 0.256, 0.276]), atol=0.02)

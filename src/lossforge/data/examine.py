@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
 from typing import TYPE_CHECKING
 
+from lossforge.data.duplicates import Duplicates, Parts, count_duplicates
 from lossforge.data.splits import Part, TaskData
 from lossforge.spaces.task_section import metric_title
 
@@ -87,29 +86,11 @@ def _counts(data: TaskData) -> Tensor:
 
 
 def _duplicates(data: TaskData) -> tuple[str, str, str]:
-    counts = duplicates(data)
-    told = (
-        f"{counts['test']:,} of {len(data.test):,} test samples and {counts['validation']:,} of "
-        f"{len(data.validation):,} validation samples are in the training part too, {counts['training']:,} training "
-        "samples are there more than once (every value alike)"
-    )
-    return "duplicates", "note" if counts["test"] or counts["validation"] else "good", told
+    found = duplicates(data)
+    state = "bad" if found.bad else "note" if found.test or found.validation or found.conflicting else "good"
+    return "duplicates", state, found.told
 
 
-def duplicates(data: TaskData) -> dict[str, int]:
-    """Samples of the test and validation parts that are in the training part too; and repeats within that part."""
-    hashes = {name: _hashes(part) for name, part in _parts(data).items()}
-    known = Counter(hashes["training"])
-    return {
-        "test": sum(one in known for one in hashes["test"]),
-        "validation": sum(one in known for one in hashes["validation"]),
-        "training": sum(count - 1 for count in known.values()),
-    }
-
-
-def _hashes(part: Part) -> list[bytes]:
-    return [
-        hashlib.blake2b(sample.tobytes(), digest_size=16).digest()
-        for chunk in part.chunks(1024)
-        for sample in chunk.cpu().contiguous().numpy()
-    ]
+def duplicates(data: TaskData) -> Duplicates:
+    """Equal samples of the parts, as they were before any were dropped."""
+    return data.duplicates or count_duplicates(Parts(data.train, data.validation, data.test))

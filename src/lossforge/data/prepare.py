@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lossforge.data.duplicates import Parts, without_duplicates
 from lossforge.data.missing import imputed
 from lossforge.data.samples import Array, Form, Labels, RawData, Samples
 from lossforge.data.scale import Scale
@@ -35,12 +36,16 @@ def task_data(raw: RawData, form: Form, task: TaskSection, device: str) -> TaskD
     streamed = size > resident_limit(device)
     # One tensor for all of one array's parts: what is pooled is told by it.
     stores = {id(own): torch.from_numpy(own.x) for own in (train, *others)} if streamed else {}
-    parts = [_part(own, rows, device, stores.get(id(own))) for own, rows in zip((train, *others), divided, strict=True)]
+    three = zip((train, *others), divided, strict=True)
+    parts = Parts(*(_part(own, rows, device, stores.get(id(own))) for own, rows in three))
+    found = None
+    if task.switched_on("drop_duplicates"):
+        parts, found = without_duplicates(parts, task.data, raw.names)
     if task.measure == "top5_accuracy" and raw.classes <= 5:
         raise DataError(f"task.metric: top5_accuracy needs more than 5 classes, and '{task.data}' has {raw.classes}")
     normalize = not raw.ready if task.normalize is None else task.normalize
-    scale = scale_of(parts[0]) if normalize else None
-    return TaskData(parts[0], parts[1], parts[2], raw.classes, scale, raw.names, raw.notes, raw.columns)
+    scale = scale_of(parts.train) if normalize else None
+    return TaskData(*parts, raw.classes, scale, raw.names, raw.notes, raw.columns, found)
 
 
 def _held_out(raw: RawData, task: TaskSection) -> RawData:

@@ -14,6 +14,7 @@ from lossforge.seeding import derive_seed
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lossforge.data.duplicates import Duplicates
     from lossforge.data.scale import Scale
 
 
@@ -39,6 +40,13 @@ class Part:
         if self.rows is None:
             return Part(self.x[:count], self.y[:count])
         return Part(self.x, self.y[:count], self.rows[:count], self.x_more)
+
+    def chosen(self, indices: Tensor) -> Part:
+        """The samples at ``indices``, shape ``(n)``, as a part of their own."""
+        y = self.y[indices.to(self.y.device)]
+        if self.rows is None:
+            return Part(self.x[indices.to(self.x.device)], y)
+        return Part(self.x, y, self.rows[indices.cpu()], self.x_more)
 
     def samples(self, indices: Tensor) -> Tensor:
         """Samples ``(*, C, H, W)`` at ``indices``, shape ``(*)``, on the device."""
@@ -79,7 +87,8 @@ class TaskData:
     """The three parts of a task. Only validation (`lossforge.validation`) reads ``test``.
 
     ``scale`` is the training part's mean and deviation, where samples are to be normalised by them. ``notes`` are
-    sentences of what became of the data on the way here; ``columns`` a table's, with the features that each became.
+    sentences of what became of the data on the way here; ``columns`` a table's, with the features that each became;
+    ``duplicates`` what was found, and dropped, where the task drops them.
     """
 
     train: Part
@@ -90,6 +99,7 @@ class TaskData:
     names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     columns: tuple[tuple[str, int], ...] = ()
+    duplicates: Duplicates | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
