@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lossforge.expression.primitives import Operand
@@ -86,6 +86,19 @@ class Bytecode:
             self.outputs[list(places)].reshape(-1, 2),
             self.constants[list(places)].reshape(-1, 2),
             self.slots,
+        )
+
+    def padded(self) -> Bytecode:
+        """The same programs, with steps behind their end and registers that nobody uses, so that many are alike."""
+        import numpy
+
+        steps = 2 ** max(len(self.numbers) - 1, 32 * len(self) - 1).bit_length()
+        more = steps - len(self.numbers)
+        return replace(
+            self,
+            code=numpy.pad(self.code, ((0, more), (0, 0))),
+            numbers=numpy.pad(self.numbers, (0, more)),
+            slots=-(-self.slots // 32) * 32,
         )
 
 

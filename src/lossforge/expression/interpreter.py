@@ -34,25 +34,24 @@ class Interpreter:
     """K losses as data.
 
     Args:
-        expressions: the losses.
+        losses: as expressions, or assembled.
         label_smoothing: for each loss, in [0, 1); none unless given.
         guards: sizes of the guards, which no loss that is trained has others of.
     """
 
     def __init__(
         self,
-        expressions: Sequence[Expression],
+        losses: Sequence[Expression] | Bytecode,
         label_smoothing: Sequence[float] | None = None,
         guards: Guards = GUARDS,
     ) -> None:
         import numpy
 
-        self.bytecode: Bytecode = join([assembled(expression, guards) for expression in expressions])
-        given = [0.0] * len(expressions) if label_smoothing is None else list(label_smoothing)
-        if len(given) != len(expressions):
-            raise ValueError(
-                f"label_smoothing must have a number for each of {len(expressions)} losses, not {len(given)}"
-            )
+        whole = isinstance(losses, Bytecode)
+        self.bytecode = losses if whole else join([assembled(expression, guards) for expression in losses])
+        given = [0.0] * len(losses) if label_smoothing is None else list(label_smoothing)
+        if len(given) != len(losses):
+            raise ValueError(f"label_smoothing must have a number for each of {len(losses)} losses, not {len(given)}")
         self.smoothing = numpy.array(given, dtype=numpy.float64)
 
     def __len__(self) -> int:
@@ -60,52 +59,16 @@ class Interpreter:
 
     def take(self, places: Sequence[int]) -> Interpreter:
         """The losses at these places, in this order; nothing is assembled anew."""
-        chosen = object.__new__(Interpreter)
-        chosen.bytecode = self.bytecode.take(places)
-        chosen.smoothing = self.smoothing[list(places)]
-        return chosen
+        return Interpreter(self.bytecode.take(places), self.smoothing[list(places)].tolist())
+
+    def padded(self) -> Interpreter:
+        """The same losses in tables that have as much `room` as those of many others."""
+        return Interpreter(self.bytecode.padded(), self.smoothing.tolist())
 
     @property
     def room(self) -> tuple[int, int, int]:
-        """Losses, steps and registers that `roomy` makes room for: the last two are rounded up."""
-        steps, slots = len(self.bytecode.numbers), self.bytecode.slots
-        return len(self), 2 ** max(steps - 1, 32 * len(self) - 1).bit_length(), -(-slots // 32) * 32
-
-    def roomy(self) -> Interpreter:
-        """The same losses in tables of their own, which `load` can fill with others that take no more `room`."""
-        import numpy
-
-        _, steps, slots = self.room
-        code = self.bytecode
-        more = steps - len(code.numbers)
-        made = object.__new__(Interpreter)
-        made.bytecode = Bytecode(
-            numpy.pad(code.code, ((0, more), (0, 0))),
-            numpy.pad(code.numbers, (0, more)),
-            code.starts.copy(),
-            code.outputs.copy(),
-            code.constants.copy(),
-            slots,
-        )
-        made.smoothing = self.smoothing.copy()
-        return made
-
-    def load(self, other: Interpreter) -> None:
-        """Become another's losses, in place: what reads the tables on a device reads the other's from now on."""
-        import torch
-
-        if other.room != self.room:
-            raise ValueError(f"there is room for {self.room} losses, steps and registers, not for {other.room}")
-        mine, theirs = self.bytecode, other.bytecode
-        for name in ("code", "numbers", "starts", "outputs", "constants"):
-            array = getattr(theirs, name)
-            getattr(mine, name)[: len(array)] = array
-        self.smoothing[:] = other.smoothing
-        self.__dict__.pop("tables", None)
-        arrays = (mine.code, mine.numbers, mine.starts, mine.outputs, mine.constants, self.smoothing)
-        for tables in self._on_device.values():
-            for table, array in zip(tables, arrays, strict=True):
-                table.copy_(torch.as_tensor(array))
+        """Losses, steps and registers: tables with the same of all three can stand in each other's place."""
+        return len(self), len(self.bytecode.numbers), self.bytecode.slots
 
     @cached_property
     def tables(self) -> dict[str, tuple[Any, ...]]:
@@ -143,6 +106,15 @@ class Interpreter:
                 for array in arrays
             )
         return known
+
+    def shared_tables(self, like: Tensor) -> tuple[Tensor, ...]:
+        """What the kernel for such a tensor reads, to be read and overwritten by tables of the same `room`."""
+        import torch
+
+        if like.is_cuda:
+            return self.device_tables(like)
+        *arrays, _ = self.tables[str(like.dtype).removeprefix("torch.")]
+        return tuple(map(torch.from_numpy, (*arrays, self.smoothing)))
 
     def value_and_gradient(self, logits: Tensor, target: Tensor, *, terms: bool = False) -> tuple[Tensor, Tensor]:
         """Losses ``(K, N)``, summed over classes, and their gradients ``(K, N, C)`` on the logits.

@@ -44,11 +44,10 @@ class PopulationLoss(nn.Module):
         if term is not None:
             raise LossError(f"'{term}' is no formula: only formulas can be computed as a population")
         self.specs = tuple(specs)
-        self._roomy = False
+        self._any_mean = any(spec.class_mean for spec in specs)
         self._means: dict[torch.device, Tensor] = {}
-        self._losses = Interpreter(
-            [parse_formula(spec.formula) for spec in specs], [spec.label_smoothing for spec in specs]
-        )
+        losses = Interpreter([parse_formula(spec.formula) for spec in specs], [spec.label_smoothing for spec in specs])
+        self._losses = losses.padded()
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Mean loss ``(K,)`` over the samples of logits ``(K, N, C)``.
@@ -60,7 +59,7 @@ class PopulationLoss(nn.Module):
             logits.float() if logits.dtype.itemsize < 4 else logits, target, self._losses
         )
         means = values.mean(-1)
-        if not self._roomy and not any(spec.class_mean for spec in self.specs):
+        if not self._any_mean:
             return means
         return means / (1 + self._over_classes(means) * (logits.shape[-1] - 1))
 
@@ -72,22 +71,13 @@ class PopulationLoss(nn.Module):
         return self._means[like.device]
 
     @property
-    def room(self) -> tuple[int, int, int]:
-        """See `Interpreter.room`."""
-        return self._losses.room
+    def room(self) -> tuple[object, ...]:
+        """The same for populations whose `tables` can stand in each other's place."""
+        return (*self._losses.room, self._any_mean)
 
-    def roomy(self) -> PopulationLoss:
-        """The same losses in memory of their own, which `load` can fill with others that take no more `room`."""
-        made = PopulationLoss(())
-        made.specs, made._roomy, made._losses = self.specs, True, self._losses.roomy()
-        return made
-
-    def load(self, other: PopulationLoss) -> None:
-        """Become another's losses, in place. Raises ValueError where there is no room for them."""
-        self._losses.load(other._losses)
-        self.specs = other.specs
-        for device, flags in self._means.items():
-            flags.copy_(torch.tensor([float(spec.class_mean) for spec in self.specs], device=device))
+    def tables(self, like: Tensor) -> list[Tensor]:
+        """The losses as data on the device of ``like`` and in its floating type, read at every call."""
+        return [*self._losses.shared_tables(like), *([self._over_classes(like)] if self._any_mean else [])]
 
     def extra_repr(self) -> str:
         """How many losses there are, for printing."""

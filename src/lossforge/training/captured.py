@@ -19,7 +19,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from lossforge.training.cohort_loss import CohortLoss
 from lossforge.training.optimizers import Number
 
 KEPT = 6
@@ -42,19 +41,14 @@ class Stepping(Protocol):
     def kind(self) -> tuple[Any, ...] | None:
         """The same for cohorts that a captured step may stand for; None where it cannot be captured."""
 
-    @property
-    def state(self) -> list[Tensor]:
-        """All that a step reads or changes, always in the same order; the first is the flat parameters."""
-
-    @property
-    def losses(self) -> CohortLoss:
-        """The losses."""
+    def in_step(self) -> list[Tensor]:
+        """All that a step reads or changes, losses too, always in the same order; the first is the flat weights."""
 
     def norms(self, flat: Tensor) -> Tensor:
-        """Norm ``(K,)`` of each replica's part of flat parameters."""
+        """Norm ``(K,)`` of each replica's part of flat weights."""
 
-    def shadow(self) -> Stepping:
-        """The same with memory of its own, and with room for other losses."""
+    def twin(self) -> Stepping:
+        """The same with memory of its own."""
 
     def step_on(self, x: Tensor, targets: Tensor, numbers: Sequence[Number]) -> Tensor:
         """Train on a batch and return the logits. It depends on tensors alone, and changes them in place."""
@@ -64,22 +58,19 @@ class CapturedStep:
     """A step with memory of its own."""
 
     def __init__(self, run: Stepping, x: Tensor, targets: Tensor, numbers: Sequence[float], capture: Capture) -> None:
-        self.shadow = run.shadow()
+        self.twin = run.twin()
         self.x, self.targets = x.clone(), targets.clone()
         self.numbers = torch.tensor(numbers, device=x.device)
-        self._replay, self._logits = capture(lambda: self.shadow.step_on(self.x, self.targets, self.numbers.unbind()))
+        self._replay, self._logits = capture(lambda: self.twin.step_on(self.x, self.targets, self.numbers.unbind()))
 
     @contextmanager
     def standing_for(self, run: Stepping) -> Iterator[StepFunction]:
         """Within it, the function that is given takes the run's steps; behind it the run has what came of them."""
-        self.shadow.losses.load(run.losses)
-        for mine, theirs in zip(self.shadow.state, run.state, strict=True):
-            mine.copy_(theirs)
+        _copy(run, self.twin)
         try:
             yield self._step
         finally:
-            for mine, theirs in zip(self.shadow.state, run.state, strict=True):
-                theirs.copy_(mine)
+            _copy(self.twin, run)
 
     def _step(self, x: Tensor, targets: Tensor, numbers: Sequence[float]) -> Tensor:
         self.x.copy_(x)
@@ -89,14 +80,20 @@ class CapturedStep:
         return self._logits
 
     def agrees(self, run: Stepping, x: Tensor, targets: Tensor, numbers: Sequence[float], wanted: Tensor) -> bool:
-        """Whether a replay brings a copy of the run to ``wanted``, flat parameters that a step of launches gave."""
-        replayed = run.shadow()
+        """Whether a replay brings a copy of the run to ``wanted``, flat weights that a step of launches gave."""
+        replayed = run.twin()
         with self.standing_for(replayed) as step:
             step(x, targets, numbers)
-        off = run.norms(wanted - replayed.state[0])
-        size = run.norms(wanted - run.state[0])
+        found, before = replayed.in_step()[0], run.in_step()[0]
+        off = run.norms(wanted - found)
+        size = run.norms(wanted - before)
         lost = ~run.norms(wanted).isfinite()
-        return bool(torch.where(lost, ~run.norms(replayed.state[0]).isfinite(), off <= _TOLERANCE * size).all())
+        return bool(torch.where(lost, ~run.norms(found).isfinite(), off <= _TOLERANCE * size).all())
+
+
+def _copy(source: Stepping, destination: Stepping) -> None:
+    for theirs, mine in zip(source.in_step(), destination.in_step(), strict=True):
+        mine.copy_(theirs)
 
 
 _captured: OrderedDict[tuple[Any, ...], CapturedStep | None] = OrderedDict()
@@ -149,9 +146,9 @@ def _attempt(
 ) -> CapturedStep | None:
     try:
         # Before the capture, which keeps its memory, so that it is not needed twice at a time.
-        launched = run.shadow()
+        launched = run.twin()
         launched.step_on(x, targets, numbers)
-        wanted = launched.state[0].clone()
+        wanted = launched.in_step()[0].clone()
         del launched
         step = CapturedStep(run, x, targets, numbers, capture)
         if step.agrees(run, x, targets, numbers, wanted):

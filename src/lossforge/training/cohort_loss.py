@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 
 import torch
 from torch import Tensor
@@ -37,21 +36,14 @@ class CohortLoss:
 
     @property
     def room(self) -> tuple[object, ...] | None:
-        """The same for losses that `load` can put in each other's place; None for terms, which are programs."""
+        """The same for losses whose `tables` can stand in each other's place; None for terms, which are programs."""
         if self._cross_entropy is not None:
             return "cross_entropy", self._cross_entropy
         return None if self._terms or self._population is None else self._population.room
 
-    def roomy(self) -> CohortLoss:
-        """The same losses in memory of their own; see `load`."""
-        made = copy(self)
-        made._population = None if self._population is None else self._population.roomy()
-        return made
-
-    def load(self, other: CohortLoss) -> None:
-        """Become another's losses, of the same `room`, in place."""
-        if self._population is not None and other._population is not None:
-            self._population.load(other._population)
+    def tables(self, like: Tensor) -> list[Tensor]:
+        """The losses as data on the device of ``like``, float32: whoever overwrites them has other losses here."""
+        return [] if self._population is None else self._population.tables(like)
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean loss ``(K,)`` of logits ``(K, B, classes)`` against class indices ``(K, B)``."""

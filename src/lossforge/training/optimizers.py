@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from lossforge.training.lanes import LaneState
 from lossforge.training.muon import is_matrix, orthogonalised
 from lossforge.training.schedules import StepValues
 from lossforge.training.stacked import Layout
@@ -32,61 +33,55 @@ Number = float | Tensor
 
 
 class StackedOptimizer(ABC):
-    """One step after another of flat parameters ``flat``, laid out by ``layout``; ``rates`` (K,) are the peak rates.
+    """Steps the weights of K lanes; what it carries from step to step is their state.
 
-    ``momenta`` are the vectors that it carries from step to step.
+    Args:
+        weight_decay: as torch's optimisers have it.
+        one_rate: whether all lanes have the same rate.
     """
 
     decoupled_decay = True
-
-    def __init__(self, layout: Layout, flat: Tensor, rates: Tensor, weight_decay: float) -> None:
-        self.layout = layout
-        self.flat = flat
-        self.weight_decay = weight_decay
-        self.steps_done = 0
-        self.momenta: list[Tensor] = [torch.zeros_like(flat) for _ in range(self.vectors)]
-        # Equal rates need no vector. A scalar tensor, not a number of Python's: both ways give the same bits.
-        self.rates = rates[0].clone() if bool((rates == rates[0]).all()) else layout.spread(rates)
-
     vectors = 2
-    """Vectors carried along."""
+    """Vectors carried along: the lanes' momenta."""
 
-    def numbers(self, values: StepValues) -> tuple[float, ...]:
-        """What the next step multiplies with: the rate's factor, the decay, and what `direction` takes. Counts."""
-        self.steps_done += 1
-        return values.factor, values.factor * self.weight_decay, *self.scalars(values.momentum, self.steps_done)
+    def __init__(self, weight_decay: float, *, one_rate: bool) -> None:
+        self.weight_decay = weight_decay
+        self.one_rate = one_rate
+
+    def numbers(self, values: StepValues, step: int) -> tuple[float, ...]:
+        """What step ``step``, from 1, multiplies with: the rate's factor, the decay, and what `direction` takes."""
+        return values.factor, values.factor * self.weight_decay, *self.scalars(values.momentum, step)
 
     @abstractmethod
     def scalars(self, momentum: float | None, step: int) -> tuple[float, ...]:
         """Numbers of step ``step``, from 1; ``momentum`` is the schedule's (None: the optimiser's own)."""
 
-    def apply(self, gradient: Tensor, numbers: Sequence[Number], kept: Tensor | None = None) -> None:
-        """One step along a flat gradient. Replicas that ``kept`` ``(K,)`` marks stay as they were, momenta and all.
+    def apply(self, lanes: LaneState, gradient: Tensor, numbers: Sequence[Number], kept: Tensor | None = None) -> None:
+        """One step along a flat gradient. Lanes that ``kept`` ``(K,)`` marks stay as they were, momenta and all.
 
         It depends on its `numbers` and on tensors alone, so that it can be captured.
         """
-        before = [] if kept is None else [tensor.clone() for tensor in (self.flat, *self.momenta)]
+        flat, layout = lanes.weights.vector, lanes.weights.layout
+        momenta = [momentum.vector for momentum in lanes.momenta]
+        before = [] if kept is None else [tensor.clone() for tensor in (flat, *momenta)]
         factor, decay, *scalars = numbers
+        # Equal rates need no vector. A tensor, not a number of Python's: both ways give the same bits.
+        rates = lanes.rates[0] if self.one_rate else layout.spread(lanes.rates)
         if self.weight_decay and self.decoupled_decay:
-            self.flat.mul_(1 - self.rates * decay)
+            flat.mul_(1 - rates * decay)
         elif self.weight_decay:
-            gradient = gradient.add(self.flat, alpha=self.weight_decay)
-        self.flat.sub_(self.direction(gradient, scalars).mul_(self.rates * factor))
+            gradient = gradient.add(flat, alpha=self.weight_decay)
+        flat.sub_(self.direction(layout, gradient, momenta, scalars).mul_(rates * factor))
         if kept is not None:
-            where = self.layout.spread(kept)
-            for tensor, old in zip((self.flat, *self.momenta), before, strict=True):
+            where = layout.spread(kept)
+            for tensor, old in zip((flat, *momenta), before, strict=True):
                 tensor.copy_(torch.where(where, old, tensor))
 
     @abstractmethod
-    def direction(self, gradient: Tensor, scalars: Sequence[Number]) -> Tensor:
-        """What is subtracted, times the rate: a new flat vector."""
-
-    def take(self, others: Sequence[StackedOptimizer], lanes: Sequence[tuple[int, int]]) -> None:
-        """Carry on what other optimisers, equally far, did for their lanes: each is (which optimiser, which lane)."""
-        for place in range(self.vectors):
-            flats = [(other.layout, other.momenta[place]) for other in others]
-            self.momenta[place] = self.layout.take(flats, lanes)
-        self.steps_done = others[0].steps_done
+    def direction(
+        self, layout: Layout, gradient: Tensor, momenta: Sequence[Tensor], scalars: Sequence[Number]
+    ) -> Tensor:
+        """What is subtracted, times the rate: a new flat vector. ``momenta`` are brought up to date in place."""
 
 
 class StackedSGD(StackedOptimizer):
@@ -99,10 +94,11 @@ class StackedSGD(StackedOptimizer):
         """The momentum."""
         return (_MOMENTUM if momentum is None else momentum,)
 
-    def direction(self, gradient: Tensor, scalars: Sequence[Number]) -> Tensor:
+    def direction(
+        self, layout: Layout, gradient: Tensor, momenta: Sequence[Tensor], scalars: Sequence[Number]
+    ) -> Tensor:
         """See `StackedOptimizer.direction`."""
-        (momentum,) = scalars
-        velocity = self.momenta[0]
+        (momentum,), (velocity,) = scalars, momenta
         velocity.mul_(momentum).add_(gradient)
         return gradient + velocity * momentum
 
@@ -116,9 +112,11 @@ class StackedAdam(StackedOptimizer):
         """See `adam_scalars`."""
         return adam_scalars(_MOMENTUM if momentum is None else momentum, step)
 
-    def direction(self, gradient: Tensor, scalars: Sequence[Number]) -> Tensor:
+    def direction(
+        self, layout: Layout, gradient: Tensor, momenta: Sequence[Tensor], scalars: Sequence[Number]
+    ) -> Tensor:
         """See `StackedOptimizer.direction`."""
-        mean, square = self.momenta
+        mean, square = momenta
         return adam_direction(gradient, mean, square, scalars)
 
 
@@ -154,11 +152,13 @@ class StackedMuon(StackedOptimizer):
         beta = _MUON_MOMENTUM if momentum is None else momentum
         return beta, 1 - beta, *adam_scalars(_MOMENTUM if momentum is None else momentum, step)
 
-    def direction(self, gradient: Tensor, scalars: Sequence[Number]) -> Tensor:
+    def direction(
+        self, layout: Layout, gradient: Tensor, momenta: Sequence[Tensor], scalars: Sequence[Number]
+    ) -> Tensor:
         """See `StackedOptimizer.direction`."""
         beta, share, *adam = scalars
         direction = torch.empty_like(gradient)
-        views = (self.layout.views(vector) for vector in (gradient, direction, *self.momenta))
+        views = (layout.views(vector) for vector in (gradient, direction, *momenta))
         for part, found, mean, square in zip(*views, strict=True):
             if is_matrix(part):
                 mean.lerp_(part, share)
@@ -178,9 +178,14 @@ _KINDS: dict[str, type[StackedAdam | StackedSGD | StackedMuon]] = {
 }
 
 
-def make_optimizer(recipe: RecipeSection, layout: Layout, flat: Tensor, rates: Tensor) -> StackedOptimizer:
-    """The recipe's optimiser, which steps ``flat`` in place."""
-    return _KINDS[recipe.optimizer](layout, flat, rates, recipe.weight_decay)
+def momenta_of(recipe: RecipeSection) -> int:
+    """How many vectors the recipe's optimiser carries along."""
+    return _KINDS[recipe.optimizer].vectors
+
+
+def make_optimizer(recipe: RecipeSection, rates: Sequence[float]) -> StackedOptimizer:
+    """The recipe's optimiser for lanes with these peak rates."""
+    return _KINDS[recipe.optimizer](recipe.weight_decay, one_rate=len(set(rates)) == 1)
 
 
 def clip_gradient(layout: Layout, gradient: Tensor, limit: float) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -42,15 +43,27 @@ class Layout:
         """Norm ``(K,)`` of each replica's part."""
         return torch.stack([row.square().sum(1) for row in self.rows(flat)]).sum(0).sqrt()
 
-    def take(self, flats: Sequence[tuple[Layout, Tensor]], lanes: Sequence[tuple[int, int]]) -> Tensor:
-        """A flat vector of this layout, its lanes taken from others': each is (which vector, which lane)."""
-        rows = [layout.rows(flat) for layout, flat in flats]
-        return torch.cat(
-            [
-                torch.stack([rows[source][place][lane] for source, lane in lanes]).reshape(-1)
-                for place in range(len(self.sizes))
-            ]
-        )
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """A flat ``vector`` and its ``layout``: stacked parameters ``(K, ...)``, or something of each of their numbers."""
+
+    layout: Layout
+    vector: Tensor
+
+    @classmethod
+    def of(cls, stacked: Sequence[Tensor]) -> Flat:
+        """Stacked parameters, each ``(K, ...)``, copied into one block of memory."""
+        return cls(Layout([part.shape[1:] for part in stacked], len(stacked[0])), flatten(stacked))
+
+    @property
+    def parts(self) -> list[Tensor]:
+        """The stacked parameters ``(K, ...)``; they share the vector's memory."""
+        return self.layout.views(self.vector)
+
+    def zeros(self) -> Flat:
+        """Zeros in the same layout."""
+        return Flat(self.layout, torch.zeros_like(self.vector))
 
 
 def flatten(tensors: Sequence[Tensor]) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,9 +17,9 @@ from torch import Tensor
 from lossforge.seeding import derive_seed
 from lossforge.training.captured import StepFunction, stepping
 from lossforge.training.cohort import Cohort, batch_limit
-from lossforge.training.cohort_loss import CohortLoss
 from lossforge.training.early_stop import RunningAccuracy
-from lossforge.training.loss_scaling import LossScaling
+from lossforge.training.lanes import LaneState
+from lossforge.training.loss_scaling import unscaled
 from lossforge.training.metrics import classification_metrics, segmentation_metrics
 from lossforge.training.optimizers import Number, clip_gradient, make_optimizer
 from lossforge.training.plan import Plan, Replica, ReplicaScore, TrainingTimeoutError
@@ -48,7 +48,7 @@ def train_cohort(
     filled = [one if place in wanted else one.filler() for place, one in enumerate(replicas)]
     filled += [replicas[place % len(replicas)].filler() for place in range(-len(filled) % lanes)]
     torch.manual_seed(derive_seed(replicas[0].seed, "layers"))
-    heats = [_Run(plan, filled[start : start + lanes], start, wanted) for start in range(0, len(filled), lanes)]
+    heats = [_Run.begin(plan, filled[start : start + lanes], start, wanted) for start in range(0, len(filled), lanes)]
     for heat in heats:
         heat.advance(plan.decision_step)
         heat.decide()
@@ -79,36 +79,44 @@ def _regrouped(heats: list[_Run], lanes: int) -> list[_Run]:
     return [_Run.gathered(going, places[start : start + lanes]) for start in range(0, count * lanes, lanes)]
 
 
+@dataclass
 class _Run:
-    """K replicas on their way: what has been trained, and what is known of it so far."""
+    """K replicas on their way: what has been trained, and what is known of it so far.
 
-    def __init__(self, plan: Plan, replicas: Sequence[Replica], first: int, wanted: Sequence[int]) -> None:
-        self.plan = plan
+    ``places`` are those in what was asked (None: nothing is wanted of the lane), ``reasons`` why a lane failed before
+    its first step, ``stopped`` whether it was stopped early; ``step`` steps are done.
+    """
+
+    plan: Plan
+    cohort: Cohort
+    places: list[int | None]
+    reasons: list[str]
+    stopped: list[bool]
+    running: RunningAccuracy
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        self.optimizer = make_optimizer(self.plan.recipe, [one.learning_rate for one in self.cohort.replicas])
+
+    @classmethod
+    def begin(cls, plan: Plan, replicas: Sequence[Replica], first: int, wanted: Sequence[int]) -> _Run:
+        """A run before its first step, of replicas whose places begin with ``first``."""
         # Lanes of one seed side by side: they share their samples.
         seeds = [one.seed for one in replicas]
         order = sorted(range(len(replicas)), key=lambda lane: seeds.index(seeds[lane]))
-        self.places = [first + lane if first + lane in wanted else None for lane in order]
-        self.cohort = Cohort(plan, [replicas[lane] for lane in order])
-        self.reasons = self.cohort.match_gradients() if plan.recipe.match_gradient else [""] * len(replicas)
-        self.stopped = [False] * len(replicas)
-        self.step = 0
-        self.order: Tensor | None = None
-        device = self.cohort.device
-        self.finite = torch.ones(len(replicas), dtype=torch.bool, device=device)
-        self.total = torch.zeros(len(replicas), device=device)
-        self.curve: list[Tensor] = []
-        self.running = RunningAccuracy(len(replicas), plan.decision_step, device)
-        self._equip()
+        places = [first + lane if first + lane in wanted else None for lane in order]
+        cohort = Cohort(plan, [replicas[lane] for lane in order])
+        reasons = cohort.match_gradients() if plan.recipe.match_gradient else [""] * len(replicas)
+        return cls(plan, cohort, places, reasons, [False] * len(replicas), RunningAccuracy(plan.decision_step))
 
-    def _equip(self) -> None:
-        cohort, recipe = self.cohort, self.plan.recipe
-        rates = torch.tensor([one.learning_rate for one in cohort.replicas], device=cohort.device)
-        self.optimizer = make_optimizer(recipe, cohort.layout, cohort.flat, rates)
-        self.scaling = LossScaling(cohort.layout, cohort.device) if recipe.precision == "float16" else None
+    @property
+    def lanes(self) -> LaneState:
+        """The lanes' state."""
+        return self.cohort.lanes
 
     def alive(self) -> list[int]:
         """Lanes that go on: wanted, and not failed or stopped."""
-        finite = self.finite.tolist()
+        finite = self.lanes.finite.tolist()
         return [
             lane
             for lane, place in enumerate(self.places)
@@ -122,25 +130,25 @@ class _Run:
         while self.step < until and self.alive():
             self._rest()
             place = self.step % per_epoch
-            if place == 0 or self.order is None:
+            if place == 0 or not self.cohort.samples.begun:
                 if plan.on_epoch is not None:
                     plan.on_epoch()
-                self.order = self.cohort.epoch_order()
+                self.cohort.samples.new_epoch()
             end = min(per_epoch, place + until - self.step)
             with ExitStack() as stack:
                 step_on: StepFunction | None = None
-                for x, targets in self.cohort.batches(self.order, place, end):
+                for x, targets in self.cohort.batches(place, end):
                     if plan.clock() > plan.deadline:
                         raise TrainingTimeoutError
-                    numbers = self.optimizer.numbers(values[self.step])
+                    numbers = self.optimizer.numbers(values[self.step], self.step + 1)
                     if step_on is None:
                         step_on = stack.enter_context(stepping(self, x, targets, numbers))
                     logits = step_on(x, targets, numbers)
-                    self.running.see(self.step, logits, targets, x.shape[1])
+                    self.running.see(self.step, logits, targets, x.shape[1], self.lanes.correct)
                     self.step += 1
             if end == per_epoch or self.step == plan.steps:
-                self.curve.append(self.total / end / self.cohort.scale)
-                self.total = torch.zeros_like(self.total)
+                self.lanes.curve.append(self.lanes.total / end / self.lanes.scale)
+                self.lanes.total.zero_()
 
     def _rest(self) -> None:
         """From here on leave out whoever need not go on."""
@@ -151,103 +159,65 @@ class _Run:
 
         It reads and changes nothing but tensors, in place, so that it can be captured.
         """
-        cohort, recipe = self.cohort, self.plan.recipe
+        cohort, lanes, recipe = self.cohort, self.lanes, self.plan.recipe
+        scaling = recipe.precision == "float16"
         logits = cohort.logits(x, training=True)
         loss = cohort.loss(logits, targets)
-        told = loss if self.scaling is None else self.scaling.scaled(loss)
+        told = loss * lanes.overflow_scale if scaling else loss
         gradient = flatten(torch.autograd.grad(told.sum(), cohort.params, materialize_grads=True))
         kept = None
-        if self.scaling is not None:
-            gradient, kept = self.scaling.unscaled(gradient)
+        if scaling:
+            gradient, kept = unscaled(lanes, gradient)
         if recipe.clip_norm:
-            gradient = clip_gradient(cohort.layout, gradient, recipe.clip_norm)
+            gradient = clip_gradient(lanes.weights.layout, gradient, recipe.clip_norm)
         with torch.no_grad():
-            self.optimizer.apply(gradient, numbers, kept)
+            self.optimizer.apply(lanes, gradient, numbers, kept)
             loss = loss.detach()
-            self.finite &= loss.isfinite()
-            self.total += loss
+            lanes.finite &= loss.isfinite()
+            lanes.total += loss
         return logits
 
     @property
     def kind(self) -> tuple[Any, ...] | None:
         """See `lossforge.training.captured.Stepping`."""
-        room = self.losses.room
+        cohort = self.cohort
+        room = cohort.loss_function.room
         if room is None or not self.plan.identity or self.plan.steps < _CAPTURED_FROM:
             return None
-        cohort, rates = self.cohort, self.optimizer.rates.ndim
-        return self.plan.identity, cohort.backend.name, len(cohort), rates, len(cohort.seeds), cohort.adjacent, room
+        one_rate, seeds = self.optimizer.one_rate, len(cohort.seeds)
+        return self.plan.identity, cohort.backend.name, len(cohort), one_rate, seeds, cohort.adjacent, room
 
-    @property
-    def state(self) -> list[Tensor]:
-        """All that a step reads or changes, the flat parameters first; but for samples and losses."""
-        scaling = [] if self.scaling is None else [self.scaling.scale, self.scaling.good]
-        optimizer = self.optimizer
-        return [*self.cohort.state, *optimizer.momenta, optimizer.rates, *scaling, self.finite, self.total]
+    def in_step(self) -> list[Tensor]:
+        """All that a step reads or changes, the flat weights first; but for samples."""
+        return self.cohort.in_step()
 
     def norms(self, flat: Tensor) -> Tensor:
         """Norm ``(K,)`` of each lane's part of a flat vector."""
-        return self.cohort.layout.norms(flat)
+        return self.lanes.weights.layout.norms(flat)
 
-    @property
-    def losses(self) -> CohortLoss:
-        """The cohort's losses."""
-        return self.cohort.loss_function
-
-    def shadow(self) -> _Run:
-        """The same with memory of its own, and with room for other losses."""
-        made = copy(self)
-        made.cohort = self.cohort.shadow()
-        made._equip()
-        made.finite, made.total = self.finite.clone(), self.total.clone()
-        for mine, theirs in zip(made.state, self.state, strict=True):
-            mine.copy_(theirs)
-        return made
+    def twin(self) -> _Run:
+        """The same with memory of its own."""
+        return replace(self, cohort=self.cohort.twin())
 
     def decide(self) -> None:
         """Stop those below their floor."""
         floors = torch.tensor([one.floor for one in self.cohort.replicas], device=self.cohort.device)
         if self.plan.decision_step and bool((floors > 0).any()):
-            below, alive = self.running.below(floors).tolist(), self.alive()
+            below, alive = self.running.below(floors, self.lanes.correct).tolist(), self.alive()
             self.stopped = [lane in alive and low for lane, low in enumerate(below)]
 
     @classmethod
     def gathered(cls, runs: Sequence[_Run], lanes: Sequence[tuple[int, int]]) -> _Run:
         """A run of lanes of others, each (which run, which lane), that goes on where those are."""
-        made = cls.__new__(cls)
+        cohort = Cohort.gathered([run.cohort for run in runs], lanes)
+        going = [run.alive() for run in runs]
+        places = [runs[number].places[lane] if lane in going[number] else None for number, lane in lanes]
         first = runs[0]
-        made.plan, made.step = first.plan, first.step
-        made.cohort = Cohort.gathered([run.cohort for run in runs], lanes)
-        made.places = [runs[number].places[lane] if lane in runs[number].alive() else None for number, lane in lanes]
-        made.reasons, made.stopped = [""] * len(lanes), [False] * len(lanes)
-        made._equip()
-        made.optimizer.take([run.optimizer for run in runs], lanes)
-        if made.scaling is not None:
-            made.scaling.take([run.scaling for run in runs if run.scaling is not None], lanes)
-
-        def chosen(values: list[Tensor]) -> Tensor:
-            return torch.stack([values[number][lane] for number, lane in lanes])
-
-        made.order = None if first.order is None else _Run.order_of(made.cohort, runs)
-        made.finite = torch.ones(len(lanes), dtype=torch.bool, device=made.cohort.device)
-        made.total = chosen([run.total for run in runs])
-        made.curve = [chosen([run.curve[epoch] for run in runs]) for epoch in range(len(first.curve))]
-        made.running = RunningAccuracy.gathered([run.running for run in runs], lanes)
-        return made
-
-    @staticmethod
-    def order_of(cohort: Cohort, runs: Sequence[_Run]) -> Tensor:
-        """The present epoch's order ``(S, N)`` of a cohort that was gathered from these runs."""
-        known = {
-            seed: run.order[number]
-            for run in runs
-            for number, seed in enumerate(run.cohort.seeds)
-            if run.order is not None
-        }
-        return torch.stack([known[seed] for seed in cohort.seeds])
+        return cls(first.plan, cohort, places, [""] * len(lanes), [False] * len(lanes), first.running, first.step)
 
     def failures(self) -> dict[int, ReplicaScore]:
         """Scores, by place, of the wanted lanes that do not go on."""
-        going, accuracy = self.alive(), self.running.values.tolist()
+        going, accuracy = self.alive(), self.running.values(self.lanes.correct).tolist()
         failed: dict[int, ReplicaScore] = {}
         for lane, place in enumerate(self.places):
             if place is None or lane in going:
@@ -270,7 +240,8 @@ class _Run:
         figures = classification_metrics if self.plan.score.y.ndim == 1 else segmentation_metrics
         finite = logits.isfinite().flatten(1).all(1).tolist()
         correct = (logits.argmax(-1) == y).sum(1).tolist()
-        curve, running = torch.stack(self.curve, 1).tolist(), self.running.values.tolist()
+        curve = torch.stack(self.lanes.curve, 1).tolist()
+        running = self.running.values(self.lanes.correct).tolist()
         for lane in self.alive():
             metrics = figures(logits[lane], y) if finite[lane] else {}
             metrics["curve"] = [float(f"{value:.6g}") for value in curve[lane]]
@@ -287,7 +258,7 @@ class _Run:
         score, parts = self.plan.score, []
         with torch.no_grad():
             for stored in score.chunks(batch_limit(score.x, _SCORE_SAMPLES)):
-                x = self.cohort.inputs(stored)
+                x = self.cohort.samples.inputs(stored)
                 parts.append(self.cohort.logits(x[None], training=False))
         return torch.cat(parts, 1)
 

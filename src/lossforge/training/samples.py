@@ -1,0 +1,96 @@
+"""The samples of a cohort's seeds: order, augmentation and wrong labels. Axis 0 is the seed's, whose lanes share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lossforge.data.splits import noisy_labels
+from lossforge.seeding import derive_seed
+from lossforge.training.plan import Plan
+
+
+@dataclass(slots=True)
+class Stream:
+    """What a seed draws: its orders and augmentations (None: there are none).
+
+    ``labels`` ``(N, ...)`` are its training labels (None: the clean ones), ``indices`` ``(N,)`` the present epoch's
+    order.
+    """
+
+    orders: torch.Generator
+    augmentations: torch.Generator | None
+    labels: Tensor | None
+    indices: Tensor | None = None
+
+    @classmethod
+    def begin(cls, plan: Plan, seed: int) -> Stream:
+        """Before the first epoch."""
+        drawn = [] if plan.prepare is None else plan.prepare.generators([seed])
+        clean, labels = plan.train.y, None
+        if plan.label_noise:
+            noisy = noisy_labels(clean.cpu(), plan.label_noise, plan.classes, derive_seed(seed, "noise"))
+            labels = noisy.to(clean.device)
+        orders = torch.Generator().manual_seed(derive_seed(seed, "order"))
+        return cls(orders, drawn[0] if drawn else None, labels)
+
+    def copy(self) -> Stream:
+        """The same, to go on by itself."""
+        augmentations = None if self.augmentations is None else _copied(self.augmentations)
+        return Stream(_copied(self.orders), augmentations, self.labels, self.indices)
+
+
+class Samples:
+    """Batches of S seeds."""
+
+    def __init__(self, plan: Plan, streams: Sequence[Stream]) -> None:
+        self.plan = plan
+        self.streams = list(streams)
+        noisy = [stream.labels for stream in streams if stream.labels is not None]
+        self.labels = torch.stack(noisy) if noisy else plan.train.y[None]
+        """Training labels ``(S, N, ...)`` of each seed, or ``(1, N, ...)`` where all have the same."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is an order of the present epoch."""
+        return all(stream.indices is not None for stream in self.streams)
+
+    def new_epoch(self) -> None:
+        """Every seed draws its own order of the training samples."""
+        for stream in self.streams:
+            order = torch.randperm(len(self.plan.train), generator=stream.orders)
+            stream.indices = order.to(self.plan.train.y.device)
+
+    def batches(self, first: int, end: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches ``first`` to ``end`` of the epoch: samples ``(S, B, C, H, W)``, and targets ``(S, B)`` or masks."""
+        order = torch.stack([stream.indices for stream in self.streams if stream.indices is not None])
+        size = self.plan.recipe.batch_size
+        batches = [order[:, place * size : (place + 1) * size] for place in range(first, end)]
+        for indices, x in zip(batches, self.plan.train.batches(batches), strict=True):
+            yield self.augmented(x, self.targets(indices))
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """Stored samples as the networks take them, not augmented."""
+        return x if self.plan.prepare is None else self.plan.prepare(x)
+
+    def augmented(self, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Stored samples ``x`` ``(S, B, C, H, W)`` varied, and masks moved with them."""
+        prepare = self.plan.prepare
+        generators = [stream.augmentations for stream in self.streams if stream.augmentations is not None]
+        if prepare is None or not generators:
+            return self.inputs(x), targets
+        if targets.ndim == 2:
+            return prepare(x, generators), targets
+        return prepare.with_masks(x, targets, generators)
+
+    def targets(self, indices: Tensor) -> Tensor:
+        """Class indices ``(S, B)``, or masks ``(S, B, H, W)``, at ``indices``, shape ``(S, B)``."""
+        seed = torch.arange(len(indices), device=indices.device)[:, None] if len(self.labels) > 1 else 0
+        return self.labels[seed, indices]
+
+
+def _copied(generator: torch.Generator) -> torch.Generator:
+    return torch.Generator().set_state(generator.get_state())
