@@ -136,14 +136,14 @@ ABSOLUTE = {"sin", "cos", "erf"}
 X, SIZE, SOME = 1, 3, 4
 """Registers of `opcode_programs`: y_true, its magnitude, and that held from zero."""
 OPERANDS: dict[str, list[tuple[int | float, int | float]]] = {
-    **dict.fromkeys(("sqrt", "log"), [(SOME, 0.0)]),
+    **{key: [(SOME, 0.0)] for key in ("sqrt", "log")},
     "exp": [(5, 0.0)],
     "number_div": [(3.3, SOME)],
     "sub_from_number": [(0.3, X)],
-    **dict.fromkeys(("clamp_min", "clamp_max", "ge", "le"), [(X, 0.3), (X, -7.0)]),
+    **{key: [(X, 0.3), (X, -7.0)] for key in ("clamp_min", "clamp_max", "ge", "le")},
     "div": [(X, SOME)],
-    **dict.fromkeys(("bound", "inside"), [(X, BOUND)]),
-    **dict.fromkeys(("protect", "outside"), [(X, EPS)]),
+    **{key: [(X, BOUND)] for key in ("bound", "inside")},
+    **{key: [(X, EPS)] for key in ("protect", "outside")},
 }
 
 
