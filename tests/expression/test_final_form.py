@@ -50,7 +50,7 @@ def final(formula: str, soft_targets: bool = False) -> str:
         ("sin(max(y_pred, y_true))", "sin(max(y_pred, y_true))"),
         ("exp(log(y_pred))", "y_pred"),
         ("log(abs(y_pred))", "log(abs(y_pred))"),
-        ("1 * log(-y_pred) + 0 * y_true", "log(abs(y_pred))"),
+        ("1 * log(-y_pred) + 0 * y_true", "log(-y_pred)"),
         ("y_pred / y_pred", "y_pred / y_pred"),
         ("-(log(y_pred) - y_true / y_pred)", "y_true / y_pred - log(y_pred)"),
         ("-y_true * log(y_pred)", "-y_true * log(y_pred)"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lossforge.expression.primitives import EPS
+from lossforge.expression.primitives import protect
 from lossforge.expression.tree import CONSTANT, Expression, call, constant
 
 _SUMS = ("add", "sub")
@@ -110,8 +110,8 @@ def _divided(a: Expression, b: Expression) -> Iterator[Expression]:
         yield from _divided_by_exp(a, b)
     if b.op == "neg":
         yield call("div", _opposite(a), *b.args)
-    if b.op == CONSTANT and abs(b.value) > EPS:
-        yield call("mul", constant(1 / b.value), a)
+    if b.op == CONSTANT:
+        yield call("mul", constant(1 / protect(b.value)), a)
 
 
 def _divided_by_exp(a: Expression, b: Expression) -> Iterator[Expression]:

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy
 
-from lossforge.expression.branches import branch, unified
+from lossforge.expression.branches import TOLERANCE, branch
 from lossforge.expression.canonical import canonical_form
 from lossforge.expression.elementwise import value_and_slope
 from lossforge.expression.equivalence import HARD, classes_alike, element_grid, trains_alike
@@ -21,9 +21,8 @@ from lossforge.expression.primitives import EPS
 from lossforge.expression.rounding import rounded_forms
 from lossforge.expression.shrink import LARGEST, shrunk
 from lossforge.expression.tree import Expression, call
+from lossforge.expression.unify import unified
 
-TOLERANCE = 1e-3
-"""Relative difference of value and gradient that rounded constants may make."""
 _STEEP = 1e3
 """Ratio of a line's two values from which its reciprocal is tried: ``1 / (0.000001 + y_true)``."""
 

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 
 _KNOWN = 4096
 """Expressions of which a view keeps what it found."""
+_SMALL_DIVISOR = 1e-3
+"""Constants below which people rather read a factor than a divisor."""
 _EXACT = 1e-11
 """Relative difference of values that counts as rounding."""
 
 Cost = tuple[int, int, int, int, int]
-"""Parts of the label that are not linear, nodes, digits of constants beyond the first, characters, constants that
-follow what they multiply: less is simpler."""
+"""What is hidden (see `View.hidden`), nodes, digits of constants beyond the first, constants that follow what they
+multiply or divide by next to nothing, characters: less is simpler."""
 
 
 class View:
@@ -121,20 +123,23 @@ class View:
         return known
 
     def _cost(self, node: Expression) -> Cost:
-        hidden = self.not_linear(node) if self.targets == HARD else 0
         digits, behind = 0, 0
         for part in node.walk():
             if part.op == CONSTANT:
                 digits += significant_digits(part.value) - 1
-            behind += part.op == "mul" and part.args[1].op == CONSTANT
-        return hidden, node.size, digits, len(format_formula(node)), behind
+            elif part.op in ("mul", "div") and part.args[1].op == CONSTANT:
+                behind += part.op == "mul" or abs(part.args[1].value) < _SMALL_DIVISOR
+        return self.hidden(node), node.size, digits, behind, len(format_formula(node))
 
-    def not_linear(self, node: Expression) -> int:
-        """Parts of ``y_true`` alone that are not ``a + b * y_true``, and such divisors that a guard holds."""
+    def hidden(self, node: Expression) -> int:
+        """Parts of ``y_true`` alone that are not ``a + b * y_true``, and divisors without ``y_pred`` that a guard holds.
+
+        For soft labels only divisors that are constants count: nothing is folded there.
+        """
         if "y_pred" not in depends_on(node):
-            return int(not _is_linear(node))
-        count = sum(map(self.not_linear, node.args))
-        if node.op == "div" and "y_pred" not in depends_on(node.args[1]):
+            return int(self.targets == HARD and not _is_linear(node))
+        count = sum(map(self.hidden, node.args))
+        if node.op == "div" and not depends_on(node.args[1]) & (LEAVES.keys() if self.targets == SOFT else {"y_pred"}):
             count += int(bool((numpy.abs(self.values(node.args[1])) < EPS).any()))
         return count
 
