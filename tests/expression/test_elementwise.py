@@ -10,7 +10,7 @@ from tests.helpers.trees import law, short_constants, trees
 
 from lossforge.expression.codegen import compile_joint
 from lossforge.expression.elementwise import value_and_slope
-from lossforge.expression.equivalence import element_grid, same_elements
+from lossforge.expression.equivalence import HARD, SOFT, element_grid, same_elements
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import Expression
 
@@ -18,7 +18,7 @@ from lossforge.expression.tree import Expression
 @given(trees(max_leaves=10, numbers=short_constants()))
 @law(300)
 def test_value_and_slope_are_torchs(tree: Expression) -> None:
-    grid = element_grid(True)
+    grid = element_grid(SOFT)
     found = value_and_slope(tree, *grid)
     expected = compile_joint(tree).function(*(torch.from_numpy(array) for array in grid))
     for ours, theirs in zip(found, expected, strict=True):
@@ -42,7 +42,8 @@ def test_value_and_slope_are_torchs(tree: Expression) -> None:
         ("0.000000001 * y_pred", "0", False, False),
         ("0.000000001 * y_pred", "0.00000000100001 * y_pred", False, False),
         ("1000000 * sin(y_pred)", "1000000.000001 * sin(y_pred)", False, True),
+        ("y_pred", "y_pred + 0.0000000001 * log(y_pred)", False, False),
     ],
 )
 def test_the_same_elements_are_told_from_others(first: str, second: str, soft: bool, same: bool) -> None:
-    assert same_elements(parse_formula(first), parse_formula(second), soft) is same
+    assert same_elements(parse_formula(first), parse_formula(second), SOFT if soft else HARD) is same

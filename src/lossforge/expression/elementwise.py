@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from lossforge.expression.adjoint import joint_program
-from lossforge.expression.primitives import BOUND, EPS
+from lossforge.expression.derivative import joint_program
+from lossforge.expression.primitives import BOUND, EPS, EXP_LIMIT
 from lossforge.expression.program import Program
 from lossforge.expression.tree import Expression
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[numpy.floating[Any]]
+    Doubles = NDArray[numpy.float64]
 
 
 def _erf(a: Any, b: Any) -> Any:
@@ -30,6 +31,14 @@ def _erf(a: Any, b: Any) -> Any:
 def _sigmoid(a: Any, b: Any) -> Any:
     e = numpy.exp(-numpy.abs(a))
     return numpy.where(a >= 0, 1.0, e) / (1.0 + e)
+
+
+def _protected(a: Any) -> Any:
+    return numpy.where(a < 0, numpy.minimum(a, -EPS), numpy.maximum(a, EPS))
+
+
+def _bounded(a: Any) -> Any:
+    return numpy.minimum(numpy.maximum(a, -BOUND), BOUND)
 
 
 _OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
@@ -52,8 +61,8 @@ _OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "erf": _erf,
     "clamp_min": numpy.maximum,
     "clamp_max": numpy.minimum,
-    "bound": lambda a, b: numpy.clip(a, -BOUND, BOUND),
-    "protect": lambda a, b: numpy.where(a < 0, numpy.minimum(a, -EPS), numpy.maximum(a, EPS)),
+    "bound": lambda a, b: _bounded(a),
+    "protect": lambda a, b: _protected(a),
     "ge": lambda a, b: (a >= b).astype(a.dtype),
     "le": lambda a, b: (a <= b).astype(a.dtype),
     "outside": lambda a, b: (numpy.abs(a) >= EPS).astype(a.dtype),
@@ -61,6 +70,35 @@ _OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "share": lambda a, b: 0.5 * (1.0 + numpy.sign(a - b)),
 }
 """Every instruction of `lossforge.expression.program`."""
+
+
+_VALUES: dict[str, Callable[..., Any]] = {
+    "add": lambda a, b: _bounded(a + b),
+    "sub": lambda a, b: _bounded(a - b),
+    "mul": lambda a, b: _bounded(a * b),
+    "div": lambda a, b: _bounded(a / _protected(b)),
+    "neg": numpy.negative,
+    "square": lambda a: _bounded(a * a),
+    "sqrt": lambda a: numpy.sqrt(numpy.maximum(numpy.abs(a), EPS)),
+    "log": lambda a: numpy.log(numpy.maximum(numpy.abs(a), EPS)),
+    "exp": lambda a: numpy.exp(numpy.minimum(a, EXP_LIMIT)),
+    "sin": numpy.sin,
+    "cos": numpy.cos,
+    "tanh": numpy.tanh,
+    "abs": numpy.abs,
+    "sign": numpy.sign,
+    "max": numpy.maximum,
+    "min": numpy.minimum,
+    "sigmoid": lambda a: _sigmoid(a, 0.0),
+    "erf": lambda a: _erf(a, 0.0),
+    "aq": lambda a, b: a / numpy.sqrt(1 + b * b),
+}
+
+
+def primitive_value(op: str, *args: Doubles) -> Doubles:
+    """A primitive's value, protected and within ±BOUND, on arrays of values within it."""
+    value: Doubles = _VALUES[op](*args)
+    return value
 
 
 def run_program(program: Program, y_pred: Array, y_true: Array, log_y_pred: Array) -> tuple[Array, ...]:

@@ -67,47 +67,124 @@ def same_value_and_gradient(first: Expression, second: Expression, tolerance: fl
     return True
 
 
-@lru_cache(maxsize=2)
-def element_grid(soft_targets: bool) -> tuple[NDArray[numpy.float64], ...]:
+Targets = tuple[float, ...]
+HARD: Targets = (0.0, 1.0)
+"""Values of ``y_true`` with hard labels."""
+SOFT: Targets = (0.0, 1.0, 0.0101, 0.0933, 0.31, 0.5017, 0.7311, 0.9091, 0.987)
+"""Some of its values with soft ones."""
+
+
+@lru_cache(maxsize=4)
+def element_grid(targets: Targets) -> tuple[NDArray[numpy.float64], ...]:
     """``y_pred``, ``y_true`` and ``log(y_pred)``, each ``(T, P)`` in float64: T targets, P predictions.
 
-    Targets are 0 and 1, and with ``soft_targets`` some between. Predictions are ordinary, next to 0 and 1 and 0
-    itself; none is a round number, where a kink would be.
+    Predictions are ordinary (the first 60), next to 0 and 1, and 0 and 1 themselves (the last two); no other is a
+    round number, where a kink would be.
     """
     import numpy
 
-    ordinary = (numpy.arange(40) + 0.3719) / 40
-    low = numpy.array([0.0, -0.4321, -3.337, -7.77, -16.1, -31.3, -49.3, -97.7])
-    log_y_pred = numpy.concatenate(
-        [numpy.log(ordinary), low * 0.73 - 4.123, low * 9.7 - 111.1, [-9.9e4], -(10.0 ** (low[2:6] / 3 - 2.17))]
-    )
-    targets = numpy.array([0.0, 1.0, *([0.0101, 0.0933, 0.31, 0.5017, 0.7311, 0.9091, 0.987] if soft_targets else [])])
-    log_y_pred, y_true = (array.copy() for array in numpy.broadcast_arrays(log_y_pred, targets[:, None]))
+    ordinary = numpy.log((numpy.arange(60) + 0.3719) / 60)
+    small = -numpy.geomspace(4.637, 711.3, 24)
+    large = -(10.0 ** -numpy.linspace(2.417, 13.1, 8))
+    log_y_pred = numpy.concatenate([ordinary, small, large, [-9.9e4, 0.0]])
+    log_y_pred, y_true = (array.copy() for array in numpy.broadcast_arrays(log_y_pred, numpy.array(targets)[:, None]))
     return numpy.exp(log_y_pred), y_true, log_y_pred
 
 
-def same_elements(first: Expression, second: Expression, soft_targets: bool, tolerance: float = 1e-9) -> bool:
+def same_elements(first: Expression, second: Expression, targets: Targets) -> bool:
     """Whether two losses have the same value and gradient element by element, and so on any logits.
 
-    Relative to their size, or for a target to the largest size up to 1. Asked on `element_grid`, in a fraction of a
-    millisecond; without ``soft_targets`` for labels of 0 and 1 alone.
+    Asked on `element_grid`, in a fraction of a millisecond: values to 1e-9, gradients to 1e-8 of their size, and
+    down to what rounding leaves of them.
     """
-    return all(
-        _close(a, b, tolerance)
-        for a, b in zip(_elements(first, soft_targets), _elements(second, soft_targets), strict=True)
-    )
+    (value, g), (other, other_g) = _elements(first, targets), _elements(second, targets)
+    # Where a probability is 1, a change of its logit does not move it, whatever the slope there.
+    return _close(value, other, 1e-9) and _close(g[:, :-1], other_g[:, :-1], 1e-12)
 
 
 @lru_cache(maxsize=4096)
-def _elements(expression: Expression, soft_targets: bool) -> tuple[NDArray[Any], ...]:
+def _elements(expression: Expression, targets: Targets) -> tuple[NDArray[Any], ...]:
     from lossforge.expression.elementwise import value_and_slope
 
-    return value_and_slope(expression, *element_grid(soft_targets))
+    return value_and_slope(expression, *element_grid(targets))
 
 
-def _close(a: NDArray[Any], b: NDArray[Any], tolerance: float) -> bool:
+def _close(a: NDArray[Any], b: NDArray[Any], least: float) -> bool:
     import numpy
 
-    largest = numpy.minimum(1.0, numpy.abs(a).max(axis=1, keepdims=True))
     with numpy.errstate(all="ignore"):
-        return bool((numpy.abs(a - b) <= tolerance * numpy.maximum(numpy.abs(a), largest)).all())
+        largest = numpy.minimum(1.0, numpy.abs(a).max(axis=1, keepdims=True))
+        return bool((numpy.abs(a - b) <= 1e-8 * numpy.abs(a) + least * largest).all())
+
+
+@lru_cache(maxsize=2)
+def _logits(soft_targets: bool) -> tuple[tuple[NDArray[numpy.float64], ...], ...]:
+    """Parts ``(log_y_pred, y_true)``, each ``(N, C)`` in float64, of several numbers of classes."""
+    import numpy
+
+    generator = numpy.random.Generator(numpy.random.PCG64(11))
+    parts = []
+    for classes in (2, 3, 10, 100):
+        logits = numpy.concatenate(
+            [
+                generator.normal(size=(24, classes)) * numpy.array([0.1, 1.0, 3.0, 8.0])[:, None].repeat(6, 0),
+                numpy.sign(generator.normal(size=(6, classes))) * 50,
+                numpy.eye(classes)[:4] * 100 - 50,
+                numpy.eye(classes)[:4] * 2000 - 1000,
+                numpy.zeros((2, classes)),
+            ]
+        )
+        y_true = numpy.eye(classes)[generator.integers(classes, size=len(logits))]
+        y_true[-6:] = numpy.roll(y_true[-6:], 1, axis=1)
+        if soft_targets:
+            y_true[::3] = y_true[::3] * 0.9 + 0.1 / classes
+        logits -= logits.max(axis=1, keepdims=True)
+        log_y_pred = logits - numpy.log(numpy.exp(logits).sum(axis=1, keepdims=True))
+        parts.append((log_y_pred, y_true))
+    return tuple(parts)
+
+
+def trains_alike(first: Expression, second: Expression, soft_targets: bool, tolerance: float = 1e-3) -> bool:
+    """Whether value and gradient on the logits agree to ``tolerance`` of the first's, sample by sample.
+
+    The gradient of every sample, down to what rounding leaves of it, as a vector; values relative to their size or
+    its mean. Logits are ordinary, ±50, and such that probabilities are 0 and 1, of 2 to 100 classes.
+    """
+    import numpy
+
+    from lossforge.expression.elementwise import value_and_slope
+
+    for log_y_pred, y_true in _logits(soft_targets):
+        y_pred = numpy.exp(log_y_pred)
+        (value, g), (other, other_g) = (value_and_slope(e, y_pred, y_true, log_y_pred) for e in (first, second))
+        with numpy.errstate(all="ignore"):
+            size = numpy.maximum(numpy.abs(value), numpy.abs(value).mean())
+            error = (g - other_g) - y_pred * (g - other_g).sum(axis=1, keepdims=True)
+            gradient = g - y_pred * g.sum(axis=1, keepdims=True)
+            rounding = 1e-12 * numpy.maximum(numpy.abs(g), numpy.abs(other_g)).max(axis=1)
+            allowed = tolerance * numpy.linalg.norm(gradient, axis=1) + rounding
+            if not (numpy.abs(value - other) <= tolerance * size).all():
+                return False
+            if not (numpy.linalg.norm(error, axis=1) <= allowed).all():
+                return False
+    return True
+
+
+def classes_alike(first: Expression, second: Expression, targets: Targets, tolerance: float = 1e-3) -> bool:
+    """Whether value and slope on ``y_pred`` agree to ``tolerance`` for each label on its own.
+
+    Relative to their size or, around a zero, to the label's mean one at ordinary probabilities.
+    """
+    import numpy
+
+    y_pred = element_grid(targets)[0]
+    moving = y_pred > 1e-250  # where a slope of 1 / p is finite
+    for index, (a, b) in enumerate(zip(_elements(first, targets), _elements(second, targets), strict=True)):
+        with numpy.errstate(all="ignore"):
+            shares = moving & (y_pred < 1) if index else numpy.ones_like(moving)
+            per = numpy.where(shares, y_pred, 1.0) if index else 1.0
+            a, b = a / per, b / per
+            mean = numpy.abs(a[:, :60]).mean(axis=1, keepdims=True)
+            if (shares & ~(numpy.abs(a - b) <= tolerance * numpy.maximum(numpy.abs(a), mean))).any():
+                return False
+    return True

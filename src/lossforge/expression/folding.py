@@ -10,12 +10,15 @@ from functools import lru_cache
 
 from numpy import float32
 
-from lossforge.expression.equivalence import same_elements
+from lossforge.expression.equivalence import HARD, same_elements
 from lossforge.expression.primitives import LEAVES, PRIMITIVES, clip, protect
 from lossforge.expression.tree import CONSTANT, Expression, call, constant, leaf
 
 _ACCURATE = 1e-5
 """Relative error that ``a + b * y_true`` may have at 1 in float32."""
+
+_ROUNDING = 1e-15
+"""Relative difference of two values that is none."""
 
 
 def fold_targets(expression: Expression) -> Expression:
@@ -28,7 +31,7 @@ def fold_targets(expression: Expression) -> Expression:
     """
     for grouped in (True, False):
         folded = _fold(expression, grouped)
-        if folded == expression or same_elements(expression, folded, soft_targets=False):
+        if folded == expression or same_elements(expression, folded, HARD):
             return folded
     return expression
 
@@ -52,26 +55,28 @@ def linear(at_zero: float, at_one: float) -> Expression:
     """The shortest expression of ``y_true`` with these values at 0 and 1, accurate in float32; both within ±5e11."""
     y_true = leaf("y_true")
     slope = clip(at_one - at_zero)
-    if slope == 0:
+    if abs(slope) <= _ROUNDING * abs(at_zero):
         return constant(at_zero)
     if at_zero == 0:
-        return _times(slope, y_true)
+        return times(slope, y_true)
     if at_one != 0 and abs(float(float32(at_zero) + float32(slope)) - at_one) > _ACCURATE * abs(at_one):
         # Such as 1e12 at 0 and 1 at 1, where 1e12 - 999999999999 * y_true would be rounded to anything.
-        return _plus(constant(at_one), clip(at_zero - at_one), call("sub", constant(1), y_true))
+        return plus(constant(at_one), clip(at_zero - at_one), call("sub", constant(1), y_true))
     if slope > 0 > at_zero:
-        return call("sub", _times(slope, y_true), constant(-at_zero))
-    return _plus(constant(at_zero), slope, y_true)
+        return call("sub", times(slope, y_true), constant(-at_zero))
+    return plus(constant(at_zero), slope, y_true)
 
 
-def _times(factor: float, node: Expression) -> Expression:
+def times(factor: float, node: Expression) -> Expression:
+    """``factor * node``, without a factor of one."""
     if abs(factor) == 1:
         return node if factor > 0 else call("neg", node)
     return call("mul", constant(factor), node)
 
 
-def _plus(first: Expression, factor: float, node: Expression) -> Expression:
-    return call("add" if factor > 0 else "sub", first, _times(abs(factor), node))
+def plus(first: Expression, factor: float, node: Expression) -> Expression:
+    """``first + factor * node``, as a difference where the factor is negative."""
+    return call("add" if factor > 0 else "sub", first, times(abs(factor), node))
 
 
 def _fold(node: Expression, grouped: bool) -> Expression:
