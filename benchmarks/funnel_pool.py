@@ -164,9 +164,7 @@ def train(expression: Expression, origin: str) -> Trained:
     found = [CHANCE if score.accuracy is None else score.accuracy for score in train_cohort(make_plan(), replicas)]
     count = len(SEEDS)
     plain = [sum(plainly_trained(formula, seed) for seed in SEEDS) / count for formula in formulas]
-    return Trained(
-        formulas[0], origin, (plain[0], plain[1]), (sum(found[:count]) / count, sum(found[count:]) / count)
-    )
+    return Trained(formulas[0], origin, (plain[0], plain[1]), (sum(found[:count]) / count, sum(found[count:]) / count))
 
 
 def pool(losses: int, seed: int, kept: Path | None = None) -> list[Trained]:
@@ -177,9 +175,9 @@ def pool(losses: int, seed: int, kept: Path | None = None) -> list[Trained]:
     trained = read(kept) if kept is not None and kept.exists() else []
     known = iter(trained[:])
     for expression, origin in draw(seed):
-        if sum(one.good for one in trained) >= round(GOOD_SHARE * losses) and sum(
-            one.bad for one in trained
-        ) >= round(BAD_SHARE * losses):
+        if sum(one.good for one in trained) >= round(GOOD_SHARE * losses) and sum(one.bad for one in trained) >= round(
+            BAD_SHARE * losses
+        ):
             break
         if (before := next(known, None)) is not None:
             if before.formula != format_formula(expression):

@@ -10,7 +10,6 @@ from tests.helpers.trees import law, trees
 from lossforge.expression.adjoint import joint_program
 from lossforge.expression.bytecode import CODE, DEST, OP, OPCODES, A, B, Bytecode, assemble
 from lossforge.expression.formula import parse_formula
-from lossforge.expression.primitives import BOUND, EPS
 from lossforge.expression.program import INPUTS, Instruction, Program
 from lossforge.expression.tree import Expression
 

@@ -136,6 +136,7 @@ ABSOLUTE = {"sin", "cos", "erf"}
 def opcode_programs() -> Iterator[tuple[str, Program]]:
     """For every opcode programs on y_true, which may be any number here, and on its magnitude."""
     x, size, some = 1, 3, 4
+    sizes = {"bound": BOUND, "inside": BOUND, "protect": EPS, "outside": EPS}
     first = (Instruction("abs", x), Instruction("clamp_min", size, EPS))
     for op in OPCODES:
         name = op.removesuffix("_number").removeprefix("number_").removesuffix("_from")
@@ -151,10 +152,8 @@ def opcode_programs() -> Iterator[tuple[str, Program]]:
             pairs = [(x, 0.3), (x, -7.0)]
         elif op == "div":
             pairs = [(x, some)]
-        elif op in ("bound", "inside"):
-            pairs = [(x, BOUND)]
-        elif op in ("protect", "outside"):
-            pairs = [(x, EPS)]
+        elif op in sizes:
+            pairs = [(x, sizes[op])]
         else:
             pairs = [(x, size), (size, x), (some, some)]
         extra = (Instruction("clamp_max", x, 27.0),) if op == "exp" else ()

@@ -295,9 +295,7 @@ def test_a_log_that_cannot_be_written_is_told(run: RunFolder, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("match", [True, False])
-def test_a_run_with_losses_scaled_in_another_way_is_read_and_not_gone_on_with(
-    match: bool, tmp_path: Path
-) -> None:
+def test_a_run_with_losses_scaled_in_another_way_is_read_and_not_gone_on_with(match: bool, tmp_path: Path) -> None:
     space = validate_space({"name": "old", "task": {"data": "digits"}, "recipe": {"match_gradient": match}}, "old")
     folder = RunFolder.create(tmp_path / "old", space)
     folder.refuse_other_scores()

@@ -17,7 +17,7 @@ from functools import lru_cache
 from math import log
 from typing import TYPE_CHECKING, Any
 
-from lossforge.expression.derivative import joint_program
+from lossforge.expression.adjoint import joint_program
 from lossforge.expression.interpreter import Interpreter
 from lossforge.expression.primitives import GUARDS, Guards
 from lossforge.expression.program import guards_can_act
