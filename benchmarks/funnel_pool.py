@@ -27,9 +27,9 @@ from lossforge.errors import FormulaError
 from lossforge.evolution.random_state import RandomState
 from lossforge.evolution.variation import Variation
 from lossforge.expression.canonical import canonical_form, fold_constants
-from lossforge.expression.formula import format_formula, parse_formula
+from lossforge.expression.formula import parse_formula
 from lossforge.expression.signature import signature
-from lossforge.expression.tree import Expression, call
+from lossforge.expression.tree import Expression, call, format_formula
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import LIBRARY
 from lossforge.models.registry import build_model

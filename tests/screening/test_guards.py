@@ -50,8 +50,9 @@ def reasons(*formulas: str, settings: ScreenSettings = SETTINGS) -> list[str]:
 def test_an_accident_of_the_guards_is_rejected_by_name(formula: str) -> None:
     verdict = screen(canonical_form(parse_formula(formula)), SETTINGS)
     assert verdict.rejected_by == Screen.GUARDS == "guards"
-    assert "at ordinary probabilities" in verdict.reason
+    assert verdict.reason.startswith("an accident of its guards: with 1e-0")
     assert "in place of 1e-06 and 1e+12" in verdict.reason
+    assert verdict.reason.endswith("% of the gradients at ordinary probabilities are others")
     assert verdict.signature is None
 
 
