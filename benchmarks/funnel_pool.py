@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch import Tensor, nn
@@ -26,9 +27,9 @@ from lossforge.errors import FormulaError
 from lossforge.evolution.random_state import RandomState
 from lossforge.evolution.variation import Variation
 from lossforge.expression.canonical import canonical_form, fold_constants
-from lossforge.expression.formula import format_formula, parse_formula
+from lossforge.expression.formula import parse_formula
 from lossforge.expression.signature import signature
-from lossforge.expression.tree import Expression, call
+from lossforge.expression.tree import Expression, call, format_formula
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import LIBRARY
 from lossforge.models.registry import build_model
@@ -162,9 +163,13 @@ def train(expression: Expression, origin: str) -> Trained:
     formulas = [format_formula(expression), format_formula(call("neg", expression))]
     replicas = [Replica(LossSpec(formula), seed, RATE) for formula in formulas for seed in SEEDS]
     found = [CHANCE if score.accuracy is None else score.accuracy for score in train_cohort(make_plan(), replicas)]
-    count = len(SEEDS)
-    plain = [sum(plainly_trained(formula, seed) for seed in SEEDS) / count for formula in formulas]
-    return Trained(formulas[0], origin, (plain[0], plain[1]), (sum(found[:count]) / count, sum(found[count:]) / count))
+    plain = [[plainly_trained(formula, seed) for seed in SEEDS] for formula in formulas]
+    search = found[: len(SEEDS)], found[len(SEEDS) :]
+    return Trained(formulas[0], origin, (mean(plain[0]), mean(plain[1])), (mean(search[0]), mean(search[1])))
+
+
+def mean(accuracies: list[float]) -> float:
+    return round(fmean(accuracies), 4)
 
 
 def pool(losses: int, seed: int, kept: Path | None = None) -> list[Trained]:

@@ -133,28 +133,31 @@ ABSOLUTE = {"sin", "cos", "erf"}
 """Near a zero these are right to the last place of 1, not of the result."""
 
 
-X, SIZE, SOME = 1, 3, 4
-"""Registers of `opcode_programs`: y_true, its magnitude, and that held from zero."""
-OPERANDS: dict[str, list[tuple[int | float, int | float]]] = {
-    **{key: [(SOME, 0.0)] for key in ("sqrt", "log")},
-    "exp": [(5, 0.0)],
-    "number_div": [(3.3, SOME)],
-    "sub_from_number": [(0.3, X)],
-    **{key: [(X, 0.3), (X, -7.0)] for key in ("clamp_min", "clamp_max", "ge", "le")},
-    "div": [(X, SOME)],
-    **{key: [(X, BOUND)] for key in ("bound", "inside")},
-    **{key: [(X, EPS)] for key in ("protect", "outside")},
-}
-
-
 def opcode_programs() -> Iterator[tuple[str, Program]]:
     """For every opcode programs on y_true, which may be any number here, and on its magnitude."""
-    first = (Instruction("abs", X), Instruction("clamp_min", SIZE, EPS))
+    x, size, some = 1, 3, 4
+    sizes = {"bound": BOUND, "inside": BOUND, "protect": EPS, "outside": EPS}
+    first = (Instruction("abs", x), Instruction("clamp_min", size, EPS))
     for op in OPCODES:
         name = op.removesuffix("_number").removeprefix("number_").removesuffix("_from")
-        numbers = [(X, 0.3), (X, -7.0)] if op.endswith("_number") else [(X, SIZE), (SIZE, X), (SOME, SOME)]
-        extra = (Instruction("clamp_max", X, 27.0),) if op == "exp" else ()
-        for a, b in OPERANDS.get(op, numbers):
+        if op in ("sqrt", "log"):
+            pairs: list[tuple[int | float, int | float]] = [(some, 0.0)]
+        elif op == "exp":
+            pairs = [(5, 0.0)]
+        elif op == "number_div":
+            pairs = [(3.3, some)]
+        elif op == "sub_from_number":
+            pairs = [(0.3, x)]
+        elif op.endswith("_number") or op in ("clamp_min", "clamp_max", "ge", "le"):
+            pairs = [(x, 0.3), (x, -7.0)]
+        elif op == "div":
+            pairs = [(x, some)]
+        elif op in sizes:
+            pairs = [(x, sizes[op])]
+        else:
+            pairs = [(x, size), (size, x), (some, some)]
+        extra = (Instruction("clamp_max", x, 27.0),) if op == "exp" else ()
+        for a, b in pairs:
             yield op, Program((*first, *extra, Instruction(name, a, b)), (len(first) + len(extra) + 3, 0.0))
 
 

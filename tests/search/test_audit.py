@@ -34,6 +34,7 @@ def test_what_is_certain_is_not_audited() -> None:
     rows = [
         rejected("y_pred", "static", "y_true does not occur"),
         rejected("sign(y_pred) * y_true", "probe", "the gradient is zero"),
+        rejected("sin(y_pred / y_true)", "guards", "an accident of its guards: ..."),
         rejected("y_true / y_pred", "probe", "the gradient reaches 1e13 times its usual size (limit 1e12)"),
     ]
     assert [row.formula for row in drawn(rows, 1.0, seed=0).values()] == ["y_true / y_pred"]

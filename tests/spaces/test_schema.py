@@ -113,6 +113,7 @@ WITHOUT_RANGE = {
     "task.augmentation.flip",
     "execution.data_dir",
     "screening.repair_sign",
+    "screening.guards",
     "recipe.match_gradient",
     "recipe.deterministic",
     "validation.after_search",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy
 
-from lossforge.expression.derivative import joint_program
+from lossforge.expression.adjoint import joint_program
 from lossforge.expression.primitives import BOUND, EPS, EXP_LIMIT
 from lossforge.expression.program import Program
 from lossforge.expression.tree import Expression

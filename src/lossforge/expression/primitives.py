@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 
 class Guards(NamedTuple):
@@ -265,14 +265,14 @@ def guarded_by(guards: Guards) -> dict[str, Primitive]:
     if guards == GUARDS:
         return PRIMITIVES
     eps, _, limit = guards
-    exponential = partial(_limited_exp, limit=limit)
-    changed: dict[str, dict[str, Any]] = {
-        "div": {"bounds": partial(_divide_bounds, eps=eps), "lower": partial(_lower_div, eps=eps)},
-        "sqrt": {"bounds": lambda a: _floor_bounds(math.sqrt, a, eps), "lower": _floored("sqrt", eps)},
-        "log": {"bounds": lambda a: _floor_bounds(math.log, a, eps), "lower": _floored("log", eps)},
-        "exp": {"bounds": _monotone(exponential), "lower": partial(_lower_exp, limit=limit)},
-    }
-    return {name: replace(known, **changed.get(name, {})) for name, known in PRIMITIVES.items()}
+    div, sqrt, log, exp = (PRIMITIVES[name] for name in ("div", "sqrt", "log", "exp"))
+    others = (
+        replace(div, bounds=partial(_divide_bounds, eps=eps), lower=partial(_lower_div, eps=eps)),
+        replace(sqrt, bounds=lambda a: _floor_bounds(math.sqrt, a, eps), lower=_floored("sqrt", eps)),
+        replace(log, bounds=lambda a: _floor_bounds(math.log, a, eps), lower=_floored("log", eps)),
+        replace(exp, bounds=_monotone(partial(_limited_exp, limit=limit)), lower=partial(_lower_exp, limit=limit)),
+    )
+    return PRIMITIVES | {other.name: other for other in others}
 
 
 LEAVES: dict[str, tuple[str, Interval]] = {

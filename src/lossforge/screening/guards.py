@@ -104,6 +104,6 @@ def _norms(gradient: NDArray[Any]) -> NDArray[numpy.float64]:
 
 def _reason(sizes: Guards, share: float) -> str:
     return (
-        f"at ordinary probabilities {share:.0%} of the gradients are others with guards of {sizes.eps:g} and "
-        f"{sizes.bound:.0e} in place of {GUARDS.eps:g} and {GUARDS.bound:.0e}"
+        f"an accident of its guards: with {sizes.eps:g} and {sizes.bound:.0e} in place of {GUARDS.eps:g} and "
+        f"{GUARDS.bound:.0e}, {share:.0%} of the gradients at ordinary probabilities are others"
     )

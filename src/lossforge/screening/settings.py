@@ -21,12 +21,12 @@ class Screen(StrEnum):
 class ScreenSettings:
     """Thresholds of the screens.
 
-    ``max_gradient``: largest component of the gradient, in units of its root mean square at moderate
-    logits; at the default Adam's squares of it still fit in float32. ``descent_steps`` of ``step`` (in logits, root
-    mean square) must bring ``descent_accuracy`` (0 to 1) of the free logits to their targets; where they bring some,
-    but not enough, the losses train a small network for ``network_steps``, which must learn as much. ``precisions``:
-    the types in which the space trains. ``classes``: the numbers of classes of its tasks. ``guards``: reject what
-    is what it is only by the sizes of its guards, with targets smoothed by ``label_smoothing``.
+    ``max_gradient``: largest component of the gradient, in units of its root mean square at moderate logits; at the
+    default Adam's squares of it still fit in float32. ``guards``: reject what is what it is only by the sizes of its
+    guards, with targets smoothed by ``label_smoothing``. ``descent_steps`` of ``step`` (in logits, root mean square)
+    must bring ``descent_accuracy`` (0 to 1) of the free logits to their targets; where they bring some, but not
+    enough, the losses train a small network for ``network_steps``, which must learn as much. ``precisions``: the types
+    in which the space trains. ``classes``: the numbers of classes of its tasks.
     """
 
     max_gradient: float = 1e18
