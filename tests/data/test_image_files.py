@@ -160,10 +160,10 @@ def test_a_validation_part_of_its_own_is_used(pets: Path) -> None:
     root = pets.parent / "parted"
     root.mkdir()
     pets.rename(root / "Training")
-    for part in ("valid", "Testing"):
-        for number in range(3):
-            picture(root / part / "cat" / f"{number}.png", (200, 100 + number, 0))
-            picture(root / part / "dog" / f"{number}.png", (0, 100 + number, 200))
+    for part, first in (("valid", 100), ("Testing", 150)):
+        for number in range(first, first + 3):
+            picture(root / part / "cat" / f"{number}.png", (200, number, 0))
+            picture(root / part / "dog" / f"{number}.png", (0, number, 200))
     data = loaded(root)
     assert [len(part) for part in (data.train, data.validation, data.test)] == [20, 6, 6]
     assert data.names == ("cat", "dog")

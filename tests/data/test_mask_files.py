@@ -168,9 +168,9 @@ def test_broken_masks_and_images_are_told_at_once_and_left_out_as_pairs(pairs: P
 
 
 def test_every_part_of_its_own_is_read(tmp_path: Path) -> None:
-    for part, count in (("Train", 6), ("val", 3), ("Test", 4)):
+    for part, count, first in (("Train", 6, 0), ("val", 3, 50), ("Test", 4, 90)):
         for number in range(count):
-            save(tmp_path / part / f"{number}.tif", numpy.full((2, 4), number, numpy.uint8))
+            save(tmp_path / part / f"{number}.tif", numpy.full((2, 4), first + number, numpy.uint8))
             save(tmp_path / part / f"{number}_mask.tif", (EVEN * 255).astype(numpy.uint8))
     data = loaded(tmp_path, "masks")
     assert [len(part) for part in (data.train, data.validation, data.test)] == [6, 3, 4]

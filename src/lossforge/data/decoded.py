@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy
 
+from lossforge.data.array_files import create_array_file, map_array_file
 from lossforge.data.decoding import pixels, size_told
 from lossforge.data.places import data_folder
 from lossforge.data.samples import Array, Form, Samples
@@ -87,18 +89,18 @@ def kept_or_decoded(work: Callable[[], Work], count: int, origin: str, key: str)
     folder = data_folder() / "decoded"
     kept = (folder / f"{name}.x.npy", folder / f"{name}.y.npy")
     told = folder / f"{name}.report.json"
-    report = Report()
-    if not all(file.is_file() for file in kept):
-        print(f"{origin}: decoding {count:,} images, once", file=sys.stderr, flush=True)  # noqa: T201
-        try:
+    try:
+        if not all(file.is_file() for file in kept):
+            print(f"{origin}: decoding {count:,} images, once", file=sys.stderr, flush=True)  # noqa: T201
             folder.mkdir(parents=True, exist_ok=True)
             _decode_to(kept, told, work(), count, origin)
-        except OSError:  # a folder that cannot be written: decode into memory, now and next time
-            return _decode(work(), count, origin, numpy.empty)
-    if told.is_file():
-        report = Report(**json.loads(told.read_text(encoding="utf-8")))
-    # Copy on write: torch wants arrays that could be written, and nothing ever writes.
-    x, y = (numpy.lib.format.open_memmap(file, mode="c") for file in kept)
+        x, y = (map_array_file(file) for file in kept)
+        report = Report(**json.loads(told.read_text(encoding="utf-8"))) if told.is_file() else Report()
+    except (
+        OSError,
+        json.JSONDecodeError,
+    ):  # a folder that cannot be written, a full disk, a damaged file: decode into memory, now and next time
+        return _decode(work(), count, origin, numpy.empty)
     return Samples(x[: len(y)], numpy.asarray(y)), report
 
 
@@ -106,14 +108,8 @@ def _decode_to(kept: tuple[Path, Path], told: Path, work: Work, count: int, orig
     """Decode into files; where some are broken, ``x`` has places at its end that ``y`` has not."""
     drafts = [file.with_name(f"{file.name}.{os.getpid()}.new") for file in (*kept, told)]
     try:
-        samples, report = _decode(
-            work,
-            count,
-            origin,
-            lambda shape, dtype: numpy.lib.format.open_memmap(drafts[0], mode="w+", dtype=dtype, shape=shape),
-        )
-        with drafts[1].open("wb") as stream:
-            numpy.save(stream, samples.y)
+        samples, report = _decode(work, count, origin, partial(create_array_file, drafts[0]))
+        create_array_file(drafts[1], samples.y.shape, numpy.int64)[:] = samples.y
         if report != Report(bytes=report.bytes):
             drafts[2].write_text(json.dumps(asdict(report)), encoding="utf-8")
             drafts[2].replace(told)
