@@ -17,6 +17,7 @@ from lossforge.data.samples import Form, RawData, Samples
 from lossforge.data.splits import TaskData
 from lossforge.data.torchvision_sets import KNOWN_SETS, Reader, read_tiny_imagenet
 from lossforge.errors import DataError
+from lossforge.spaces.base_folder import from_base
 from lossforge.spaces.schema import TaskSection
 
 
@@ -99,12 +100,13 @@ def find_source(data: str) -> tuple[DataSource, str]:
         raise DataError(f"task.data: '{data}' is not a data set (known: {known})")
     if not own_path(data).exists():
         raise DataError(f"task.data: there is nothing at '{own_path(data)}'; '{FORMATS[kind].name}' is a path of yours")
-    return FORMATS[kind], place
+    _, mark, column = place.partition(MARK)
+    return FORMATS[kind], f"{own_path(data)}{mark}{column}"
 
 
 def own_path(data: str) -> Path:
-    """The path in ``KIND:PATH``."""
-    return Path(data.partition(":")[2].partition(MARK)[0])
+    """The path in ``KIND:PATH``; a relative one starts from the folder that the search was started in."""
+    return from_base(data.partition(":")[2].partition(MARK)[0])
 
 
 def own_digest(data: str) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lossforge.spaces.base_folder import from_base
+
 VARIABLE = "LOSSFORGE_DATA"
 """Names the folder of known data sets; worker processes inherit it."""
 
@@ -38,7 +40,7 @@ def using_data_folder(folder: str) -> Iterator[None]:
         yield
         return
     before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = str(Path(folder).expanduser().absolute())
+    os.environ[VARIABLE] = str(from_base(folder).absolute())
     try:
         yield
     finally:

@@ -100,7 +100,7 @@ class _Search:
         # The first time on a machine this takes half a minute, in which workers can train already.
         compiling = threading.Thread(target=compile_kernels, daemon=True)
         compiling.start()
-        recorder = Recorder(self.ledger, self.executor, self.stop, self.progress.trained)
+        recorder = Recorder(self.ledger, self.executor, self.stop, self.progress.trained, self.folder.log)
         rates = sweep_learning_rates(self.space, recorder, self.folder, self.progress)
         scores = _known(self.ledger, self.space, done)
         floors = self._train_control(recorder, scores, rates)

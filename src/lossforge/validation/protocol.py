@@ -78,7 +78,7 @@ def validate(
         executor = make_executor(space.execution, isolated=needs_isolation(space))
         try:
             progress.working(executor.meter)
-            recorder = Recorder(ledger, executor, stop, progress.trained)
+            recorder = Recorder(ledger, executor, stop, progress.trained, folder.log)
             comparisons = _Validation(space, recorder, contenders, seeds, progress).run()
         finally:
             executor.close()
