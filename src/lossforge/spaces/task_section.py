@@ -79,6 +79,7 @@ class TaskSection(Section):
     augmentation: AugmentationSection = AugmentationSection()
     model: str = "small_cnn"
     width: int = Field(default=16, ge=1, le=1024)
+    cohort: int | None = Field(default=None, ge=1, le=1024)
 
     @property
     def title(self) -> str:
@@ -173,6 +174,7 @@ class TaskSection(Section):
         unused = {name for name in inputs if getattr(self, name) == type(self).model_fields[name].default}
         unused |= {name for name in _SWITCHES if not self.switched_on(name)}
         unused |= {"metric"} if self.measure == self._usual else set()
+        unused |= {"cohort"}  # the recipe of its trainings says it
         return self.decided().model_dump(mode="json", exclude=unused)
 
 
