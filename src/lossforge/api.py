@@ -237,6 +237,7 @@ def _go(folder: RunFolder, space: SearchSpace, progress: Progress | None, *, sav
         progress = progress or Progress()
         try:
             run_search(folder, space, stop=stop, progress=progress)
+            space = folder.space()  # with the cohorts that the search has settled on
             comparisons: list[Comparison] = []
             best = read_hall_of_fame(folder.hall_of_fame_file)
             known = _finished_validation(folder, space, best)

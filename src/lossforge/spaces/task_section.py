@@ -87,6 +87,7 @@ class TaskSection(Section):
     augmentation: AugmentationSection = AugmentationSection()
     model: str = "small_cnn"
     width: int = Field(default=16, ge=1, le=1024)
+    cohort: int | None = Field(default=None, ge=1, le=1024)
 
     @property
     def title(self) -> str:
@@ -181,7 +182,8 @@ class TaskSection(Section):
         unused = {name for name in inputs if getattr(self, name) == type(self).model_fields[name].default}
         unused |= {name for name in _SWITCHES if not self.switched_on(name)}
         unused |= {"metric"} if self.measure == self._usual else set()
-        unused.add("nested")  # it says what is meant; where it says otherwise there is nothing to train on
+        # nested says what is meant: where it says otherwise there is nothing to train on. cohort: the recipe says it.
+        unused |= {"nested", "cohort"}
         return self.decided().model_dump(mode="json", exclude=unused)
 
 
