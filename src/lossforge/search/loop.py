@@ -73,7 +73,7 @@ def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progr
 def _tell_about(task: TaskSection, space: SearchSpace, folder: RunFolder, progress: Progress, device: str) -> None:
     """Log how a task is trained, and what is uneven in its data."""
     from lossforge.data.datasets import load_task
-    from lossforge.data.examine import imbalance
+    from lossforge.data.examine import first_lines
     from lossforge.evaluation.evaluate import backend_name
 
     if task.python:
@@ -82,7 +82,7 @@ def _tell_about(task: TaskSection, space: SearchSpace, folder: RunFolder, progre
     recipe = space.recipe
     told = backend_name(task, recipe.backend, recipe.lanes, device)
     folder.log(f"{task.title}: {task.model} of width {task.width}, {recipe.cohort} at once by {told}")
-    if note := imbalance(load_task(task, "cpu"), task.measure):
+    for note in first_lines(load_task(task, "cpu"), task.measure):
         folder.log(f"{task.title}: {note}")
         progress.line(f"{task.title}: {note}")
 
