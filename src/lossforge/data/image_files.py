@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy
 
+from lossforge.data.array_files import create_array_file, map_array_file
 from lossforge.data.npz_files import from_masks, read_npz_masks
 from lossforge.data.places import data_folder, stamp
 from lossforge.data.samples import Array, Form, Labels, RawData, Samples
@@ -68,16 +69,14 @@ def decode(images: Images, form: Form, origin: str, key: str) -> Samples:
     name = hashlib.sha256(f"{key} {form.size} {form.greyscale} {len(images)}".encode()).hexdigest()[:32]
     folder = data_folder() / "decoded"
     kept = (folder / f"{name}.x.npy", folder / f"{name}.y.npy")
-    if not all(file.is_file() for file in kept):
-        print(f"{origin}: decoding {len(images):,} images, once", file=sys.stderr, flush=True)  # noqa: T201
-        try:
+    try:
+        if not all(file.is_file() for file in kept):
+            print(f"{origin}: decoding {len(images):,} images, once", file=sys.stderr, flush=True)  # noqa: T201
             folder.mkdir(parents=True, exist_ok=True)
             _decode_to(kept, images, form, origin)
-        except OSError:  # a folder that cannot be written: decode into memory, now and next time
-            return _decode(images, form, origin, lambda shape: numpy.empty(shape, numpy.uint8))
-    # Copy on write: torch wants arrays that could be written, and nothing ever writes.
-    x, y = (numpy.lib.format.open_memmap(file, mode="c") for file in kept)
-    return Samples(x, numpy.asarray(y))
+        return Samples(map_array_file(kept[0]), numpy.asarray(map_array_file(kept[1])))
+    except OSError:  # a folder that cannot be written, or a full disk: decode into memory, now and next time
+        return _decode(images, form, origin, lambda shape: numpy.empty(shape, numpy.uint8))
 
 
 def _decode_to(kept: tuple[Path, Path], images: Images, form: Form, origin: str) -> None:
@@ -87,9 +86,9 @@ def _decode_to(kept: tuple[Path, Path], images: Images, form: Form, origin: str)
             images,
             form,
             origin,
-            lambda shape: numpy.lib.format.open_memmap(drafts[0], mode="w+", dtype=numpy.uint8, shape=shape),
+            lambda shape: create_array_file(drafts[0], shape, numpy.uint8),
         )
-        numpy.lib.format.open_memmap(drafts[1], mode="w+", dtype=numpy.int64, shape=samples.y.shape)[:] = samples.y
+        create_array_file(drafts[1], samples.y.shape, numpy.int64)[:] = samples.y
         for draft, file in zip(drafts, kept, strict=True):
             draft.replace(file)
     finally:
