@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from typer.testing import CliRunner
 
 import lossforge
 from lossforge.cli import app
+from lossforge.data.datasets import load_task
 from lossforge.errors import DataError, ModelError
+from lossforge.store.run_folder import RunFolder
 
 RNG = numpy.random.default_rng(0)
 Y = numpy.arange(400) % 4
@@ -85,11 +88,60 @@ def test_the_identity_of_a_task_is_older_than_its_input_keys() -> None:
     from lossforge.spaces.schema import TaskSection
 
     plain = TaskSection(data="digits")
-    inputs = {"resize", "greyscale", "normalize", "augmentation"}
-    assert set(plain.identity()) == set(TaskSection.model_fields) - inputs - {"metric", "python", "classes"}
+    first = {"name", "data", "train", "validation", "test", "split_seed", "label_noise", "model", "width"}
+    assert set(plain.identity()) == first
     for key, value in (("resize", 4), ("greyscale", True), ("normalize", False), ("augmentation", {"crop": 1})):
         changed = TaskSection(**{"data": "digits", key: value})
         assert set(changed.identity()) - set(plain.identity()) == {key}
+
+
+def test_duplicates_are_dropped_told_first_and_kept_in_older_runs(tmp_path: Path) -> None:
+    path, run = tmp_path / "twice.npz", tmp_path / "run"
+    numpy.savez(path, x_train=X[:320], y_train=Y[:320], x_test=X[300:], y_test=Y[300:])
+    search(path, run, "task.test=100", workers=1)
+    told = next(line for line in (run / "log.txt").read_text().splitlines() if "task.drop_duplicates" in line)
+    assert 0 < int(told.partition("twice: ")[2].partition(" of 100 test samples are in the training or")[0]) <= 20
+    space = tomllib.loads((run / "space.toml").read_text())
+    assert space["task"][0]["drop_duplicates"] is True
+    before = (run / "hall_of_fame.csv").read_bytes()
+    lossforge.resume(run, workers=1)
+    assert (run / "hall_of_fame.csv").read_bytes() == before
+    # The run as one that is older than the switches wrote it: it goes on with every sample that it had.
+    for name in ("drop_duplicates", "own_validation"):
+        text = (run / "space.toml").read_text()
+        (run / "space.toml").write_text(text.replace(f"{name} = true\n", ""))
+        manifest = json.loads((run / "manifest.json").read_text())
+        del manifest["space"]["task"][0][name]
+        (run / "manifest.json").write_text(json.dumps(manifest))
+    (task,) = RunFolder.open(run).space().task
+    assert (task.drop_duplicates, task.own_validation) == (False, False)
+    data = load_task(task, "cpu")
+    assert len(data.train) + len(data.validation) == (task.train or 0) + (task.validation or 0)
+    assert set(task.identity()) & {"drop_duplicates", "own_validation", "drop_index"} == set()
+
+
+def test_the_doctor_says_bad_and_tries_keys(tmp_path: Path) -> None:
+    path = tmp_path / "twice.npz"
+    numpy.savez(path, x_train=X[:320], y_train=Y[:320], x_test=X[300:], y_test=Y[300:])
+    answer = CliRunner().invoke(app, ["doctor", "--data", f"npz:{path}", "--json"])
+    assert answer.exit_code == 1
+    rows = {row["check"]: row for row in json.loads(answer.stdout)}
+    assert rows["duplicates"]["state"] == "bad"
+    assert "20 of 100 test samples" in rows["duplicates"]["told"]
+    table = tmp_path / "gaps.csv"
+    lines = [f"{number},{'' if number % 5 else number},{number % 2}" for number in range(60)]
+    table.write_text("\n".join(["id,a,class", *lines]), encoding="utf-8")
+    answer = CliRunner().invoke(app, ["doctor", "--data", f"csv:{table}", "--json"])
+    assert "set task.impute" in json.loads(answer.stdout)[0]["told"]
+    keys = ["--set", "task.impute=mean", "--set", "task.drop_duplicates=false"]
+    answer = CliRunner().invoke(app, ["doctor", "--data", f"csv:{table}", *keys, "--json"])
+    told = [row["told"] for row in json.loads(answer.stdout)]
+    assert told[0] == "training 36, validation 9, test 15"
+    assert any("column 'id' counts the rows and is left out" in line for line in told)
+    assert any("48 missing values are filled from the training part" in line for line in told)
+    answer = CliRunner().invoke(app, ["doctor", "--data", f"csv:{table}", "--set", "task.impute=guess", "--json"])
+    assert answer.exit_code == 1
+    assert "impute: input should be 'mean'" in json.loads(answer.stdout)[0]["told"]
 
 
 def test_the_doctor_examines_a_data_set(mine: Path) -> None:

@@ -221,6 +221,7 @@ def doctor(
     address: AddressOption = None,
     gpus_per_worker: GpusOption = None,
     data_dir: DataDirOption = None,
+    set_: SetOption = None,
     json: JsonOption = False,
 ) -> None:
     """Check this machine: versions, cores, memory, disk, GPU, and that a worker can train; or a data set, or a Ray."""
@@ -234,7 +235,7 @@ def doctor(
 
         checks = examine_ray(address or "", gpus_per_worker, data or "digits", resize, data_dir or "")
     else:
-        checks = examine() if data is None else examine_data(data, data_dir or "", resize)
+        checks = examine() if data is None else examine_data(data, data_dir or "", resize, set_)
     print_rows(checks, json)
     if any(check["state"] == "bad" for check in checks):
         raise typer.Exit(1)

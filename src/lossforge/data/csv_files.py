@@ -50,7 +50,7 @@ def read_csv(place: str, form: Form) -> RawData:
             notes.append(f"column {table.called(column)} counts the rows; task.drop_columns leaves it out")
         made = _features(table, column, form, category=column in categories)
         features.append(made)
-        columns.append((table.names[column] or f"column {column + 1}", made.shape[1]))
+        columns.append((table.names[column] or str(column + 1), made.shape[1]))
     if not features:
         raise DataError(f"{path}: has no feature beside its label; a row must hold features and a label")
     x = numpy.concatenate(features, axis=1)

@@ -38,7 +38,7 @@ class Duplicates:
         told = (
             f"{self.test:,} of {self.tests:,} test samples are in the training or validation part too, "
             f"{self.validation:,} of {self.validations:,} validation samples in the training part, {self.training:,} "
-            "training samples are there more than once (every value alike)"
+            "training samples repeat another (every value alike)"
         )
         if self.conflicting:
             told += f"; {self.conflicting:,} samples are equal to one of another class"

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from lossforge.data.duplicate_counts import Duplicates
 from lossforge.data.duplicates import Parts, count_duplicates
+from lossforge.data.near_duplicates import near_duplicates
 from lossforge.data.splits import Part, TaskData
+from lossforge.data.telling_columns import telling_columns
 from lossforge.spaces.task_section import metric_title
 
 if TYPE_CHECKING:
@@ -16,10 +18,12 @@ _UNBALANCED = 10.0
 """Ratio of the largest class to the smallest from which accuracy says little."""
 _SPECK = 0.001
 """Share of all pixels below which a class is more likely a fault of the masks."""
+_NEAR_IN_A_SEARCH = 2_000
+"""Samples of the test and the validation part that a search looks for among nearly equal ones."""
 
 
 def describe(data: TaskData) -> list[tuple[str, str, str]]:
-    """Rows of ``(what, "good" | "note", told)``."""
+    """Rows of ``(what, "good" | "note" | "bad", told)``."""
     sizes = ", ".join(f"{name} {len(part):,}" for name, part in _parts(data).items())
     channels, height, width = data.shape
     kind = str(data.train.x.dtype).removeprefix("torch.")
@@ -31,7 +35,46 @@ def describe(data: TaskData) -> list[tuple[str, str, str]]:
         _classes(data),
         _balance(data),
         _duplicates(data),
+        *_near(data),
+        *(("columns", "note", told) for told in telling(data)),
+        *(("reading", "note", told) for told in data.notes),
     ]
+
+
+def first_lines(data: TaskData, metric: str) -> list[str]:
+    """What to know of the data before a search, in the words of `describe`; costly checks are on a share of them."""
+    lines = [*data.notes, *telling(data)]
+    found = data.duplicates
+    if found and (found.bad or found.dropped_train or found.dropped_validation or found.conflicting):
+        lines.append(found.told)
+    near = near_duplicates(_three(data), _NEAR_IN_A_SEARCH) if found else None
+    if near and near.bad:
+        lines.append(near.told)
+    return [line for line in (*lines, imbalance(data, metric)) if line]
+
+
+def telling(data: TaskData) -> list[str]:
+    """A sentence for the columns that tell the class on their own."""
+    columns = telling_columns(data)
+    if not columns:
+        return []
+    shown = ", ".join(f"'{name}' ({score:.1%})" for name, score in columns[:5]) + (", ..." if len(columns) > 5 else "")
+    many = len(columns) > 1
+    return [
+        f"{'columns' if many else 'column'} {shown} alone {'tell' if many else 'tells'} the class: "
+        f"{'are they' if many else 'is it'} known before the class is? task.drop_columns leaves columns out"
+    ]
+
+
+def _near(data: TaskData) -> list[tuple[str, str, str]]:
+    near = near_duplicates(_three(data))
+    if near is None:
+        return []
+    return [("near-duplicates", "note" if near.test or near.validation else "good", near.told)]
+
+
+def _three(data: TaskData) -> Parts:
+    return Parts(data.train, data.validation, data.test)
 
 
 def _parts(data: TaskData) -> dict[str, Part]:
@@ -94,4 +137,4 @@ def _duplicates(data: TaskData) -> tuple[str, str, str]:
 
 def duplicates(data: TaskData) -> Duplicates:
     """Equal samples of the parts, as they were before any were dropped."""
-    return data.duplicates or count_duplicates(Parts(data.train, data.validation, data.test))
+    return data.duplicates or count_duplicates(_three(data))

@@ -37,16 +37,23 @@ def examine() -> list[dict[str, str]]:
     return _run(checks)
 
 
-def examine_data(data: str, data_dir: str = "", resize: int | None = None) -> list[dict[str, str]]:
-    """What a data set is like, as `examine` tells it: parts, samples, classes, balance, duplicates."""
+def examine_data(
+    data: str, data_dir: str = "", resize: int | None = None, overrides: list[str] | None = None
+) -> list[dict[str, str]]:
+    """What a data set is like, as `examine` tells it: parts, samples, classes, balance, duplicates, columns.
+
+    ``overrides`` are ``"task.KEY=VALUE"`` texts, as of a search.
+    """
     from lossforge.data.datasets import load_task
     from lossforge.data.examine import describe
     from lossforge.data.places import using_data_folder
-    from lossforge.spaces.schema import TaskSection
+    from lossforge.spaces.load import apply_overrides, validate_space
 
+    table = {"name": "doctor", "task": {"data": data} | ({} if resize is None else {"resize": resize})}
     try:
+        apply_overrides(table, overrides or [])
         with using_data_folder(data_dir):
-            found = describe(load_task(TaskSection(data=data, resize=resize), "cpu"))
+            found = describe(load_task(validate_space(table, "--set").task[0], "cpu"))
     except LossforgeError as error:
         found = [("data", "bad", str(error))]
     return [{"check": name, "state": state, "told": told} for name, state, told in found]

@@ -88,7 +88,7 @@ def _cut(space: SearchSpace, folder: RunFolder, device: str) -> SearchSpace:
 def _tell_about(task: TaskSection, space: SearchSpace, folder: RunFolder, progress: Progress, device: str) -> None:
     """Log how a task is trained, and what is uneven in its data."""
     from lossforge.data.datasets import load_task
-    from lossforge.data.examine import imbalance
+    from lossforge.data.examine import first_lines
     from lossforge.evaluation.evaluate import backend_name
 
     if task.python:
@@ -97,7 +97,7 @@ def _tell_about(task: TaskSection, space: SearchSpace, folder: RunFolder, progre
     recipe = space.recipe.of(task)
     told = backend_name(task, recipe.backend, recipe.lanes, device)
     folder.log(f"{task.title}: {task.model} of width {task.width}, {recipe.cohort} at once by {told}")
-    if note := imbalance(load_task(task, "cpu"), task.measure):
+    for note in first_lines(load_task(task, "cpu"), task.measure):
         folder.log(f"{task.title}: {note}")
         progress.line(f"{task.title}: {note}")
 
