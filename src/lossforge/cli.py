@@ -53,7 +53,7 @@ def search(
     from lossforge import api
     from lossforge.console import print_run, progress
 
-    with progress(json) as shown:
+    with progress() as shown:
         result = api.search(
             space,
             run=run,
@@ -88,7 +88,7 @@ def resume(
     from lossforge import api
     from lossforge.console import print_run, progress
 
-    with progress(json) as shown:
+    with progress() as shown:
         result = api.resume(
             run,
             overrides=overrides,
@@ -169,7 +169,7 @@ def validate(
     from lossforge import api
     from lossforge.console import print_validation, progress
 
-    with progress(json) as shown:
+    with progress() as shown:
         rows = api.validate(
             run,
             top=top,
