@@ -16,6 +16,7 @@ KNOWS: dict[str, set[str]] = {
     "errors": set(),
     "seeding": set(),
     "interrupts": set(),
+    "layout": set(),
     "expression": {"errors"},
     "losses": {"expression", "errors"},
     "screening": {"expression", "losses", "errors"},
