@@ -93,7 +93,7 @@ def _text(value: object, none: str = "none") -> str:
         return "yes" if value else ("no" if none else "")
     if isinstance(value, float):
         return f"{value:.4g}"
-    return "" if value is None else str(value)
+    return none if value is None else str(value)
 
 
 def print_losses(losses: list[dict[str, Any]], json: bool) -> None:
