@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.conftest import SMOKE, TINY
 
 from lossforge.losses.library import loss
 
@@ -237,3 +238,41 @@ def test_help_is_printed_without_torch() -> None:
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "search" in answer.stdout
     assert answer.stderr.strip() == "[]"
+
+
+NOISY = """
+import atexit, ctypes, os, sys
+
+print("IMPORTED")
+atexit.register(print, "AT EXIT")
+
+def network(shape, classes, width):
+    from torch import nn
+
+    print("PYTHON")
+    sys.__stdout__.write("PLAIN\\\\n")
+    os.system("echo SHELL")
+    os.write(1, b"RAW\\\\n")
+    ctypes.CDLL(None).puts(b"LIBRARY")
+    features = shape[0] * shape[1] * shape[2]
+    return nn.Sequential(nn.Flatten(), nn.Linear(features, classes))
+""".replace("\\\\n", "\\n")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_json_stays_clean_whatever_a_network_prints(workers: str, tmp_path: Path) -> None:
+    (tmp_path / "noisy.py").write_text(NOISY, encoding="utf-8")
+    changes = [
+        *TINY,
+        "task.model=noisy:network",
+        "budget.generations=1",
+        "evolution.population=4",
+        "evolution.elites=1",
+    ]
+    words = [word for change in changes for word in ("--set", change)]
+    run = ("search", str(SMOKE), "--run", "run", "--workers", workers, *words, "--json")
+    answer = lossforge(*run, cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout)["run"] == "run"
+    for told in ("IMPORTED", "PYTHON", "PLAIN", "SHELL", "RAW", "LIBRARY", "AT EXIT", "generation 1/1"):
+        assert told in answer.stderr
