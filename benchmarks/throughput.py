@@ -37,9 +37,11 @@ from typing import TypeVar
 
 import torch
 
+from lossforge.evaluation.calibrate import with_gainful_cohorts
 from lossforge.evaluation.records import Outcome
 from lossforge.evaluation.space_trainings import replicate_seed
 from lossforge.executors.choice import make_executor
+from lossforge.executors.meter import Meter
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import Expression
 from lossforge.losses.library import CROSS_ENTROPY
@@ -68,6 +70,8 @@ from throughput_sides import (
 
 RESULTS = Path(__file__).parent / "results" / "throughput.md"
 LANES = (1, 4, 8, 16, 32)
+BUSY = 0.8
+"""Share of the workers' time below which a part of the benchmark warns that some had nothing to do."""
 TRAINED = {Outcome.TRAINED, Outcome.STOPPED, Outcome.DIVERGED, Outcome.TIMED_OUT, Outcome.CRASHED}
 
 
@@ -80,6 +84,7 @@ class Benchmark:
         self.device: str = options.device
         self.cores = len(os.sched_getaffinity(0))
         self.modes: list[str] = []
+        self.busy: list[float] = []
         self.executor = make_executor(space.execution)
         lossforge_trains(self.executor, space, WARM_UP * 4, options.seeds, options.rate)
         self.rival = self.faster_rival()
@@ -113,6 +118,25 @@ class Benchmark:
     def plain_loop(self, processes: int, threads: int) -> PlainLoop:
         return PlainLoop(processes, threads, self.task, self.space.recipe, self.options.rate, self.device)
 
+    def watched(self, run: Callable[[], Result]) -> tuple[float, Result]:
+        """As `timed`, a turn of lossforge's; the workers' busy share is kept."""
+        self.executor.meter = meter = Meter()
+        seconds, result = timed(run)
+        self.busy.append(meter.utilisation())
+        return seconds, result
+
+    def idle_workers(self, part: str) -> list[str]:
+        """A warning where workers had too little to do in the part's turns so far, which are forgotten then."""
+        busy, self.busy = median(self.busy), []
+        if busy >= BUSY or self.executor.workers < 2:
+            return []
+        lanes = self.space.recipe.of(self.task).lanes
+        return [
+            f"warning: in ({part}) workers were {busy:.0%} busy; {self.options.candidates} candidates of "
+            f"{self.options.seeds} seeds in cohorts of {lanes} do not keep {self.executor.workers} workers busy: the "
+            "ratio is not that of a search with more candidates"
+        ]
+
     def close(self) -> None:
         self.executor.close()
         self.rival.close()
@@ -131,7 +155,7 @@ class Benchmark:
             seconds, theirs_scored = timed(partial(self.rival.train, jobs))
             theirs.append(len(jobs) / seconds)
             train = partial(lossforge_trains, self.executor, self.space, formulas, options.seeds, options.rate)
-            seconds, scored = timed(train)
+            seconds, scored = self.watched(train)
             ours.append(len(scored) / seconds)
             both = list(zip(scored, theirs_scored, strict=True))
             pairs += [(a, b) for a, b in both if a is not None and b is not None]
@@ -146,6 +170,7 @@ class Benchmark:
             f"lossforge {fmean(a for a, _ in pairs):.4f}; "
             f"mean difference of a pair {gap:.4f}; {failed} of {len(pairs) + failed} failed on one side only",
             f"(c) share of the peak rate of {self.cores} cores or the GPU: {share:.1%}",
+            *self.idle_workers("a"),
         ]
 
     def judged(self) -> list[str]:
@@ -165,7 +190,7 @@ class Benchmark:
             generation = Generation(self.space, strategy, screener, scores, recorder, rates, floors=stops)
             for number in range(options.generations):
                 strategy.proposed.clear()
-                seconds, rows = timed(partial(generation.run, number))
+                seconds, rows = self.watched(partial(generation.run, number))
                 ours += seconds
                 judged += len(rows)
                 passed += sum(row.outcome in TRAINED for row in rows)
@@ -188,6 +213,7 @@ class Benchmark:
             f"lossforge / plain loop {ours_rate / rival_rate:.1f}",
             f"    a loop that does not look for both leaves would train {unlooked}: lossforge / that loop "
             f"{ours_rate / rival_rate * unlooked / trainable:.1f}",
+            *self.idle_workers("b"),
         ]
 
 
@@ -220,7 +246,7 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=0.002, help="learning rate")
     parser.add_argument("--seeds", type=int, default=4, help="trainings of a candidate")
-    parser.add_argument("--cohort", type=int, default=16, help="networks that lossforge trains at once")
+    parser.add_argument("--cohort", type=int, default=16, help="networks that lossforge trains at once, at most")
     parser.add_argument("--workers", type=int, default=0, help="lossforge's processes; 0: one a core, on a GPU one")
     parser.add_argument("--candidates", type=int, default=8, help="that are trained in one turn")
     parser.add_argument("--rounds", type=int, default=3, help="turns of (a)")
@@ -251,7 +277,7 @@ def space_of(options: argparse.Namespace) -> SearchSpace:
         *([f"task.data=npz:{options.npz.resolve()}"] if options.npz else []),
         *options.set,
     ]
-    return load_space(options.space, changes)
+    return with_gainful_cohorts(load_space(options.space, changes), options.device)
 
 
 def main() -> None:
@@ -267,7 +293,8 @@ def main() -> None:
     lines = [
         f"torch {torch.__version__}, Python {platform.python_version()}, {place}, {os.cpu_count()} cores",
         f"{task.title}: {task.model} of width {task.width}, {options.epochs} epochs of batches of {options.batch}, "
-        f"rate {options.rate:g}; lossforge: cohorts of {options.cohort}, {space.execution.workers} worker(s)",
+        f"rate {options.rate:g}; lossforge: cohorts of {space.recipe.of(task).lanes}, "
+        f"{space.execution.workers} worker(s)",
     ]
     print("\n".join(lines), flush=True)
     parts = [part for letters, part in (("ac", Benchmark.trained), ("b", Benchmark.judged)) if set(letters) & shown]

@@ -11,7 +11,7 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "lossforge"
 FILES = sorted(SOURCE.rglob("*.py"))
 
-GROUND = {"errors", "seeding"}
+GROUND = {"errors", "seeding", "interrupts"}
 KNOWS: dict[str, set[str]] = {
     "errors": set(),
     "seeding": set(),

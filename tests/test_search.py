@@ -337,10 +337,11 @@ def test_a_random_search_runs_through_the_same_way(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_is_noticed_within_a_training(tmp_path: Path) -> None:
-    process = subprocess.Popen(_start(tmp_path / "run", 2), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not (tmp_path / "run" / "ledger.sqlite").exists():
+    command = [*_start(tmp_path / "run", 2), "--set", "budget.generations=1000"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not _count(tmp_path / "run"):
+        assert process.poll() is None, process.communicate()
         time.sleep(0.05)
-    time.sleep(1.0)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130

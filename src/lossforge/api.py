@@ -150,8 +150,9 @@ def check_data(space: SearchSpace) -> dict[str, str]:
     Returns the sha256 of each of the user's own data sets, networks and trainings, by what the task calls them. What
     is bundled needs no check.
     """
-    from lossforge.data.datasets import BUNDLED, own_digest
+    from lossforge.data.datasets import BUNDLED, forget_loaded, own_digest
 
+    forget_loaded()
     tasks = [task for task in space.task if task.data not in (*BUNDLED, "")]
     if tasks:
         from lossforge.evaluation.feasibility import check_fit
@@ -174,7 +175,7 @@ def refuse_changed_data(folder: RunFolder, space: SearchSpace) -> None:
 
     What was trained before would be compared with what is trained now.
     """
-    from lossforge.data.datasets import own_digest
+    from lossforge.data.datasets import is_unchanged
 
     recorded = folder.manifest.get("data") or {}
     for path, digest in _sources(space).items():
@@ -183,7 +184,7 @@ def refuse_changed_data(folder: RunFolder, space: SearchSpace) -> None:
                 f"'{path}': its file is not what it was when the run began; put the old one back, or start a new run"
             )
     for task in space.task:
-        if task.data in recorded and own_digest(task.data) != recorded[task.data]:
+        if task.data in recorded and not is_unchanged(task.data, recorded[task.data]):
             raise DataError(
                 f"task.data: '{task.data}' is not what it was when the run began; put the old data back, or start a "
                 "new run"
@@ -236,6 +237,7 @@ def _go(folder: RunFolder, space: SearchSpace, progress: Progress | None, *, sav
         progress = progress or Progress()
         try:
             run_search(folder, space, stop=stop, progress=progress)
+            space = folder.space()  # with the cohorts that the search has settled on
             comparisons: list[Comparison] = []
             best = read_hall_of_fame(folder.hall_of_fame_file)
             known = _finished_validation(folder, space, best)

@@ -27,6 +27,10 @@ class ModelError(LossforgeError):
     """A network is unknown, or does not fit the data."""
 
 
+class UserCodeError(ModelError):
+    """A function of the user's own failed when it was called; what it raised is the ``__cause__``."""
+
+
 class ExecutionError(LossforgeError):
     """Workers cannot be started, or keep dying for a reason that is not a candidate's."""
 

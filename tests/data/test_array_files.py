@@ -11,7 +11,7 @@ import numpy
 import pytest
 from PIL import Image
 
-from lossforge.data import image_files
+from lossforge.data import decoded
 from lossforge.data.array_files import create_array_file, map_array_file
 from lossforge.data.datasets import load_task
 from lossforge.spaces.schema import TaskSection
@@ -66,7 +66,7 @@ def test_a_file_that_was_cut_off_is_an_error(tmp_path: Path) -> None:
 def test_images_are_read_all_the_same(
     tmp_path: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    monkeypatch.setattr(image_files, "_KEPT_FROM", 2)
+    monkeypatch.setattr(decoded, "_KEPT_FROM", 2)
     for number in range(40):
         place = tmp_path / "pets" / "ab"[number % 2] / f"{number}.png"
         place.parent.mkdir(parents=True, exist_ok=True)

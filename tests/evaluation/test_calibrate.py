@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,10 @@ from tests.conftest import SMOKE, TINY
 
 import lossforge
 from lossforge.evaluation import calibrate
-from lossforge.evaluation.calibrate import LARGEST_COHORT, largest_power, settled
+from lossforge.evaluation.calibrate import LARGEST_COHORT, largest_power, settled, with_gainful_cohorts
+from lossforge.evaluation.space_trainings import setup_of, trainings
+from lossforge.losses.compiled import LossSpec
+from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.spaces.load import load_space
 from lossforge.spaces.schema import RecipeSection, SearchSpace, TaskSection
 
@@ -34,27 +38,108 @@ def test_memory_decides_how_many_networks_a_gpu_trains() -> None:
     assert largest_power(memory=100.0, one=20.0, two=20.0) == 8
 
 
-def test_a_trial_takes_the_back_end_that_is_fastest_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def timed_by_name(monkeypatch: pytest.MonkeyPatch, **seconds: float) -> list[str]:
+    """Let trials take these times, whatever the machine does; returns the back ends as they are tried."""
     tried: list[str] = []
 
-    def seconds(run: object, device: str) -> float:
-        tried.append(name := next(names))
-        return {"grouped": 2.0, "vmap": 1.0, "loop": 3.0}[name]
+    def steps(task: TaskSection, recipe: RecipeSection, lanes: int, device: str) -> Callable[[], None]:
+        return lambda: tried.append(recipe.backend)
 
-    names = iter(["grouped"] * 3 + ["vmap"] * 3 + ["loop"] * 3)
-    monkeypatch.setattr(calibrate, "_timed", seconds)
+    def timed(run: Callable[[], None], device: str) -> float:
+        run()
+        return seconds[tried[-1]]
+
+    monkeypatch.setattr(calibrate, "_steps", steps)
+    monkeypatch.setattr(calibrate, "_timed", timed)
+    return tried
+
+
+def test_a_trial_takes_the_back_end_that_is_fastest_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = timed_by_name(monkeypatch, grouped=2.0, vmap=1.0, loop=3.0)
     assert settled(space(cohort=2, backend="trial"), "cpu").recipe.backend == "vmap"
-    assert len(tried) == 9
+    assert tried == ["grouped"] * 4 + ["vmap"] * 4 + ["loop"] * 4
 
 
-def test_a_network_without_grouped_form_is_tried_without() -> None:
+def test_a_network_without_grouped_form_is_tried_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = timed_by_name(monkeypatch, vmap=2.0, loop=1.0)
     found = settled(space(model="mlp", cohort="auto", backend="trial"), "cpu").recipe
-    assert (found.cohort, found.backend in ("vmap", "loop")) == (calibrate.CPU_COHORT, True)
+    assert (found.cohort, found.backend) == (calibrate.CPU_COHORT, "loop")
+    assert set(tried) == {"vmap", "loop"}
 
 
-def test_a_run_keeps_what_was_found(tmp_path: Path) -> None:
+def test_a_trial_times_real_steps() -> None:
+    assert settled(space(model="mlp", cohort=2, backend="trial"), "cpu").recipe.backend != "trial"
+
+
+def test_a_run_keeps_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed_by_name(monkeypatch, grouped=3.0, vmap=2.0, loop=1.0)
     overrides = [*TINY, "recipe.cohort='auto'", "recipe.backend='trial'", "budget.generations=1"]
     run = lossforge.search(SMOKE, run=tmp_path / "run", workers=1, overrides=overrides)
     kept = load_space(run.path / "space.toml", []).recipe
-    assert kept.cohort == calibrate.CPU_COHORT
-    assert kept.backend in ("grouped", "vmap", "loop")
+    assert kept.backend == "loop"
+    # Of a light network the loop gains something from eight at once, and little from more.
+    assert kept.cohort == 8
+    told = (run.path / "log.txt").read_text(encoding="utf-8")
+    assert "digits: 8 networks at once, not 16: on a CPU 'small_cnn' gains little from more" in told
+
+
+def lanes(*models: str, device: str = "cpu", width: int = 8, size: int | None = None, **recipe: object) -> list[int]:
+    """Networks at once of a task for each model, for which sixteen were asked."""
+    tasks = [
+        TaskSection(name=model, data="digits", train=100, validation=50, model=model, width=width, resize=size)
+        for model in models
+    ]
+    asked = SearchSpace(name="t", task=tasks, recipe=RecipeSection(cohort=16, **recipe))  # type: ignore[arg-type]
+    cut = with_gainful_cohorts(asked, device)
+    assert with_gainful_cohorts(cut, device) == cut
+    assert {task.title for task in tasks if cut.recipe.of(task).lanes > 16} == set()
+    return [setup_of(cut, task).places for task in cut.task]
+
+
+def test_on_a_cpu_a_cohort_is_as_large_as_its_back_end_gains_from() -> None:
+    assert lanes("small_cnn") == [16]
+    assert lanes("mlp") == lanes("resnet8") == lanes("resnet20") == [8]
+    assert lanes("inception_small") == [2]  # heavy: one after the other
+    assert lanes("mlp", width=16, size=28) == [2]
+    assert lanes("mlp", backend="loop") == [8]
+
+
+def test_heats_of_a_loop_are_part_of_what_one_worker_gets() -> None:
+    assert lanes("inception_small", heats=2) == [2]
+    assert lanes("mlp", heats=2) == [16]
+
+
+def test_tasks_have_cohorts_of_their_own_where_they_differ() -> None:
+    assert lanes("small_cnn", "mlp", "inception_small") == [16, 8, 2]
+    asked = space(model="mlp", cohort=16)
+    (task,) = with_gainful_cohorts(asked, "cpu").task
+    assert task.cohort is None  # the recipe says it
+
+
+def test_a_small_cohort_is_left_as_it_is_and_so_is_one_on_a_gpu() -> None:
+    assert lanes("mlp", device="cuda") == [16]
+    for given in (space(cohort=3), space(model="mlp", cohort=8)):
+        assert with_gainful_cohorts(given, "cpu") == given
+
+
+def test_a_run_that_has_trained_keeps_its_cohorts(tmp_path: Path) -> None:
+    overrides = [*TINY, "task.model=mlp", "recipe.cohort=16", "budget.generations=1"]
+    path = lossforge.search(SMOKE, run=tmp_path / "run", workers=1, overrides=overrides).path
+    assert load_space(path / "space.toml", []).recipe.cohort == 8
+    # As a run of an earlier version has it.
+    text = (path / "space.toml").read_text(encoding="utf-8")
+    (path / "space.toml").write_text(text.replace("cohort = 8", "cohort = 16"), encoding="utf-8")
+    lossforge.resume(path, workers=1, overrides=["budget.generations=2"])
+    assert load_space(path / "space.toml", []).recipe.cohort == 16
+
+
+def test_a_task_s_own_cohort_decides_its_key_as_the_recipe_s_does() -> None:
+    one = space(model="mlp", cohort=8)
+    (task,) = one.task
+    other = space(model="mlp", cohort=16)
+    other = other.model_copy(update={"task": [task.model_copy(update={"cohort": 8})]})
+    first, second = (
+        trainings(some, some.task[0], LossSpec(CROSS_ENTROPY), "ce", 0.1, [0], stage="search")[0]
+        for some in (one, other)
+    )
+    assert first.fingerprint() == second.fingerprint()

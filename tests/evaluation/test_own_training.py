@@ -7,12 +7,21 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from tests.conftest import ROOT
 
 import lossforge
 from lossforge.errors import DataError, LossforgeError, ModelError, SpaceError
 from lossforge.evaluation.evaluate import evaluate
-from lossforge.evaluation.records import Outcome, Setup, Training, TrainingRequest, pack
+from lossforge.evaluation.records import (
+    Outcome,
+    Setup,
+    Training,
+    TrainingRequest,
+    pack,
+    result_from_text,
+    result_to_text,
+)
 from lossforge.executors.local import PoolExecutor
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
@@ -22,7 +31,7 @@ from lossforge.spaces.schema import RecipeSection, TaskSection
 from lossforge.store.ledger import Ledger
 
 SCRIPT = """
-import os, time, torch
+import os, sys, time, random, numpy, torch
 
 def good(criterion, seed, device, part="validation"):
     z = torch.zeros(4, 3, requires_grad=True)
@@ -49,6 +58,34 @@ def dies(criterion, seed, device):
 
 def hog(criterion, seed, device):
     return float(torch.ones(2**34).sum())  # 64 GiB
+
+def leaves(criterion, seed, device):
+    sys.exit(0)
+
+def leaves_in_words(criterion, seed, device):
+    sys.exit("no data")
+
+def interrupts(criterion, seed, device):
+    raise KeyboardInterrupt
+
+class Speechless(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+def speechless(criterion, seed, device):
+    raise Speechless
+
+def surrogate(criterion, seed, device):
+    raise ValueError("\\ud800 in a name")
+
+def two(criterion, seed, device):
+    return torch.ones(2)
+
+def reads(criterion, seed, device):
+    return float(input())
+
+def drawn(criterion, seed, device):
+    return round((random.random() + numpy.random.rand() + float(torch.rand(()))) / 3, 6)
 """
 
 
@@ -86,12 +123,81 @@ def test_its_score_is_the_result_and_its_seed_decides(script: str) -> None:
         ("percent", Outcome.CRASHED, "returned 93.0; it must return a number from 0 to 1, the more the better"),
         ("text", Outcome.CRASHED, "returned 'good'; it must return a number"),
         ("hog", Outcome.CRASHED, "out of memory"),
+        ("leaves", Outcome.CRASHED, "failed: it called sys.exit(0) (own_training_of_this_test.py, line "),
+        (
+            "leaves_in_words",
+            Outcome.CRASHED,
+            "failed: it called sys.exit('no data') (own_training_of_this_test.py, line ",
+        ),
+        ("interrupts", Outcome.CRASHED, "failed: KeyboardInterrupt (own_training_of_this_test.py, line "),
+        ("speechless", Outcome.CRASHED, "failed: Speechless (own_training_of_this_test.py, line "),
+        ("surrogate", Outcome.CRASHED, r"failed: ValueError: \ud800 in a name"),
+        ("two", Outcome.CRASHED, "returned tensor([1., 1.]); it must return a number"),
+        ("reads", Outcome.CRASHED, "failed: EOFError: EOF when reading a line"),
     ],
 )
 def test_a_failure_is_a_result_with_its_reason(script: str, name: str, outcome: Outcome, reason: str) -> None:
     result = evaluate(request(f"{script}:{name}"), "cpu")
     assert result.outcomes == (outcome,)
     assert reason in result.reasons[0]
+    assert result.reasons[0].encode()
+    if name == "leaves":
+        line = SCRIPT.splitlines().index("    sys.exit(0)") + 1
+        assert result.reasons[0].endswith(f"line {line})")
+    assert ("Traceback" in result.traceback) == ("failed: " in result.reasons[0])
+    assert result_from_text(result_to_text(result)) == result
+
+
+def test_whatever_it_draws_from_follows_its_seed(script: str) -> None:
+    scores = [evaluate(request(f"{script}:drawn", seed=seed), "cpu").accuracies for seed in (7, 2**62, 7)]
+    assert scores[0] == scores[2] != scores[1]
+
+
+def test_it_keeps_what_its_module_sets_and_nobody_else_gets_it(script: str, tmp_path: Path) -> None:
+    (tmp_path / f"{script}.py").write_text(
+        """
+import argparse, os, sys, torch
+print("imported")
+argparse.ArgumentParser().parse_args()
+os.mkdir("there"); os.chdir("there")
+torch.set_default_dtype(torch.float64)
+
+def train(criterion, seed, device):
+    argparse.ArgumentParser().parse_args()
+    print("called")
+    sys.stdout.close()
+    assert os.path.basename(os.getcwd()) == "there"
+    torch.set_default_dtype(torch.float16)
+    return float(torch.get_default_dtype() == torch.float16 and sys.argv == [__name__])
+""",
+        encoding="utf-8",
+    )
+    before = sys.argv, sys.stdout, Path.cwd(), torch.get_default_dtype()
+    for _ in range(2):
+        assert evaluate(request(f"{script}:train"), "cpu").accuracies == (1.0,)
+        assert (sys.argv, sys.stdout, Path.cwd(), torch.get_default_dtype()) == before
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            "import sys; sys.exit(0)",
+            r"importing it failed: it called sys.exit\(0\) \(own_training_of_this_test.py, line 2\)",
+        ),
+        ("raise KeyboardInterrupt", "importing it failed: KeyboardInterrupt"),
+        (
+            "import argparse; p = argparse.ArgumentParser(); p.add_argument('x'); p.parse_args()",
+            r"called sys.exit\(2\)",
+        ),
+        ("x = = 1", r"SyntaxError: invalid syntax \(own_training_of_this_test.py, line 2\)"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_one_sentence(script: str, tmp_path: Path, line: str, told: str) -> None:
+    (tmp_path / f"{script}.py").write_text(f"\n{line}\ndef train(criterion, seed, device): ...\n", encoding="utf-8")
+    with pytest.raises(ModelError, match=told) as caught:
+        evaluate(request(f"{script}:train"), "cpu")
+    assert "\n" not in str(caught.value)
 
 
 def test_one_that_hangs_or_dies_costs_only_itself(script: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.helpers.misbehaving import CRASH, CRASH_ONCE, HANG, HOG, NETWORK, SLOW
+import torch
+from tests.helpers.misbehaving import CRASH, CRASH_ONCE, FORK, HANG, HOG, INTERRUPT, LEAVE, MEDDLE, NETWORK, SLOW
 
 from lossforge.errors import ModelError
 from lossforge.evaluation.records import Outcome, TrainingRequest, TrainingResult, pack
@@ -111,6 +115,32 @@ def test_a_poison_candidate_costs_two_workers_and_is_given_up(executor: Executor
 def test_a_memory_hog_ends_with_an_outcome(executor: Executor) -> None:
     found = results(executor, [misbehaving(HOG), *requests(1)])
     assert [set(result.outcomes) for result in found] == [{Outcome.CRASHED}, {Outcome.TRAINED}]
+
+
+@pytest.mark.parametrize(
+    ("width", "told"), [(LEAVE, "it called sys.exit(0)"), (INTERRUPT, "KeyboardInterrupt")], ids=["exit", "interrupt"]
+)
+def test_code_that_leaves_costs_its_own_training_and_says_where(executor: Executor, width: int, told: str) -> None:
+    found = results(executor, [misbehaving(width), *requests(1)])
+    assert [set(result.outcomes) for result in found] == [{Outcome.CRASHED}, {Outcome.TRAINED}]
+    assert re.fullmatch(rf"'{NETWORK}' failed: {re.escape(told)} \(misbehaving\.py, line \d+\)", found[0].reasons[0])
+    assert "misbehaving.py" in found[0].traceback
+    assert not found[1].traceback
+
+
+def test_what_code_changes_of_its_process_stays_its_own(executor: Executor) -> None:
+    batch = requests(2) + requests(1, NETWORK)
+    reference = [result.accuracies for result in results(executor, batch)]
+    before = Path.cwd(), sys.argv, sys.stdout, torch.get_default_dtype(), warnings.filters[:]
+    found = results(executor, [misbehaving(MEDDLE), misbehaving(MEDDLE), *batch])
+    assert [result.accuracies for result in found[2:]] == reference
+    assert before == (Path.cwd(), sys.argv, sys.stdout, torch.get_default_dtype(), warnings.filters[:])
+    assert "--meddled" not in sys.argv
+
+
+def test_the_child_of_a_fork_does_not_go_on_with_the_search() -> None:
+    (result,) = results(InProcessExecutor("cpu"), [misbehaving(FORK)])
+    assert set(result.outcomes) == {Outcome.TRAINED}
 
 
 def test_what_is_no_candidates_failure_is_raised_as_it_is(executor: Executor) -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -92,10 +91,8 @@ def test_without_ray_one_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.ray
 def test_an_address_where_nothing_is_fails_at_once() -> None:
-    started = time.monotonic()
     with pytest.raises(ExecutionError, match="nothing answers at"):
         make_executor(ExecutionSection(executor="ray", address="127.0.0.1:9"))
-    assert time.monotonic() - started < 30
 
 
 def test_a_worker_of_other_versions_is_refused_by_name() -> None:

@@ -9,6 +9,7 @@ import ast
 import builtins
 import copy
 import importlib.util
+import os
 import pickle
 import subprocess
 import sys
@@ -38,7 +39,7 @@ NGL = loss("ngl").formula
 LOSSES = [
     Export("CrossEntropy", CROSS_ENTROPY, ("Found in generation 0.",)),
     Export("NextGeneration", NGL, class_mean=True),
-    Export("Brier", "(y_true - y_pred)**2", simplified="(y_pred - y_true)**2"),
+    Export("Brier", "(y_true - y_pred)**2"),
     Export("Guarded", "y_true / (y_pred - 0.5) + log(y_true - y_pred) * sqrt(1 - y_pred) - exp(30 * y_pred) / 1000000"),
     Export("Steep", "exp(-log(y_pred)) * (1000001 * y_true)**2 - 1 / y_pred"),
     Export("Mixed", "max(0.3, sin(y_pred)) * aq(y_true, y_pred) + sigmoid(y_true) * erf(min(y_pred, y_true))"),
@@ -259,8 +260,8 @@ def test_the_module_names_its_losses_and_says_where_they_are_from(exported: Path
         assert docstring.startswith(str(tree))
         assert f"LaTeX: {latex(tree)}" in docstring
         assert all(line in docstring for line in export.provenance)
-    assert "Simplified: (y_pred - y_true)**2" in module.Brier.__doc__
-    assert "Simplified" not in module.CrossEntropy.__doc__
+    assert "True class (y_true = 1): -log(p)" in module.CrossEntropy.__doc__
+    assert "Each wrong class (y_true = 0): p**2" in module.Brier.__doc__
 
 
 def test_an_exported_loss_is_a_module_like_torchs(exported: Path) -> None:
@@ -365,3 +366,49 @@ def test_a_deep_loss_is_exported_too() -> None:
     module = loaded(module_source([Export("Deep", formula)], ""))
     logits, target = torch.randn(4, CLASSES), torch.tensor([0, 1, 2, 3])
     assert torch.equal(module.Deep()(logits, target), by_plain_operations(formula, logits, target))
+
+
+SCALED = Export("Scaled", "y_pred / y_true", scale=2e-6, classes=CLASSES)
+
+
+def test_the_scale_is_a_constant_that_can_be_seen_and_another_number_of_classes_has_its_own() -> None:
+    source = module_source([SCALED], "")
+    assert "\n    scale = 2e-06\n    classes = 5\n" in source
+    made = loaded(source).Scaled
+    logits, target = torch.randn(4, CLASSES), torch.tensor([0, 1, 2, 3])
+    searched = by_plain_operations(SCALED.formula, logits, target)
+    assert torch.equal(made()(logits, target), searched * 2e-6)
+    assert "Scaled().match_classes(n)" in " ".join(made.__doc__.split())
+    assert made().match_classes(7).scale == loss(SCALED.formula, match=7).scale
+    with pytest.warns(UserWarning, match=r"scaled for 5 classes, and the logits have 50: call match_classes\(50\)"):
+        made()(torch.randn(4, 50), target)
+
+
+def test_soft_labels_are_warned_of_where_the_formula_has_a_pole() -> None:
+    module = loaded(module_source([SCALED, Export("CrossEntropy", CROSS_ENTROPY)], ""))
+    logits, soft = torch.randn(4, CLASSES), torch.full((4, CLASSES), 1 / CLASSES)
+    for asked in (module.Scaled(), module.Scaled(label_smoothing=0.1)):
+        with pytest.warns(UserWarning, match="made for labels of 0 and 1"):
+            asked(logits, soft)
+        asked(logits, soft)  # told once; pytest makes an error of a second warning
+    module.CrossEntropy(label_smoothing=0.1)(logits, soft)
+
+
+def test_the_label_smoothing_of_the_training_is_the_default() -> None:
+    made = loaded(module_source([Export("Smoothed", CROSS_ENTROPY, smoothing=0.2)], "")).Smoothed
+    logits, target = torch.randn(4, CLASSES), torch.tensor([0, 1, 2, 3])
+    for criterion, expected in ((made(), 0.2), (made(label_smoothing=0.0), 0.0)):
+        torch.testing.assert_close(
+            criterion(logits, target), nn.CrossEntropyLoss(label_smoothing=expected)(logits, target)
+        )
+
+
+def test_types_of_the_exported_file_are_strictly_right(exported: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull, str(exported)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=exported.parent,
+    )
+    assert done.returncode == 0, done.stdout

@@ -310,26 +310,19 @@ def test_what_is_not_a_number_stays_so(op: str) -> None:
     assert numpy.isnan(by_kernel(op, numpy.array([math.nan] * 9))).all()
 
 
-def test_tables_with_room_become_other_losses_in_place() -> None:
+def test_padded_tables_with_the_same_room_become_other_losses_in_place() -> None:
     formulas = ["-y_true * log(y_pred)", "(y_true - y_pred)**2"]
     others = ["sin(max(y_pred, y_true)) / exp(y_pred - y_true)", "exp(y_pred) - 3"]
     first, second = (Interpreter([parse_formula(one) for one in some], [0.0, 0.2]) for some in (formulas, others))
+    one, other = first.padded(), second.padded()
+    assert one.room == other.room == one.padded().room
+    assert first.room != second.room
     logits = torch.randn(2, 9, 5, generator=torch.Generator().manual_seed(0))
     target = torch.arange(9) % 5
-    roomy = first.roomy()
-    on_device = roomy.device_tables(logits)
     for losses in (first, second, first):
-        roomy.load(losses)
-        for mine, wanted in zip(
-            roomy.value_and_gradient(logits, target), losses.value_and_gradient(logits, target), strict=True
+        for mine, theirs in zip(one.shared_tables(logits), losses.padded().shared_tables(logits), strict=True):
+            mine.copy_(theirs)
+        for found, wanted in zip(
+            one.value_and_gradient(logits, target), losses.value_and_gradient(logits, target), strict=True
         ):
-            assert torch.equal(mine, wanted)
-        assert roomy.device_tables(logits) is on_device
-        for table, wanted in zip(on_device, losses.device_tables(logits), strict=True):
-            assert torch.equal(table[: len(wanted)], wanted)
-
-
-def test_losses_for_which_there_is_no_room_are_refused() -> None:
-    roomy = Interpreter([parse_formula("y_pred - y_true")]).roomy()
-    with pytest.raises(ValueError, match="there is room for"):
-        roomy.load(Interpreter([parse_formula("y_pred - y_true")] * 2))
+            assert torch.equal(found, wanted)

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import os
 import resource
+import signal
+import sys
 import time
+import warnings
 from pathlib import Path
 
+import numpy
 import torch
 from torch import nn
 
-HANG, CRASH, HOG, CRASH_ONCE, SLOW = range(101, 106)
+HANG, CRASH, HOG, CRASH_ONCE, SLOW, LEAVE, INTERRUPT, MEDDLE, FORK = range(101, 110)
 """Widths; with any other it behaves."""
 NETWORK = "tests.helpers.misbehaving:network"
 FOLDER = "LOSSFORGE_TEST_FOLDER"
@@ -39,19 +43,34 @@ def network(shape: tuple[int, int, int], classes: int, width: int) -> nn.Module:
 
 
 def misbehave(width: int) -> None:
-    if width == HANG:
-        time.sleep(600)
-    if width == CRASH:
+    wanted = {
+        HANG: lambda: time.sleep(600),
+        CRASH: lambda: os._exit(3),
+        HOG: eat,
+        CRASH_ONCE: crash_once,
+        SLOW: lambda: time.sleep(0.02),
+        LEAVE: lambda: sys.exit(0),
+        INTERRUPT: interrupt,
+        MEDDLE: meddle,
+        FORK: fork,
+    }
+    wanted.get(width, lambda: None)()
+
+
+def crash_once() -> None:
+    marker = Path(os.environ[FOLDER]) / "crashed"
+    if not marker.exists():
+        marker.touch()
         os._exit(3)
-    if width == HOG:
-        eat()
-    if width == CRASH_ONCE:
-        marker = Path(os.environ[FOLDER]) / "crashed"
-        if not marker.exists():
-            marker.touch()
-            os._exit(3)
-    if width == SLOW:
-        time.sleep(0.02)
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def fork() -> None:
+    if os.fork() == 0:
+        raise RuntimeError("the child came back to the search")
 
 
 def eat() -> None:
@@ -66,3 +85,20 @@ def eat() -> None:
     finally:
         kept.clear()
         resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+def meddle() -> None:
+    """Change what one can change of a process, short of ending it."""
+    os.chdir("/")
+    sys.stdout.close()
+    sys.argv.append("--meddled")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    warnings.simplefilter("error")
+    numpy.seterr(all="raise")
+    torch.set_num_threads(2)
+    torch.manual_seed(123)
+    torch.set_grad_enabled(True)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Last, since it is felt at once: what this training gives is its own affair.
+    torch.set_default_dtype(torch.float64)

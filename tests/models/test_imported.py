@@ -114,7 +114,7 @@ def test_a_network_for_pixels_is_taken_for_data_of_pixels() -> None:
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        ("fails", r"failed when called with \(2, 6, 5\), 4: ValueError: no luck$"),
+        ("fails", r"failed when called with \(2, 6, 5\), 4: ValueError: no luck \(mine\.py, line \d+\)$"),
         ("number", r"returned int, not an nn\.Module$"),
         (
             "transposed",

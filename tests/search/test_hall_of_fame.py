@@ -11,9 +11,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lossforge.errors import StoreError
-from lossforge.search.hall_of_fame import LENGTH, Entry, hall_of_fame, read_hall_of_fame, write_hall_of_fame
+from lossforge.expression.final_form import final_form
+from lossforge.expression.formula import parse_formula
+from lossforge.expression.signature import signature
+from lossforge.search.hall_of_fame import (
+    LENGTH,
+    Entry,
+    checked_entries,
+    hall_of_fame,
+    read_hall_of_fame,
+    write_hall_of_fame,
+)
 from lossforge.search.scores import Judged, Scores
-from lossforge.spaces.schema import FitnessSection, SearchSpace, TaskSection
+from lossforge.spaces.schema import FitnessSection, RecipeSection, SearchSpace, TaskSection
 
 SPACE = SearchSpace(
     name="t", task=[TaskSection(data="digits")], fitness=FitnessSection(seeds=2, finalists=2, finalist_seeds=4)
@@ -60,7 +70,8 @@ def refusal(path: Path) -> str:
 
 def test_the_best_are_listed_with_all_that_is_known() -> None:
     (first, second) = hall_of_fame(scores(3), SPACE, control_key="k01")
-    assert first == Entry(1, "y_pred * 2", first.fitness, 2.0, 3, 4, 0.52, 0.5, 2, "random", "k02")
+    expected = Entry(1, "2 * y_pred", first.fitness, 2.0, 3, 4, 0.52, 0.5, 2, "random", "k02", searched="y_pred * 2")
+    assert first == expected
     assert first.fitness == pytest.approx(0.02)
     assert (second.rank, second.signature, second.gain) == (2, "k00", 0.0)
 
@@ -163,3 +174,49 @@ def test_a_full_disk_keeps_the_old_table(path: Path, monkeypatch: pytest.MonkeyP
     assert str(path) in str(caught.value)
     assert read_hall_of_fame(path) == [ENTRY]
     assert [item.name for item in path.parent.iterdir()] == ["hall_of_fame.csv"]
+
+
+FOUND = "-min(max(abs(y_pred), -1.63), sqrt(sqrt(y_true / -1.39) / -1.52))"
+
+
+def found_by(formula: str, **recipe: object) -> tuple[Entry, SearchSpace]:
+    space = SPACE.model_copy(update={"recipe": RecipeSection(**recipe)})  # type: ignore[arg-type]
+    made = scores(0)
+    key = signature(parse_formula(formula)) or ""
+    judged = Judged(key, formula, parse_formula(formula).size, 0, "random")
+    judged.accuracies = {"digits": dict.fromkeys(range(4), 0.6)}
+    made.judged[key] = judged
+    (entry,) = hall_of_fame(made, space, "k")
+    return entry, space
+
+
+def test_a_loss_is_shown_in_the_form_that_is_validated_and_keeps_what_was_searched(path: Path) -> None:
+    entry, space = found_by(FOUND)
+    assert entry.searched == FOUND
+    assert entry.formula == str(final_form(parse_formula(FOUND), soft_targets=False))
+    assert "0.721 * y_true" in entry.formula
+    assert "sqrt" not in entry.formula
+    assert entry.size == parse_formula(entry.formula).size < parse_formula(FOUND).size
+    write_hall_of_fame(path, [entry])
+    assert checked_entries(path, space.recipe) == [entry]
+
+
+def test_nothing_is_folded_where_labels_are_soft_in_training() -> None:
+    entry, _ = found_by(FOUND, label_smoothing=0.1)
+    assert "sqrt" in entry.formula
+
+
+@pytest.mark.parametrize("column", ["formula", "searched"])
+def test_an_edited_formula_of_either_column_is_told(column: str, path: Path) -> None:
+    entry, space = found_by(FOUND)
+    write_hall_of_fame(path, [replace(entry, **{column: "y_pred * y_true"})])  # type: ignore[arg-type]
+    with pytest.raises(StoreError, match="rank 1 is not the one that was searched"):
+        checked_entries(path, space.recipe)
+
+
+def test_a_table_from_before_there_were_final_forms_is_read(path: Path) -> None:
+    entry, space = found_by("-y_true * log(y_pred)")
+    write_hall_of_fame(path, [entry])
+    lines = [line.rsplit(",", 1)[0] for line in path.read_text(encoding="utf-8").splitlines()]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert checked_entries(path, space.recipe) == [entry]

@@ -43,6 +43,8 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "task.drop_columns": [["a"], "a"],
     "task.impute": ["mean", "mode"],
     "task.one_hot": [True, ["a"], "a"],
+    "task.nested": [True, "perhaps"],
+    "task.skip_broken": [True, "perhaps"],
     "task.split_seed": [-1],
     "task.label_noise": [-0.01, 1.0, math.nan],
     "task.resize": [0, 4097, [8], [8, 0], [8, 8, 8], "big"],

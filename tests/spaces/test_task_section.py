@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from lossforge.spaces.schema import SearchSpace, TaskSection
-from lossforge.spaces.task_section import metric_title
+from lossforge.spaces.task_section import as_before_switches, metric_title
 
 CLASSES = ("accuracy", "top5_accuracy", "balanced_accuracy", "precision", "f1")
 MASKS = ("mean_iou", "dice", "balanced_accuracy", "accuracy")
@@ -61,3 +61,15 @@ def test_a_space_names_each_metric_of_its_tasks_once() -> None:
     space = SearchSpace(name="several", task=tasks)
     assert space.measure == "accuracy+mean_iou"
     assert metric_title(space.measure) == "accuracy and mean IoU"
+
+
+def test_keys_of_image_folders_enter_the_identity_where_they_change_what_is_read() -> None:
+    silent = TaskSection(data="folder:pets").identity()
+    assert TaskSection(data="folder:pets", skip_broken=True).identity() == {**silent, "skip_broken": True}
+    # Folders in a class's folder are refused or read: no two trainings differ by it.
+    assert TaskSection(data="folder:pets", nested=True).identity() == silent
+    assert TaskSection(**as_before_switches({"data": "folder:pets"})).nested
+    with pytest.raises(ValidationError, match="skip_broken: is for data of folder: and masks:"):
+        TaskSection(data="csv:pets.csv", skip_broken=True)
+    with pytest.raises(ValidationError, match="nested: is for data of folder:"):
+        TaskSection(data="masks:pets", nested=True)

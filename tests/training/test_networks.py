@@ -69,7 +69,7 @@ def test_every_network_trains_in_a_cohort(
     moved = [not torch.equal(old, value) for old, value in zip(before, cohort.params, strict=True)]
     # A dead ReLU or a dropped branch may leave a layer where it is, in one step of four samples.
     assert sum(moved) > 0.8 * len(moved)
-    means = [value for key, value in cohort.buffers.items() if key.endswith("running_mean")]
+    means = [value for key, value in cohort.lanes.buffers.items() if key.endswith("running_mean")]
     assert all(bool(mean.flatten(1).any(1).all()) for mean in means)
 
 

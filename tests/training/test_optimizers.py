@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, optim
 
 from lossforge.spaces.schema import RecipeSection
+from lossforge.training.lanes import LaneState, gathered
 from lossforge.training.muon import is_matrix, orthogonalised
-from lossforge.training.optimizers import StackedOptimizer, clip_gradient, make_optimizer
+from lossforge.training.optimizers import clip_gradient, make_optimizer, momenta_of
 from lossforge.training.schedules import StepValues, schedule_values
-from lossforge.training.stacked import Layout, flatten
+from lossforge.training.stacked import Flat, Layout, flatten
 
 K = 3
 SHAPES = [torch.Size([4, 5]), torch.Size([4]), torch.Size([2, 3, 3, 3])]
@@ -29,13 +30,30 @@ def vector(seed: int = 0) -> Tensor:
     return flatten([draws(*shape, seed=seed + 100 * place) for place, shape in enumerate(SHAPES)])
 
 
-def stacked_optimizer(name: str, rates: tuple[float, ...] = RATES, decay: float = 0.01) -> StackedOptimizer:
-    recipe = RecipeSection(optimizer=name, weight_decay=decay)  # type: ignore[arg-type]
-    return make_optimizer(recipe, LAYOUT, vector(), torch.tensor(rates))
+class Stepped:
+    """Lanes and their optimiser, and how many steps are done."""
+
+    def __init__(self, name: str, lanes: LaneState, decay: float = 0.01) -> None:
+        recipe = RecipeSection(optimizer=name, weight_decay=decay)  # type: ignore[arg-type]
+        self.lanes, self.steps = lanes, 0
+        self.optimizer = make_optimizer(recipe, lanes.rates.tolist())
+
+    @property
+    def parts(self) -> list[Tensor]:
+        return self.lanes.weights.parts
+
+    def step(self, gradient: Tensor, values: StepValues, kept: Tensor | None = None) -> None:
+        self.steps += 1
+        self.optimizer.apply(self.lanes, gradient, self.optimizer.numbers(values, self.steps), kept)
 
 
-def step_of(optimizer: StackedOptimizer, gradient: Tensor, values: StepValues, kept: Tensor | None = None) -> None:
-    optimizer.apply(gradient, optimizer.numbers(values), kept)
+def lanes_of(name: str, weights: Sequence[Tensor], rates: tuple[float, ...] = RATES) -> LaneState:
+    momenta = momenta_of(RecipeSection(optimizer=name))  # type: ignore[arg-type]
+    return LaneState.begin(Flat.of(weights), torch.tensor(rates), momenta)
+
+
+def stepped(name: str, rates: tuple[float, ...] = RATES) -> Stepped:
+    return Stepped(name, lanes_of(name, LAYOUT.views(vector()), rates))
 
 
 TORCHS: dict[str, Callable[[list[Tensor], float], optim.Optimizer]] = {
@@ -49,7 +67,7 @@ TORCHS: dict[str, Callable[[list[Tensor], float], optim.Optimizer]] = {
 @pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "constant"])
 @pytest.mark.parametrize("name", TORCHS)
 def test_each_replica_steps_as_torchs_own_does_alone(name: str, schedule: str, rates: tuple[float, ...]) -> None:
-    mine = stacked_optimizer(name, rates)
+    mine = stepped(name, rates)
     alone = [[part[k].clone().requires_grad_() for part in LAYOUT.views(vector())] for k in range(K)]
     torchs = [TORCHS[name](params, rate) for params, rate in zip(alone, rates, strict=True)]
     kinds: dict[str, Callable[[optim.Optimizer, float], Any]] = {
@@ -60,43 +78,39 @@ def test_each_replica_steps_as_torchs_own_does_alone(name: str, schedule: str, r
     followers = [kinds[schedule](one, rate) for one, rate in zip(torchs, rates, strict=True)]
     for step, values in enumerate(schedule_values(schedule, 6)):
         gradient = vector(seed=step + 1)
-        step_of(mine, gradient, values)
+        mine.step(gradient, values)
         for k, optimizer in enumerate(torchs):
             for param, part in zip(alone[k], LAYOUT.views(gradient), strict=True):
                 param.grad = part[k].clone()
             optimizer.step()
             followers[k].step()
-    for place, stacked in enumerate(LAYOUT.views(mine.flat)):
+    for place, stacked in enumerate(mine.parts):
         torch.testing.assert_close(stacked, torch.stack([params[place].detach() for params in alone]))
 
 
 @pytest.mark.parametrize("shape", [(5, 9), (9, 5), (4, 3, 3, 3), (6, 6)])
 def test_muon_steps_each_matrix_as_torchs_does_alone(shape: tuple[int, ...]) -> None:
-    layout = Layout([torch.Size(shape)], K)
-    recipe = RecipeSection(optimizer="muon", weight_decay=0.01)
-    mine = make_optimizer(recipe, layout, flatten([draws(*shape)]), torch.full((K,), 0.1))
+    mine = Stepped("muon", lanes_of("muon", [draws(*shape)], (0.1,) * K))
     alone = [part.clone().flatten(1).requires_grad_() for part in draws(*shape)]
     torchs = optim.Muon(alone, lr=0.1, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
     for step in range(3):
         gradient = draws(*shape, seed=step + 1) * torch.tensor([1.0, 1e3, 1e-3]).view(-1, *[1] * len(shape))
-        step_of(mine, gradient.reshape(-1), StepValues(1.0, None))
+        mine.step(gradient.reshape(-1), StepValues(1.0, None))
         for k, matrix in enumerate(alone):
             matrix.grad = gradient[k].flatten(1).clone()
         torchs.step()
     for k, matrix in enumerate(alone):
         # torch iterates in bfloat16.
-        torch.testing.assert_close(layout.views(mine.flat)[0][k].flatten(1), matrix, atol=0.02, rtol=0)
+        torch.testing.assert_close(mine.parts[0][k].flatten(1), matrix, atol=0.02, rtol=0)
 
 
 def test_muon_steps_the_rest_as_adamw() -> None:
-    layout = Layout([torch.Size([7])], K)
     flats = []
     for name in ("muon", "adamw"):
-        recipe = RecipeSection(optimizer=name, weight_decay=0.01)  # type: ignore[arg-type]
-        mine = make_optimizer(recipe, layout, flatten([draws(7)]), torch.tensor(RATES))
+        mine = Stepped(name, lanes_of(name, [draws(7)]))
         for step in range(4):
-            step_of(mine, draws(7, seed=step).reshape(-1), StepValues(1.0, None))
-        flats.append(mine.flat)
+            mine.step(draws(7, seed=step).reshape(-1), StepValues(1.0, None))
+        flats.append(mine.parts[0])
     torch.testing.assert_close(*flats)
 
 
@@ -112,11 +126,11 @@ def test_singular_values_become_nearly_one() -> None:
 def test_a_replica_that_is_not_finite_touches_no_neighbour(name: str) -> None:
     runs = []
     for poison in (1.0, float("nan")):
-        optimizer = stacked_optimizer(name)
+        optimizer = stepped(name)
         for step in range(2):
             gradient = vector(seed=step + 1) * LAYOUT.spread(torch.tensor([1.0, poison, 1.0]))
-            step_of(optimizer, clip_gradient(LAYOUT, gradient, 0.5), StepValues(1.0, None))
-        runs.append(LAYOUT.views(optimizer.flat))
+            optimizer.step(clip_gradient(LAYOUT, gradient, 0.5), StepValues(1.0, None))
+        runs.append(optimizer.parts)
     for one, other in zip(*runs, strict=True):
         assert torch.equal(one[[0, 2]], other[[0, 2]])
         assert other[1].isnan().all()
@@ -124,36 +138,32 @@ def test_a_replica_that_is_not_finite_touches_no_neighbour(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*TORCHS, "muon"])
 def test_a_replica_that_is_kept_stays_as_it_was(name: str) -> None:
-    one, other = stacked_optimizer(name), stacked_optimizer(name)
+    one, other = stepped(name), stepped(name)
     for optimizer, kept in ((one, torch.tensor([False, True, False])), (other, None)):
-        step_of(optimizer, vector(seed=1), StepValues(1.0, None), kept)
-    for start, kept_view, view in zip(
-        LAYOUT.views(vector()), LAYOUT.views(one.flat), LAYOUT.views(other.flat), strict=True
-    ):
+        optimizer.step(vector(seed=1), StepValues(1.0, None), kept)
+    for start, kept_view, view in zip(LAYOUT.views(vector()), one.parts, other.parts, strict=True):
         assert torch.equal(kept_view[1], start[1])
         assert torch.equal(kept_view[[0, 2]], view[[0, 2]])
-    assert all(not row[1].any() for momentum in one.momenta for row in LAYOUT.rows(momentum))
+    assert all(not part[1].any() for momentum in one.lanes.momenta for part in momentum.parts)
 
 
 @pytest.mark.parametrize("name", [*TORCHS, "muon"])
 def test_lanes_taken_from_other_optimizers_go_on_as_there(name: str) -> None:
-    first, second = stacked_optimizer(name), stacked_optimizer(name, (0.02, 0.1, 0.003))
+    first, second = stepped(name), stepped(name, (0.02, 0.1, 0.003))
     for step in range(2):
-        step_of(first, vector(seed=step), StepValues(0.5, None))
-        step_of(second, vector(seed=step + 10), StepValues(0.5, None))
+        first.step(vector(seed=step), StepValues(0.5, None))
+        second.step(vector(seed=step + 10), StepValues(0.5, None))
     lanes = [(0, 2), (1, 0)]
-    layout = Layout(SHAPES, 2)
-    flat = layout.take([(LAYOUT, first.flat), (LAYOUT, second.flat)], lanes)
-    recipe = RecipeSection(optimizer=name, weight_decay=0.01)  # type: ignore[arg-type]
-    taken = make_optimizer(recipe, layout, flat, torch.tensor([RATES[2], 0.02]))
-    taken.take([first, second], lanes)
+    taken = Stepped(name, gathered([first.lanes, second.lanes], lanes))
+    taken.steps = first.steps
     gradients = [vector(seed=5), vector(seed=6)]
-    joint = layout.take([(LAYOUT, gradient) for gradient in gradients], lanes)
-    step_of(taken, joint, StepValues(1.0, None))
-    for optimizer, gradient in zip((first, second), gradients, strict=True):
-        step_of(optimizer, gradient, StepValues(1.0, None))
-    for place, view in enumerate(layout.views(taken.flat)):
-        expected = [LAYOUT.views((first, second)[source].flat)[place][lane] for source, lane in lanes]
+    views = [LAYOUT.views(gradient) for gradient in gradients]
+    joint = [torch.stack([views[source][place][lane] for source, lane in lanes]) for place in range(len(SHAPES))]
+    taken.step(flatten(joint), StepValues(1.0, None))
+    for one, gradient in zip((first, second), gradients, strict=True):
+        one.step(gradient, StepValues(1.0, None))
+    for place, view in enumerate(taken.parts):
+        expected = [(first, second)[source].parts[place][lane] for source, lane in lanes]
         torch.testing.assert_close(view, torch.stack(expected))
 
 

@@ -18,9 +18,10 @@ from lossforge.spaces.schema import AugmentationSection, RecipeSection, TaskSect
 from lossforge.training.cohort import Cohort
 from lossforge.training.cohort_loss import CohortLoss
 from lossforge.training.early_stop import RunningAccuracy
-from lossforge.training.loss_scaling import LossScaling
+from lossforge.training.lanes import LaneState
+from lossforge.training.loss_scaling import unscaled
 from lossforge.training.plan import Plan, Replica, TrainingTimeoutError
-from lossforge.training.stacked import Layout
+from lossforge.training.stacked import Flat
 from lossforge.training.train import train_cohort
 
 TASK = TaskSection(data="digits", train=300, validation=300, width=4, label_noise=0.2)
@@ -127,18 +128,18 @@ def test_what_is_far_below_its_floor_is_stopped_early_and_says_so() -> None:
 
 
 def test_a_floor_that_few_samples_miss_by_chance_stops_nobody() -> None:
-    running = RunningAccuracy(1, 4, torch.device("cpu"))
+    running, correct = RunningAccuracy(4), torch.zeros(1)
     logits = torch.nn.functional.one_hot(torch.zeros(1, 20, dtype=torch.long), 10).float()
     targets = torch.tensor([[0] * 4 + [1] * 16])
-    running.see(1, torch.zeros_like(logits), targets, 20)  # before its half: not counted
-    running.see(2, logits, targets, 20)
-    assert running.values.tolist() == pytest.approx([0.2])
-    assert running.below(torch.tensor([0.35])).tolist() == [False]
-    assert running.below(torch.tensor([0.45])).tolist() == [True]
+    running.see(1, torch.zeros_like(logits), targets, 20, correct)  # before its half: not counted
+    running.see(2, logits, targets, 20, correct)
+    assert running.values(correct).tolist() == pytest.approx([0.2])
+    assert running.below(torch.tensor([0.35]), correct).tolist() == [False]
+    assert running.below(torch.tensor([0.45]), correct).tolist() == [True]
     # As pixels of one image, the same numbers prove nothing.
-    masks = RunningAccuracy(1, 4, torch.device("cpu"))
-    masks.see(2, logits, targets, 1)
-    assert masks.below(torch.tensor([0.45])).tolist() == [False]
+    masks, correct = RunningAccuracy(4), torch.zeros(1)
+    masks.see(2, logits, targets, 1, correct)
+    assert masks.below(torch.tensor([0.45]), correct).tolist() == [False]
     assert plan(epochs=4, stop_at=0.3).decision_step == 5
     assert plan(epochs=3, stop_at=0.3).decision_step == 0  # too soon to say
 
@@ -167,18 +168,18 @@ def test_half_precision_trains_as_float32_does(precision: str) -> None:
 
 
 def test_gradients_that_overflow_float16_cost_a_replica_a_step_and_no_neighbour() -> None:
-    layout = Layout([torch.Size([3]), torch.Size([2, 2])], 2)
-    scaling = LossScaling(layout, torch.device("cpu"))
-    assert scaling.scaled(torch.tensor([1.0, 2.0])).tolist() == [8192.0, 16384.0]
+    lanes = LaneState.begin(Flat.of([torch.zeros(2, 3), torch.zeros(2, 2, 2)]), torch.ones(2), 0)
+    layout = lanes.weights.layout
+    assert lanes.overflow_scale.tolist() == [8192.0, 8192.0]
     gradient = layout.spread(torch.tensor([8192.0, 8192.0]))
     gradient[layout.lanes * 3 - 1] = float("inf")  # the last number of the second replica's first parameter
-    unscaled, kept = scaling.unscaled(gradient)
+    found, kept = unscaled(lanes, gradient)
     assert kept.tolist() == [False, True]
-    assert scaling.scale.tolist() == [8192.0, 4096.0]
-    assert [row.tolist() for row in layout.rows(unscaled)] == [[[1.0] * 3, [0.0] * 3], [[1.0] * 4, [0.0] * 4]]
+    assert lanes.overflow_scale.tolist() == [8192.0, 4096.0]
+    assert [row.tolist() for row in layout.rows(found)] == [[[1.0] * 3, [0.0] * 3], [[1.0] * 4, [0.0] * 4]]
     for _ in range(500):
-        scaling.unscaled(torch.ones_like(gradient))
-    assert scaling.scale.tolist() == [16384.0, 8192.0]
+        unscaled(lanes, torch.ones_like(gradient))
+    assert lanes.overflow_scale.tolist() == [16384.0, 8192.0]
 
 
 def test_scale_and_offset_of_a_loss_change_nothing() -> None:
@@ -199,7 +200,7 @@ def test_every_loss_has_one_scale_whatever_seed_and_samples(name: str) -> None:
     z = logits.float().expand(2, *logits.shape).clone().requires_grad_()
     (gradient,) = torch.autograd.grad(cohort.loss(z, targets.expand(2, -1)).sum(), z)
     assert gradient.flatten(1).norm(dim=1).tolist() == pytest.approx([cross_entropy_norm(10)] * 2, rel=1e-4)
-    assert cohort.scale.tolist() == pytest.approx([loss_spec(name).build().match_classes(10).scale] * 2)
+    assert cohort.lanes.scale.tolist() == pytest.approx([loss_spec(name).build().match_classes(10).scale] * 2)
 
 
 def test_a_loss_of_the_batch_is_taken_of_each_replicas_own_batch() -> None:
@@ -218,7 +219,7 @@ def test_a_loss_of_the_batch_is_taken_of_each_replicas_own_batch() -> None:
 
 def test_without_matching_the_scale_stays_one() -> None:
     cohort = Cohort(plan(match_gradient=False), replicas(CROSS_ENTROPY))
-    assert cohort.scale.tolist() == [1.0]
+    assert cohort.lanes.scale.tolist() == [1.0]
 
 
 def test_a_cohort_trains_as_each_network_would_alone() -> None:
@@ -248,7 +249,7 @@ def test_every_optimizer_and_schedule_trains(optimizer: str, schedule: str) -> N
 def test_validation_labels_are_clean() -> None:
     data = load_task(TASK, "cpu")
     cohort = Cohort(plan(), replicas(CROSS_ENTROPY))
-    noisy = cohort.labels[0]
+    noisy = cohort.samples.labels[0]
     wrong = (noisy != data.train.y).float().mean().item()
     assert 0.12 < wrong < 0.2  # a fifth is redrawn, and a tenth of those keeps its class
     clean = load_task(TASK.model_copy(update={"label_noise": 0.0}), "cpu")
@@ -304,9 +305,10 @@ def mask_plan(**recipe: object) -> Plan:
 
 def test_masks_move_with_their_images() -> None:
     cohort = Cohort(mask_plan(), replicas(CROSS_ENTROPY, CROSS_ENTROPY))
-    order = cohort.epoch_order()
-    for x, targets in cohort.batches(order, 0, 3):
+    cohort.samples.new_epoch()
+    for x, targets in cohort.batches(0, 3):
         shown = (x * 255 / 100).round().long().squeeze(2).flatten(1)
         assert torch.equal(targets, shown)
-    first = cohort.targets(order[:, 16:]).flatten(1)
+    order = torch.stack([stream.indices for stream in cohort.samples.streams if stream.indices is not None])
+    first = cohort.samples.targets(order[:, 16:]).flatten(1)
     assert not torch.equal(targets, first)

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import numpy
 
+from lossforge.data.changes import own_data_digest, quick_stamp, unchanged
 from lossforge.data.csv_files import MARK, read_csv
 from lossforge.data.image_files import read_folder, read_masks
 from lossforge.data.npz_files import read_npz
-from lossforge.data.places import content_digest, data_folder, quick_stamp
+from lossforge.data.places import data_folder
 from lossforge.data.samples import Form, RawData, Samples
 from lossforge.data.splits import TaskData
 from lossforge.data.torchvision_sets import KNOWN_SETS, Reader, read_tiny_imagenet
 from lossforge.errors import DataError
+from lossforge.spaces.base_folder import from_base
 from lossforge.spaces.schema import TaskSection
 
 
@@ -72,9 +74,17 @@ FORMATS: dict[str, DataSource] = {
     source.name.partition(":")[0]: source
     for source in (
         DataSource("npz:PATH", "your arrays: x_train, y_train (x_val, ... x_test), MedMNIST's, or x and y", read_npz),
-        DataSource("folder:PATH", "your images, one folder a class; or train/ and test/ of that form", read_folder),
+        DataSource(
+            "folder:PATH",
+            "your images: a folder a class; or train/, val/, test/ so; or metadata.csv",
+            read_folder,
+        ),
         DataSource(f"csv:PATH[{MARK}COLUMN]", "your table, a sample a row; the label is last, or named", read_csv),
-        DataSource("masks:PATH", "your segmentation pairs: images/ and masks/, or .npz with x_* and m_*", read_masks),
+        DataSource(
+            "masks:PATH",
+            "your segmentation pairs: images/ and masks/, X and X_mask, or .npz",
+            read_masks,
+        ),
     )
 }
 """Every format of a user's own data, by what stands before the colon."""
@@ -90,18 +100,30 @@ def find_source(data: str) -> tuple[DataSource, str]:
         raise DataError(f"task.data: '{data}' is not a data set (known: {known})")
     if not own_path(data).exists():
         raise DataError(f"task.data: there is nothing at '{own_path(data)}'; '{FORMATS[kind].name}' is a path of yours")
-    return FORMATS[kind], place
+    _, mark, column = place.partition(MARK)
+    return FORMATS[kind], f"{own_path(data)}{mark}{column}"
 
 
 def own_path(data: str) -> Path:
-    """The path in ``KIND:PATH``."""
-    return Path(data.partition(":")[2].partition(MARK)[0])
+    """The path in ``KIND:PATH``; a relative one starts from the folder that the search was started in."""
+    return from_base(data.partition(":")[2].partition(MARK)[0])
 
 
 def own_digest(data: str) -> str:
     """sha256 of a user's own data; "" for a data set with a name, whose checksum its reader knows."""
     find_source(data)
-    return "" if data in DATASETS else content_digest(own_path(data))
+    return "" if data in DATASETS else own_data_digest(own_path(data), data.partition(":")[0])
+
+
+def is_unchanged(data: str, digest: str) -> bool:
+    """Whether a user's own data are those whose digest a run recorded."""
+    find_source(data)
+    return unchanged(own_path(data), data.partition(":")[0], digest)
+
+
+def forget_loaded() -> None:
+    """Let `load_task` read everything anew: `quick_stamp` does not notice an image that was written over."""
+    _loaded.cache_clear()
 
 
 def load_task(task: TaskSection, device: str) -> TaskData:
@@ -124,5 +146,8 @@ def _loaded(task: TaskSection, device: str, load: Reader, place: str, stamped: s
         drop_columns=task.drop_columns,
         keep_missing=task.impute is not None,
         one_hot=task.one_hot,
+        own_validation=task.switched_on("own_validation"),
+        nested=task.nested,
+        skip_broken=task.skip_broken,
     )
     return task_data(load(place, form), form, task, device)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lossforge.data.duplicates import Duplicates, Parts, count_duplicates
+from lossforge.data.duplicate_counts import Duplicates
+from lossforge.data.duplicates import Parts, count_duplicates
 from lossforge.data.near_duplicates import near_duplicates
 from lossforge.data.splits import Part, TaskData
 from lossforge.data.telling_columns import telling_columns

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lossforge.spaces.base_folder import from_base
+
 VARIABLE = "LOSSFORGE_DATA"
 """Names the folder of known data sets; worker processes inherit it."""
 
@@ -38,7 +40,7 @@ def using_data_folder(folder: str) -> Iterator[None]:
         yield
         return
     before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = str(Path(folder).expanduser().absolute())
+    os.environ[VARIABLE] = str(from_base(folder).absolute())
     try:
         yield
     finally:
@@ -53,23 +55,6 @@ def files_below(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     return sorted(file for file in path.rglob("*") if file.is_file())
-
-
-def stamp(path: Path) -> str:
-    """Changes whenever a file at ``path`` or below is written, added or removed; cheap."""
-    digest = hashlib.sha256()
-    for file in files_below(path):
-        state = file.stat()
-        digest.update(f"{file}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
-def quick_stamp(path: Path) -> str:
-    """As `stamp`, but of folders alone, down to those of classes: a file added or removed, not one written over."""
-    above = [folder for folder in (path, path / "train", path / "test") if folder.is_dir()]
-    places = [path, *(place for folder in above for place in sorted(folder.iterdir()))]
-    states = [(place, place.stat()) for place in places]
-    return "\n".join(f"{place}\0{state.st_size}\0{state.st_mtime_ns}" for place, state in states)
 
 
 def content_digest(path: Path) -> str:

@@ -20,8 +20,9 @@ _CHANNELS = (1, 3, 4)
 class Form:
     """What a task asks of its data in reading.
 
-    Images: ``(height, width)``, or as they are; grey, or as they are. Tables: which columns are left out, whether
-    missing values are kept as NaN (to be imputed), which columns are categories (True: those that hold text).
+    Images: ``(height, width)``, or as they are; grey, or as they are; whether a validation part of their own is read,
+    folders in a class's folder belong to the class, broken files are left out. Tables: which columns are left out,
+    whether missing values are kept as NaN (to be imputed), which columns are categories (True: those that hold text).
     """
 
     size: tuple[int, int] | None = None
@@ -30,6 +31,9 @@ class Form:
     drop_columns: tuple[str, ...] = ()
     keep_missing: bool = False
     one_hot: bool | tuple[str, ...] = False
+    own_validation: bool = True
+    nested: bool = False
+    skip_broken: bool = False
 
 
 @dataclass(frozen=True, slots=True)

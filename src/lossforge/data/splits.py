@@ -14,7 +14,7 @@ from lossforge.seeding import derive_seed
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from lossforge.data.duplicates import Duplicates
+    from lossforge.data.duplicate_counts import Duplicates
     from lossforge.data.scale import Scale
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy
 
-from lossforge.data.image_files import ImagePaths, decode
+from lossforge.data.decode_files import ImagePaths
+from lossforge.data.decoded import decode
 from lossforge.data.places import VARIABLE
 from lossforge.data.samples import Form, RawData, Samples, as_images
 from lossforge.errors import DataError

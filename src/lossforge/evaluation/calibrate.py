@@ -1,7 +1,9 @@
 """What a recipe leaves to the machine: how many networks train at once, and by which back end.
 
 Both are settled once, before a search begins, and stand in the run's own space from then on: neither resume nor the
-number of workers changes a result.
+number of workers changes a result. ``recipe.cohort`` is the most: on a CPU there are fewer where a back end gains
+little from more (`lossforge.training.backends.gainful_lanes`), since a worker has nothing to do while all that is
+wanted trains in another's cohort.
 """
 
 from __future__ import annotations
@@ -11,18 +13,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from lossforge.data.datasets import load_task
 from lossforge.evaluation.evaluate import make_plan, network
 from lossforge.evaluation.records import Setup, Training, TrainingRequest
 from lossforge.evaluation.threads import one_thread
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
+from lossforge.training.backends import gainful_lanes, make_backend
 from lossforge.training.plan import Replica
 
 if TYPE_CHECKING:
     from lossforge.spaces.schema import RecipeSection, SearchSpace, TaskSection
 
 CPU_COHORT = 16
-"""Networks at once on a CPU: more win nothing (benchmarks/throughput.py)."""
+"""Networks at once on a CPU, at most: more win nothing (benchmarks/throughput.py)."""
 LARGEST_COHORT = 64
 _MEMORY_SHARE = 0.45
 """Share of a GPU's free memory that a cohort's step may take; a captured step keeps its own while another is tried."""
@@ -45,6 +49,44 @@ def settled(space: SearchSpace, device: str) -> SearchSpace:
     if recipe.backend == "trial":
         changes["backend"] = _fastest(tasks, recipe, device)
     return space.model_copy(update={"recipe": space.recipe.model_copy(update=changes)}) if changes else space
+
+
+def with_gainful_cohorts(space: SearchSpace, device: str) -> SearchSpace:
+    """The space with no more networks at once, in any task, than gain from it on this kind of device ("cpu", "cuda").
+
+    Where tasks differ, those with fewer than the recipe's have a ``task.cohort`` of their own.
+    """
+    recipe, tasks = space.recipe, [task for task in space.task if not task.python]
+    if device != "cpu" or not tasks:
+        return space
+    lanes = {task.title: min(recipe.of(task).lanes, _gainful(task, recipe.of(task))) for task in tasks}
+    recipe = recipe.model_copy(update={"cohort": max(lanes.values())})
+    own = {title: None if count == recipe.lanes else count for title, count in lanes.items()}
+    changed = [task.model_copy(update={"cohort": own.get(task.title)}) for task in space.task]
+    return space.model_copy(update={"recipe": recipe, "task": changed})
+
+
+def told_cuts(asked: SearchSpace, cut: SearchSpace) -> list[str]:
+    """A sentence for each task that trains fewer networks at once in the one space than in the other."""
+    told = []
+    for before, task in zip(asked.task, cut.task, strict=True):
+        wanted, lanes = asked.recipe.of(before).lanes, cut.recipe.of(task).lanes
+        if not task.python and lanes < wanted:
+            told.append(
+                f"{task.title}: {lanes} networks at once, not {wanted}: on a CPU '{task.model}' gains little from "
+                "more, and smaller cohorts keep more workers busy"
+            )
+    return told
+
+
+def _gainful(task: TaskSection, recipe: RecipeSection) -> int:
+    """The most networks of a task that gain anything from one another's company on a CPU."""
+    data = load_task(task, "cpu")
+    model = network(task, data, 0).to("meta")
+    backend = make_backend(recipe.backend, model, recipe.lanes, "cpu", data.shape).name
+    lanes = gainful_lanes(backend, model, data.shape)
+    # The loop leaves out whom nobody waits for: heats gain nothing, and are so many more trainings of one worker.
+    return max(1, lanes // recipe.heats) if backend == "loop" else lanes
 
 
 def largest_power(memory: float, one: float, two: float) -> int:
@@ -84,7 +126,7 @@ def _fastest(tasks: list[TaskSection], recipe: RecipeSection, device: str) -> st
     for name in _available(tasks):
         tried = recipe.model_copy(update={"backend": name})
         try:
-            runs = [_steps(task, tried, recipe.lanes, device) for task in tasks]
+            runs = [_steps(task, tried, recipe.of(task).lanes, device) for task in tasks]
             for run in runs:
                 run()
             seconds[name] = sum(min(_timed(run, device) for _ in range(3)) for run in runs)
@@ -94,8 +136,6 @@ def _fastest(tasks: list[TaskSection], recipe: RecipeSection, device: str) -> st
 
 
 def _available(tasks: list[TaskSection]) -> list[str]:
-    from lossforge.data.datasets import load_task
-
     networks = [network(task, load_task(task, "cpu"), 0) for task in tasks]
     grouped = networks and all(hasattr(one, "grouped") for one in networks)
     return [*(["grouped"] if grouped else []), *(["vmap", "loop"] if networks else [])]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lossforge.data.augmentation import Preparation
 from lossforge.data.datasets import load_task
-from lossforge.errors import LossforgeError
-from lossforge.evaluation.limits import deterministic, first_line, memory_limit, ran_out_of_memory
+from lossforge.errors import LossforgeError, UserCodeError
+from lossforge.evaluation.limits import deterministic, first_line, memory_limit, ran_out_of_memory, reason_of
 from lossforge.evaluation.own_training import evaluate_own
 from lossforge.evaluation.records import Outcome, Setup, TrainingRequest, TrainingResult
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.models.registry import build_model
+from lossforge.models.user_code import calling, pass_on_stop, whole_traceback
 from lossforge.training.backends import make_backend
 from lossforge.training.captured import forget
 from lossforge.training.plan import Plan, Replica, ReplicaScore, TrainingTimeoutError
@@ -39,26 +41,41 @@ def evaluate(request: TrainingRequest, device: str, *, on_step: Callable[[], Non
     clock = time.process_time if device == "cpu" else time.monotonic
     setup = request.setup
     load_task(setup.task, device)
-    if setup.gigabytes:
-        _warm(setup, device)
+    own = setup.task.model if ":" in setup.task.model else ""
     started = clock()
-    count = len(request.trainings)
-    plan = make_plan(request, device, deadline=started + request.seconds, clock=clock, on_epoch=on_step)
-    replicas = [Replica(one.loss, one.seed, one.learning_rate, one.floor) for one in request.replicas]
     try:
-        with memory_limit(setup.gigabytes * setup.lanes, device), deterministic(setup.recipe.deterministic, device):
-            scores = _train(plan, replicas, setup.lanes, request.left_out, device)
-    except TrainingTimeoutError:
-        reason = f"passed its limit of {request.seconds:g} s"
-        return TrainingResult.failed(count, Outcome.TIMED_OUT, reason, clock() - started)
-    except LossforgeError:
-        raise
-    except Exception as error:
-        # What fails for want of memory may be anything; without a limit, anything else is a defect to be told.
-        if not setup.gigabytes and not isinstance(error, (MemoryError, RuntimeError)):
-            raise
-        return TrainingResult.failed(count, Outcome.CRASHED, first_line(error), clock() - started)
+        with calling(own) if own else nullcontext():
+            if setup.gigabytes:
+                _warm(setup, device)
+            started = clock()
+            plan = make_plan(request, device, deadline=started + request.seconds, clock=clock, on_epoch=on_step)
+            replicas = [Replica(one.loss, one.seed, one.learning_rate, one.floor) for one in request.replicas]
+            with memory_limit(setup.gigabytes * setup.lanes, device), deterministic(setup.recipe.deterministic, device):
+                scores = _train(plan, replicas, setup.lanes, request.left_out, device)
+    except BaseException as error:
+        pass_on_stop(error)
+        outcome, reason, told = _failure(error, request, own)
+        return TrainingResult.failed(len(request.trainings), outcome, reason, clock() - started, told)
     return _result(scores, clock() - started)
+
+
+def _failure(error: BaseException, request: TrainingRequest, own: str) -> tuple[Outcome, str, str]:
+    """Outcome, reason and traceback of a training that ended by an error; what is no loss's own failure is raised.
+
+    A network of the user's ``own`` may fail as it likes, and leave by `sys.exit`: it costs the loss that was trained.
+    """
+    if isinstance(error, TrainingTimeoutError):
+        return Outcome.TIMED_OUT, f"passed its limit of {request.seconds:g} s", ""
+    if isinstance(error, UserCodeError) and error.__cause__ is not None:
+        error = error.__cause__
+    if isinstance(error, LossforgeError):
+        raise error
+    if own:
+        return Outcome.CRASHED, f"'{own}' failed: {reason_of(error, own)}", whole_traceback(error)
+    # What fails for want of memory may be anything; without a limit, anything else is a defect to be told.
+    if not isinstance(error, Exception if request.setup.gigabytes else (MemoryError, RuntimeError)):
+        raise error
+    return Outcome.CRASHED, first_line(error), ""
 
 
 _warmed: set[str] = set()

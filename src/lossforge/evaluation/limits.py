@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
+from lossforge.models.user_code import ending, message_of
+
 
 @contextmanager
 def memory_limit(gigabytes: float, device: str) -> Iterator[None]:
@@ -83,11 +85,16 @@ def deterministic(wanted: bool, device: str) -> Iterator[None]:
 
 def ran_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory was not enough."""
-    text = str(error)
+    text = message_of(error)
     return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text
 
 
 def first_line(error: BaseException) -> str:
     """An error in one line; for want of memory, in plain words."""
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    line = message_of(error) or type(error).__name__
     return f"out of memory ({line})" if ran_out_of_memory(error) else line
+
+
+def reason_of(error: BaseException, path: str) -> str:
+    """Why code of the user's own, ``module:function``, failed, in one line with its file and line."""
+    return f"{'out of memory: ' if ran_out_of_memory(error) else ''}{ending(error, path)}"

@@ -7,17 +7,19 @@ number from 0 to 1, the more the better.
 
 from __future__ import annotations
 
-import inspect
 import math
+import random
 import time
 from typing import TYPE_CHECKING
 
+import numpy
 import torch
 
-from lossforge.evaluation.limits import deterministic, first_line, memory_limit
+from lossforge.evaluation.limits import deterministic, memory_limit, reason_of
 from lossforge.evaluation.records import Outcome, TrainingRequest, TrainingResult
 from lossforge.losses.matching import matched_scales
-from lossforge.models.imported import import_function
+from lossforge.models.imported import has_parameter, import_function
+from lossforge.models.user_code import calling, pass_on_stop, shown, whole_traceback
 
 if TYPE_CHECKING:
     from lossforge.evaluation.records import Training
@@ -39,27 +41,40 @@ def evaluate_own(request: TrainingRequest, device: str) -> TrainingResult:
         if scale is None:
             return TrainingResult.failed(1, Outcome.DIVERGED, "the gradient at the start is zero or not finite")
         criterion.scale = scale
-    named = {"part": setup.part} if "part" in inspect.signature(function).parameters else {}
-    torch.manual_seed(training.seed)
+    named = {"part": setup.part} if has_parameter(function, "part") else {}
+    _seed(training.seed)
     started = time.monotonic()
     try:
-        with memory_limit(setup.gigabytes, device), deterministic(setup.recipe.deterministic, device):
+        with (
+            calling(setup.task.python, settings=True),
+            memory_limit(setup.gigabytes, device),
+            deterministic(setup.recipe.deterministic, device),
+        ):
             score = function(criterion, training.seed, device, **named)
-    except Exception as error:
-        reason = f"'{setup.task.python}' failed: {type(error).__name__}: {first_line(error)}"
-        return TrainingResult.failed(1, Outcome.CRASHED, reason, time.monotonic() - started)
+    except BaseException as error:
+        pass_on_stop(error)
+        reason = f"'{setup.task.python}' failed: {reason_of(error, setup.task.python)}"
+        seconds = time.monotonic() - started
+        return TrainingResult.failed(1, Outcome.CRASHED, reason, seconds, whole_traceback(error))
     return _result(training, score, time.monotonic() - started)
+
+
+def _seed(seed: int) -> None:
+    """Let all global generators that a script may draw from start from the seed; numpy's takes 32 bits."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    numpy.random.seed(seed % 2**32)
 
 
 def _result(training: Training, score: object, seconds: float) -> TrainingResult:
     try:
         value = float(score)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
+    except Exception:
         value = math.inf
     if math.isnan(value):
         return TrainingResult.failed(1, Outcome.DIVERGED, "its score is not a number", seconds)
     if not 0 <= value <= 1:
         path = training.setup.task.python
-        told = f"'{path}' returned {score!r}; it must return a number from 0 to 1, the more the better"
+        told = f"'{path}' returned {shown(score)}; it must return a number from 0 to 1, the more the better"
         return TrainingResult.failed(1, Outcome.CRASHED, told, seconds)
     return TrainingResult((Outcome.TRAINED,), (value,), ("",), seconds, ({},))

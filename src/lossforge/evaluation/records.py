@@ -181,7 +181,8 @@ class TrainingResult:
     """What a cohort gave: for each training an accuracy in [0, 1], or None with outcome and reason.
 
     ``metrics`` are those of each training (see `lossforge.training.metrics`), empty for one that failed.
-    ``seconds`` is the time of the whole cohort.
+    ``seconds`` is the time of the whole cohort. ``traceback``, for the log, is that of code of the user's own that
+    failed.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -189,11 +190,14 @@ class TrainingResult:
     reasons: tuple[str, ...]
     seconds: float
     metrics: tuple[dict[str, Any], ...] = ()
+    traceback: str = ""
 
     @classmethod
-    def failed(cls, count: int, outcome: Outcome, reason: str, seconds: float = 0.0) -> TrainingResult:
+    def failed(
+        cls, count: int, outcome: Outcome, reason: str, seconds: float = 0.0, traceback: str = ""
+    ) -> TrainingResult:
         """The same failure for every training of a cohort."""
-        return cls((outcome,) * count, (None,) * count, (reason,) * count, seconds, ({},) * count)
+        return cls((outcome,) * count, (None,) * count, (reason,) * count, seconds, ({},) * count, traceback)
 
     @property
     def failed_whole(self) -> bool:
@@ -236,6 +240,7 @@ def result_from_text(text: str) -> TrainingResult:
         reasons=tuple(fields["reasons"]),
         seconds=fields["seconds"],
         metrics=tuple(fields["metrics"]),
+        traceback=fields["traceback"],
     )
 
 

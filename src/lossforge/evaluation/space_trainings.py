@@ -30,7 +30,7 @@ def setup_of(space: SearchSpace, task: TaskSection, *, part: str = "validation",
     """What all trainings on a task have in common."""
     return Setup(
         task=task,
-        recipe=space.recipe,
+        recipe=space.recipe.of(task),
         epochs=space.recipe.epochs if epochs is None else epochs,
         part=part,
         seconds=space.budget.training_seconds,

@@ -18,6 +18,7 @@ from lossforge.executors.meter import Meter
 from lossforge.executors.protocol import Stop, look_ahead
 from lossforge.executors.retries import Retries, ahead_of
 from lossforge.executors.workers import crashed, evaluate_text, hung, wall_seconds
+from lossforge.interrupts import StoppedAtOnceError
 
 
 class InProcessExecutor:
@@ -116,9 +117,9 @@ class PoolExecutor:
         except ProcessExpired:
             self.meter.replace("died")
             return None
-        except LossforgeError:
+        except (LossforgeError, StoppedAtOnceError):
             raise
-        except Exception as error:
+        except BaseException as error:
             raise ExecutionError(
                 f"a worker failed: {type(error).__name__}: {error}; run with --workers 1 to see where"
             ) from error
@@ -133,6 +134,8 @@ def _start_worker(parent: int) -> None:
     # Ctrl-C reaches the whole process group; the driver decides what happens to the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Standard output is the driver's, for answers; what a worker prints goes where progress goes.
+    os.dup2(2, 1)
     global _parent
     _parent = parent
     one_thread()

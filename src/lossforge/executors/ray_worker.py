@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from lossforge.data.places import VARIABLE
+from lossforge.spaces.base_folder import VARIABLE as BASE
+from lossforge.spaces.base_folder import base_folder
 
 _STARTS = 3
 """How often a training process is started until it says hello."""
@@ -23,7 +25,7 @@ _STARTS = 3
 
 def driver_settings(device: str, share: float) -> dict[str, Any]:
     """What a worker has to know of its driver, as plain values. ``share`` is its part of a GPU."""
-    return {"device": device, "share": share, "data": os.environ.get(VARIABLE, ""), "folder": str(Path.cwd())}
+    return {"device": device, "share": share, "data": os.environ.get(VARIABLE, ""), "folder": str(base_folder())}
 
 
 def same_versions() -> dict[str, str]:
@@ -126,7 +128,7 @@ class RayWorker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": path, BASE: str(Path.cwd())},
         )
         return self._process
 

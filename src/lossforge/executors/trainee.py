@@ -22,10 +22,13 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's
     parent = os.getppid()
     _end_with_parent(parent)
-    # What a network prints must not come among the answers.
+    # What a network prints must not come among the answers, nor what it reads from among the questions.
+    questions = os.fdopen(os.dup(0), "r", encoding="utf-8")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    for line in sys.stdin:
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123
+        os.dup2(nothing.fileno(), 0)
+    for line in questions:
         answers.write(json.dumps(answer(json.loads(line))) + "\n")
         answers.flush()
 
@@ -42,7 +45,7 @@ def answer(message: dict[str, Any]) -> dict[str, Any]:
         return data_seen(message["task"])
     except LossforgeError as error:
         return {"error": type(error).__name__, "told": str(error)}
-    except Exception as error:
+    except BaseException as error:
         return {"error": "", "told": f"a worker on {platform.node()} failed: {type(error).__name__}: {error}"}
 
 

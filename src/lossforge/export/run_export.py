@@ -23,7 +23,7 @@ def export_run(run: Path, output: Path | None, number: int) -> Path:
     """Write the best ``number`` losses of a run as one module, and return its path. Raises LossforgeError."""
     folder = RunFolder.open(run)
     space = folder.space()
-    entries = checked_entries(folder.hall_of_fame_file, keep_scale=not space.recipe.match_gradient)[:number]
+    entries = checked_entries(folder.hall_of_fame_file, space.recipe)[:number]
     if not entries:
         raise LossforgeError(f"{run}: the search found no loss that trains, so there is nothing to export")
     path = folder.export_folder / "losses.py" if output is None else output
@@ -41,9 +41,9 @@ def export_run(run: Path, output: Path | None, number: int) -> Path:
 
 
 def _export(entry: Entry, folder: RunFolder, space: SearchSpace, comparisons: list[Comparison]) -> Export:
-    """An entry as it was re-validated; as it was searched where it was not."""
-    rows = [row for row in comparisons if entry.formula in (row.searched, row.formula)]
-    loss = LossSpec(rows[0].formula if rows else entry.formula, space.recipe.label_smoothing)
+    """An entry, with what its re-validation found."""
+    rows = [row for row in comparisons if row.formula == entry.formula]
+    loss = LossSpec(entry.formula, space.recipe.label_smoothing)
     classes = rows[0].classes if rows and rows[0].classes else _classes(space)
     scale = matched_scales([loss], classes)[0] if classes and space.recipe.match_gradient else None
     recipe = [*recipe_lines(space, rows[0]), *gain_lines(rows), limits(rows[0])] if rows and rows[0].classes else []
@@ -73,6 +73,6 @@ def _provenance(entry: Entry, rows: list[Comparison]) -> tuple[str, ...]:
         f"In the search: {entry.gain:+.2f} points of validation {metric_title(entry.metric)} over cross-entropy, "
         f"{entry.seeds} seeds.",
     ]
-    if rows and rows[0].formula != entry.formula:
-        lines.append(f"The search trained {entry.formula}, which is the same loss on hard labels.")
+    if entry.searched != entry.formula:
+        lines.append(f"The search trained {entry.searched}, which is the same loss written in another way.")
     return tuple(lines if rows else [*lines, "Not re-validated: the gain in the search may be luck."])

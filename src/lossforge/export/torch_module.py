@@ -9,6 +9,7 @@ from importlib.resources import files
 
 from lossforge.errors import LossError
 from lossforge.export.latex import latex, words
+from lossforge.expression.branches import class_functions
 from lossforge.expression.codegen import emit, function_source
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import format_formula
@@ -28,7 +29,6 @@ class Export:
     formula: str
     provenance: tuple[str, ...] = ()
     class_mean: bool = False
-    simplified: str = ""
     recipe: tuple[str, ...] = ()
     scale: float = 1.0
     classes: int = 0
@@ -62,9 +62,8 @@ def _loss_source(loss: Export) -> str:
         "",
         *_wrapped("In words: " + words(expression) + "."),
         f"LaTeX: {latex(expression)}",
+        *([] if loss.smoothing else class_functions(expression).lines()),
     ]
-    if loss.simplified and loss.simplified != loss.formula:
-        lines.append(f"Simplified: {loss.simplified}")
     lines += [line for text in loss.provenance for line in _wrapped(_quotable(text))]
     lines += _scaling(loss)
     if loss.recipe:

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 
 from lossforge.expression.canonical import fold_constants
 from lossforge.expression.equivalence import classes_alike
-from lossforge.expression.formula import format_formula
 from lossforge.expression.meaning import view
 from lossforge.expression.rounding import rounded_forms
 from lossforge.expression.shrink import shrunk
-from lossforge.expression.tree import Expression, constant
+from lossforge.expression.tree import Expression, constant, format_formula
 
 TOLERANCE = 1e-3
 """Relative difference of value and slope that rounded constants may make."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lossforge.expression.primitives import Operand
@@ -89,16 +89,18 @@ class Bytecode:
         )
 
     def padded(self) -> Bytecode:
-        """The same programs, with steps behind their end and registers that nobody uses, so that many are alike."""
+        """The same programs in arrays of their own, with idle steps behind and idle registers: so many are alike."""
         import numpy
 
         steps = 2 ** max(len(self.numbers) - 1, 32 * len(self) - 1).bit_length()
         more = steps - len(self.numbers)
-        return replace(
-            self,
-            code=numpy.pad(self.code, ((0, more), (0, 0))),
-            numbers=numpy.pad(self.numbers, (0, more)),
-            slots=-(-self.slots // 32) * 32,
+        return Bytecode(
+            numpy.pad(self.code, ((0, more), (0, 0))),
+            numpy.pad(self.numbers, (0, more)),
+            self.starts.copy(),
+            self.outputs.copy(),
+            self.constants.copy(),
+            -(-self.slots // 32) * 32,
         )
 
 

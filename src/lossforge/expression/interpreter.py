@@ -47,8 +47,9 @@ class Interpreter:
     ) -> None:
         import numpy
 
-        whole = isinstance(losses, Bytecode)
-        self.bytecode = losses if whole else join([assembled(expression, guards) for expression in losses])
+        if not isinstance(losses, Bytecode):
+            losses = join([assembled(expression, guards) for expression in losses])
+        self.bytecode: Bytecode = losses
         given = [0.0] * len(losses) if label_smoothing is None else list(label_smoothing)
         if len(given) != len(losses):
             raise ValueError(f"label_smoothing must have a number for each of {len(losses)} losses, not {len(given)}")

@@ -41,7 +41,7 @@ _STAMP = (_digest(), 0)
 """What compiled code is valid for: all that kernels are made from. numba would look at a function's own file alone."""
 
 
-class _WholeFiles(IndexDataCacheFile):  # type: ignore[misc]
+class _WholeFiles(IndexDataCacheFile):
     """numba's index and data files, each with the sha256 of its content at its end.
 
     One that is damaged, or cannot be read, is as none: the function is compiled again, and the file replaced.
@@ -63,7 +63,7 @@ class _WholeFiles(IndexDataCacheFile):  # type: ignore[misc]
         return super()._load_data(name)
 
 
-class _Cache(FunctionCache):  # type: ignore[misc]
+class _Cache(FunctionCache):
     """numba's cache, in files that are checked. Where nothing can be written, nothing is kept."""
 
     def __init__(self, function: Callable[..., Any]) -> None:

@@ -14,9 +14,8 @@ import numpy
 from lossforge.expression.elementwise import primitive_value
 from lossforge.expression.equivalence import HARD, SOFT, Targets, element_grid, same_elements
 from lossforge.expression.folding import depends_on, linear, plus, times
-from lossforge.expression.formula import format_formula, format_number
 from lossforge.expression.primitives import BOUND, EPS, LEAVES
-from lossforge.expression.tree import CONSTANT, Expression, constant
+from lossforge.expression.tree import CONSTANT, Expression, constant, format_formula, format_number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -132,7 +131,7 @@ class View:
         return self.hidden(node), node.size, digits, behind, len(format_formula(node))
 
     def hidden(self, node: Expression) -> int:
-        """Parts of ``y_true`` alone that are not ``a + b * y_true``, and divisors without ``y_pred`` that a guard holds.
+        """Parts of ``y_true`` alone that are no ``a + b * y_true``, and divisors without ``y_pred`` that a guard holds.
 
         For soft labels only divisors that are constants count: nothing is folded there.
         """

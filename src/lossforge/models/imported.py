@@ -16,9 +16,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lossforge.errors import ModelError
+from lossforge.errors import ModelError, UserCodeError
+from lossforge.models.user_code import calling, ending, importing, pass_on_stop
+from lossforge.spaces.base_folder import base_folder
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from torch import nn
 
 Shape = tuple[int, int, int]
@@ -30,26 +34,34 @@ _PATH = re.compile(r"([^\W\d]\w*(?:\.[^\W\d]\w*)*):([^\W\d]\w*)")
 def import_function(path: str, key: str = "task.model") -> Callable[..., Any]:
     """What ``package.module:function`` names, given as ``key``. Raises ModelError where there is none.
 
-    Installed packages are looked up first, then the current folder.
+    Installed packages are looked up first, then the folder that the search was started in.
     """
     match = _PATH.fullmatch(path)
     if match is None:
         raise ModelError(f"{key}: '{path}' is no import path; write it as package.module:function")
     module_name, name = match.groups()
-    here = str(Path.cwd())
+    here = str(base_folder())
     if here not in sys.path:
         sys.path.append(here)
     try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
+        module = _imported(module_name)
+    except BaseException as error:
+        pass_on_stop(error)
         missing = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
-        reason = f"there is no module '{error.name}'" if missing else f"importing it failed: {_told(error)}"  # type: ignore[attr-defined]
+        reason = f"there is no module '{error.name}'" if missing else f"importing it failed: {ending(error, path)}"  # type: ignore[attr-defined]
         raise ModelError(f"{key}: '{path}': {reason} (looked in installed packages and in {here})") from error
     function = getattr(module, name, None)
     if not callable(function):
         what = "has no" if function is None else "cannot be called:"
         raise ModelError(f"{key}: '{path}': module '{module_name}' {what} '{name}'")
     return function  # type: ignore[no-any-return]
+
+
+def _imported(name: str) -> ModuleType:
+    if name in sys.modules or name.startswith("lossforge."):
+        return importlib.import_module(name)
+    with importing(name):
+        return importlib.import_module(name)
 
 
 @lru_cache(maxsize=64)
@@ -82,10 +94,12 @@ def _build(path: str, shape: Shape, classes: int, width: int) -> nn.Module:
 
     function = import_function(path)
     try:
-        sized = {"width": width} if "width" in inspect.signature(function).parameters else {}
-        network = function(shape, classes, **sized)
-    except Exception as error:
-        raise ModelError(f"task.model: '{path}' failed when called with {shape}, {classes}: {_told(error)}") from error
+        with calling(path):
+            network = function(shape, classes, **({"width": width} if has_parameter(function, "width") else {}))
+    except BaseException as error:
+        pass_on_stop(error)
+        told = f"task.model: '{path}' failed when called with {shape}, {classes}: {ending(error, path)}"
+        raise UserCodeError(told) from error
     if not isinstance(network, nn.Module):
         raise ModelError(f"task.model: '{path}' returned {type(network).__name__}, not an nn.Module")
     if any(nn.parameter.is_lazy(weight) for weight in (*network.parameters(), *network.buffers())):
@@ -124,12 +138,17 @@ def _logits(path: str, network: nn.Module, shape: Shape) -> object:
     import torch
 
     try:
-        return network(torch.zeros(2, *shape))
-    except Exception as error:
-        raise ModelError(f"task.model: '{path}' failed on 2 samples of {shape}: {_told(error)}") from error
+        with calling(path):
+            return network(torch.zeros(2, *shape))
+    except BaseException as error:
+        pass_on_stop(error)
+        told = f"task.model: '{path}' failed on 2 samples of {shape}: {ending(error, path)}"
+        raise UserCodeError(told) from error
 
 
-def _told(error: Exception) -> str:
-    """The error in one line."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+def has_parameter(function: Callable[..., Any], name: str) -> bool:
+    """Whether a function can be called with ``name=...``; False for one that does not say what it takes."""
+    try:
+        return name in inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False

@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lossforge.errors import StoreError
+from lossforge.expression.final_form import final_form
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.signature import signature
+from lossforge.expression.tree import format_formula
 from lossforge.search.scores import Scores
-from lossforge.spaces.schema import SearchSpace
+from lossforge.spaces.schema import RecipeSection, SearchSpace
 from lossforge.store.files import write_atomically
 
 LENGTH = 20
@@ -22,9 +24,11 @@ LENGTH = 20
 class Entry:
     """One loss of the hall of fame.
 
-    ``fitness`` is the mean gain over cross-entropy (-1 to 1), ``gain`` the same in percentage points; ``accuracy``
-    and ``control`` (cross-entropy's) are means over the ``seeds`` replicates. ``metric`` says what these four are of:
-    a ``task.metric``, or several with a plus between where tasks differ.
+    ``formula`` is the loss in the form that people read, and that is re-validated and exported (`final_form`);
+    ``searched`` is what the search trained, and ``signature`` its key. ``fitness`` is the mean gain over cross-
+    entropy (-1 to 1), ``gain`` the same in percentage points; ``accuracy`` and ``control`` (cross-entropy's) are
+    means over the ``seeds`` replicates. ``metric`` says what these four are of: a ``task.metric``, or several with
+    a plus between where tasks differ.
     """
 
     rank: int
@@ -39,9 +43,12 @@ class Entry:
     origin: str
     signature: str
     metric: str = "accuracy"
+    searched: str = ""
 
 
-_BEFORE_METRICS = [name for name in Entry.__slots__ if name != "metric"]
+_BEFORE_FORMS = [name for name in Entry.__slots__ if name != "searched"]
+"""Columns of a table from before formulas had a final form."""
+_BEFORE_METRICS = [name for name in _BEFORE_FORMS if name != "metric"]
 """Columns of a table from before there was a choice of metrics."""
 
 
@@ -50,13 +57,14 @@ def hall_of_fame(scores: Scores, space: SearchSpace, control_key: str) -> list[E
     entries = []
     for rank, key in enumerate(scores.ranking(space.fitness.finalist_seeds, control_key, LENGTH), start=1):
         judged, fitness = scores.judged[key], scores.fitness(key)
+        form = final_form(parse_formula(judged.formula), soft_targets=space.recipe.label_smoothing > 0)
         entries.append(
             Entry(
                 rank=rank,
-                formula=judged.formula,
+                formula=format_formula(form),
                 fitness=fitness,
                 gain=round(100 * fitness, 9),
-                size=judged.size,
+                size=form.size,
                 seeds=scores.replicates(key),
                 accuracy=scores.accuracy(key),
                 control=scores.control_accuracy(key),
@@ -64,6 +72,7 @@ def hall_of_fame(scores: Scores, space: SearchSpace, control_key: str) -> list[E
                 origin=judged.origin,
                 signature=key,
                 metric=space.measure,
+                searched=judged.formula,
             )
         )
     return entries
@@ -83,7 +92,7 @@ def read_hall_of_fame(path: Path) -> list[Entry]:
     try:
         reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
         rows = list(reader)
-        if list(reader.fieldnames or []) not in (list(Entry.__slots__), _BEFORE_METRICS):
+        if list(reader.fieldnames or []) not in (list(Entry.__slots__), _BEFORE_FORMS, _BEFORE_METRICS):
             raise ValueError("its first line is not the table's")
         return [_entry(row) for row in rows]
     except FileNotFoundError:
@@ -92,14 +101,17 @@ def read_hall_of_fame(path: Path) -> list[Entry]:
         raise StoreError(f"{path}: is damaged ({error}); delete it and resume the run: it is written again") from None
 
 
-def checked_entries(path: Path, *, keep_scale: bool) -> list[Entry]:
-    """The table, with every formula checked against its signature.
+def checked_entries(path: Path, recipe: RecipeSection) -> list[Entry]:
+    """The table, with every formula checked against its signature and its final form.
 
     Raises StoreError where one was edited: results are kept by signature, and would be told of another loss.
     """
     entries = read_hall_of_fame(path)
     for entry in entries:
-        if signature(parse_formula(entry.formula), keep_scale=keep_scale) != entry.signature:
+        tree = parse_formula(entry.searched)
+        form = final_form(tree, soft_targets=recipe.label_smoothing > 0)
+        same = entry.formula in (format_formula(form), entry.searched)
+        if not same or signature(tree, keep_scale=not recipe.match_gradient) != entry.signature:
             raise StoreError(
                 f"{path}: the formula of rank {entry.rank} is not the one that was searched; delete the file and "
                 "resume the run: it is written again"
@@ -123,4 +135,5 @@ def _entry(row: dict[str, str]) -> Entry:
         origin=row["origin"],
         signature=row["signature"],
         metric=row.get("metric", "accuracy"),
+        searched=row.get("searched", row["formula"]),
     )

@@ -35,7 +35,8 @@ from lossforge.store.run_folder import RunFolder
 def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progress) -> None:
     """Run or resume the search in ``folder`` until its budget is used up.
 
-    Raises InterruptedSearchError once ``stop()`` is true; a later call goes on where this one stopped.
+    A run that has trained nothing yet settles the size of its cohorts, and keeps it in its space. Raises
+    InterruptedSearchError once ``stop()`` is true; a later call goes on where this one stopped.
     """
     state = load_checkpoint(folder.checkpoint_file)
     if state is not None and not folder.ledger_file.exists():
@@ -61,6 +62,8 @@ def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progr
         executor = make_executor(space.execution, isolated=needs_isolation(space))
         try:
             progress.working(executor.meter)
+            if not ledger.training_count():
+                space = _cut(space, folder, executor.device)
             for task in space.task:
                 _tell_about(task, space, folder, progress, executor.device)
             _Search(folder, space, ledger, executor, stop, progress).run(state, done)
@@ -68,6 +71,18 @@ def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progr
             executor.close()
     finally:
         ledger.close()
+
+
+def _cut(space: SearchSpace, folder: RunFolder, device: str) -> SearchSpace:
+    """The space with cohorts as large as is worth it on the device, kept from now on: a run that trained keeps its."""
+    from lossforge.evaluation.calibrate import told_cuts, with_gainful_cohorts
+
+    cut = with_gainful_cohorts(space, device)
+    if cut != space:
+        folder.update_space(cut)
+        for told in told_cuts(space, cut):
+            folder.log(told)
+    return cut
 
 
 def _tell_about(task: TaskSection, space: SearchSpace, folder: RunFolder, progress: Progress, device: str) -> None:
@@ -79,7 +94,7 @@ def _tell_about(task: TaskSection, space: SearchSpace, folder: RunFolder, progre
     if task.python:
         folder.log(f"{task.title}: trained by {task.python}")
         return
-    recipe = space.recipe
+    recipe = space.recipe.of(task)
     told = backend_name(task, recipe.backend, recipe.lanes, device)
     folder.log(f"{task.title}: {task.model} of width {task.width}, {recipe.cohort} at once by {told}")
     for note in first_lines(load_task(task, "cpu"), task.measure):
@@ -100,7 +115,7 @@ class _Search:
         # The first time on a machine this takes half a minute, in which workers can train already.
         compiling = threading.Thread(target=compile_kernels, daemon=True)
         compiling.start()
-        recorder = Recorder(self.ledger, self.executor, self.stop, self.progress.trained)
+        recorder = Recorder(self.ledger, self.executor, self.stop, self.progress.trained, self.folder.log)
         rates = sweep_learning_rates(self.space, recorder, self.folder, self.progress)
         scores = _known(self.ledger, self.space, done)
         floors = self._train_control(recorder, scores, rates)

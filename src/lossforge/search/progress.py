@@ -183,7 +183,9 @@ class LiveProgress(Progress):
         from rich.table import Table
 
         table = Table.grid(padding=(0, 2))
-        table.add_row("[bold]lossforge", self.text)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        table.add_row("[bold]lossforge", escape(self.text))
         if self.generations:
             table.add_row("", ProgressBar(total=self.generations, completed=self.done, width=40))
             best = f"{self.best.gain:+.2f} points: {escape(self.best.formula)}" if self.best else "nothing yet"

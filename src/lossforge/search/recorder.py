@@ -14,6 +14,9 @@ from lossforge.store.ledger import Ledger, TrainingRow
 OnTrained = Callable[[int], None]
 """Told the number of trainings whenever some have been recorded."""
 
+_TRACEBACKS = 50
+"""Different tracebacks that are logged, at most."""
+
 _Identity = tuple[str, int]
 """A training in the ledger: its fingerprint and its seed."""
 
@@ -22,12 +25,19 @@ class Recorder:
     """Turns wanted trainings into ledger rows, in the order asked. A training in the ledger is never repeated."""
 
     def __init__(
-        self, ledger: Ledger, executor: Executor, stop: Stop, on_trained: OnTrained = lambda count: None
+        self,
+        ledger: Ledger,
+        executor: Executor,
+        stop: Stop,
+        on_trained: OnTrained = lambda count: None,
+        log: Callable[[str], None] = lambda message: None,
     ) -> None:
         self.ledger = ledger
         self.executor = executor
         self.stop = stop
         self.on_trained = on_trained
+        self.log = log
+        self._tracebacks: set[str] = set()
 
     def run(self, wanted: Iterable[Training], stage: str, generation: int = 0) -> list[TrainingRow]:
         """A row of each training. Raises InterruptedSearchError once ``stop()`` is true; see `run_all`."""
@@ -51,6 +61,7 @@ class Recorder:
             try:
                 for place, result in self.executor.run(numbered, self.stop):
                     request = numbered.pop(place)
+                    self._tell(request, result)
                     halves = request.halves() if result.failed_whole else []
                     if halves:
                         failed.append((place, halves))
@@ -67,6 +78,15 @@ class Recorder:
         if self.stop() or not batch.complete:
             raise InterruptedSearchError("stopped on request")
         return [[batch.rows[identity] for identity in identities] for identities in batch.asked]
+
+    def _tell(self, request: TrainingRequest, result: TrainingResult) -> None:
+        """Log the traceback of code of the user's own, each once: many losses may fail in one line."""
+        if not result.traceback or result.traceback in self._tracebacks or len(self._tracebacks) >= _TRACEBACKS:
+            return
+        self._tracebacks.add(result.traceback)
+        first, lines = request.trainings[0], result.traceback.splitlines()
+        told = [f"a training of {first.setup.task.title} with {first.loss.formula} failed:", *lines]
+        self.log("\n    ".join(told))
 
     def _record(self, found: dict[_Identity, TrainingRow], batch: _Batch) -> None:
         """Write the rows into the ledger and forget them here."""

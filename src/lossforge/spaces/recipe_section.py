@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from lossforge.spaces.section import Section
+
+if TYPE_CHECKING:
+    from lossforge.spaces.task_section import TaskSection
 
 Rate = Annotated[float, Field(gt=0, le=10)]
 """A learning rate."""
@@ -26,10 +29,10 @@ _LATER = (
 
 
 class RecipeSection(Section):
-    """How one training goes. ``cohort`` networks train at once.
+    """How one training goes. ``cohort`` networks train at once, at most.
 
-    A cohort of "auto" and a back end by "trial" are settled before a run is written; see
-    `lossforge.evaluation.calibrate`.
+    A cohort of "auto" and a back end by "trial" are settled before a run is written, and a cohort that is larger than
+    a CPU gains from is cut then; see `lossforge.evaluation.calibrate`.
     """
 
     optimizer: Literal["adam", "adamw", "sgd", "muon"] = "adam"
@@ -64,6 +67,10 @@ class RecipeSection(Section):
         if isinstance(self.cohort, str):
             raise ValueError("recipe.cohort is 'auto' and has not been settled yet")
         return self.cohort
+
+    def of(self, task: TaskSection) -> RecipeSection:
+        """The recipe of a task's trainings: with the task's own cohort, where it has one."""
+        return self if task.cohort is None else self.model_copy(update={"cohort": task.cohort})
 
     def unused(self) -> set[str]:
         """Keys that are left at what a recipe without them means."""

@@ -23,7 +23,13 @@ _SWITCHES = {
 }
 """Switches that are on unless set, each with the kinds of a user's own data for which it is; runs that are older than
 a switch go on without it."""
-_OF_TABLES = {"impute": ("csv", "npz"), "one_hot": ("csv",), "drop_columns": ("csv",)}
+_OF_KINDS = {
+    "impute": ("csv", "npz"),
+    "one_hot": ("csv",),
+    "drop_columns": ("csv",),
+    "nested": ("folder",),
+    "skip_broken": ("folder", "masks"),
+}
 """Other keys that are for some kinds of a user's own data only."""
 _TITLES = {"top5_accuracy": "top-5 accuracy", "f1": "F1", "mean_iou": "mean IoU", "dice": "Dice"}
 
@@ -70,6 +76,8 @@ class TaskSection(Section):
     drop_columns: tuple[str, ...] = ()
     impute: Literal["mean", "median", "most_frequent"] | None = None
     one_hot: bool | tuple[str, ...] = False
+    nested: bool = False
+    skip_broken: bool = False
     split_seed: int = Field(default=0, ge=0)
     label_noise: float = Field(default=0.0, ge=0, lt=1)
     resize: Side | tuple[Side, Side] | None = None
@@ -79,6 +87,7 @@ class TaskSection(Section):
     augmentation: AugmentationSection = AugmentationSection()
     model: str = "small_cnn"
     width: int = Field(default=16, ge=1, le=1024)
+    cohort: int | None = Field(default=None, ge=1, le=1024)
 
     @property
     def title(self) -> str:
@@ -138,7 +147,7 @@ class TaskSection(Section):
     @model_validator(mode="after")
     def _of_its_kind(self) -> TaskSection:
         # Duplicates can be dropped of any data.
-        for name, kinds in (_SWITCHES | _OF_TABLES).items() if self.data else ():
+        for name, kinds in (_SWITCHES | _OF_KINDS).items() if self.data else ():
             given = getattr(self, name) != type(self).model_fields[name].default
             if given and name != "drop_duplicates" and self.kind not in kinds:
                 raise ValueError(f"{name}: is for data of {' and '.join(f'{kind}:' for kind in kinds)}; leave it out")
@@ -169,10 +178,12 @@ class TaskSection(Section):
         Keys of the input, and the metric, enter where they are not at their default: runs that are older than these
         keys go on.
         """
-        inputs = {"resize", "greyscale", "normalize", "augmentation", "python", "classes", *_OF_TABLES}
+        inputs = {"resize", "greyscale", "normalize", "augmentation", "python", "classes", *_OF_KINDS}
         unused = {name for name in inputs if getattr(self, name) == type(self).model_fields[name].default}
         unused |= {name for name in _SWITCHES if not self.switched_on(name)}
         unused |= {"metric"} if self.measure == self._usual else set()
+        # nested says what is meant: where it says otherwise there is nothing to train on. cohort: the recipe says it.
+        unused |= {"nested", "cohort"}
         return self.decided().model_dump(mode="json", exclude=unused)
 
 
@@ -180,4 +191,6 @@ def as_before_switches(task: dict[str, Any]) -> dict[str, Any]:
     """A task's table as an older run froze it, with the switches off that did not exist then."""
     kind, colon, _ = str(task.get("data", "")).partition(":")
     missing = [name for name, kinds in _SWITCHES.items() if colon and kind in kinds]
-    return {**dict.fromkeys(missing, False), **task}
+    # Folders in a class's folder were of the class, always.
+    nested = {"nested": True} if kind == "folder" else {}
+    return {**dict.fromkeys(missing, False), **nested, **task}

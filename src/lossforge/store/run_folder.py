@@ -142,7 +142,11 @@ class RunFolder:
 
     def log(self, message: str) -> None:
         """Append a line with the time to log.txt."""
-        with told_as_store_error(self.log_file), self.log_file.open("a", encoding="utf-8") as file:
+        # A message may hold what somebody's code said, in letters that cannot be written.
+        with (
+            told_as_store_error(self.log_file),
+            self.log_file.open("a", encoding="utf-8", errors="backslashreplace") as file,
+        ):
             file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {message}\n")
 
 

@@ -31,6 +31,11 @@ S divides K: each batch of ``x`` is for K / S replicas in a row.
 HEAVY = 25_000_000
 """Weights times pixels of a sample above which a CPU gains nothing from vmap; measured in docs/design-notes.md."""
 
+_GAINFUL = {"grouped": 16, "vmap": 8, "loop": 8}
+"""Networks at once from which on a CPU gains little from twice as many; measured in docs/design-notes.md."""
+_GAINFUL_HEAVY = {"grouped": 16, "vmap": 4, "loop": 2}
+"""The same for networks above `HEAVY`."""
+
 
 class Backend(Protocol):
     """Runs K replicas of one network."""
@@ -142,10 +147,21 @@ def choose_backend(model: nn.Module, replicas: int, device: str, shape: Sequence
     grouped: Grouped | None = getattr(model, "grouped", None)
     if grouped is not None:
         return GroupedBackend(grouped)
-    work = sum(weight.numel() for weight in model.parameters()) * math.prod(shape[1:])
-    if replicas == 1 or (device == "cpu" and work > HEAVY) or not _runs_under_vmap(model, shape):
+    if replicas == 1 or (device == "cpu" and _is_heavy(model, shape)) or not _runs_under_vmap(model, shape):
         return LoopBackend(model)
     return VmapBackend(model)
+
+
+def gainful_lanes(backend: str, model: nn.Module, shape: Sequence[int]) -> int:
+    """How many networks to train at once on a CPU by a back end: twice as many would gain little, or nothing.
+
+    It depends on the back end, the network and its samples ``(C, H, W)`` alone, never on how many workers there are.
+    """
+    return (_GAINFUL_HEAVY if _is_heavy(model, shape) else _GAINFUL)[backend]
+
+
+def _is_heavy(model: nn.Module, shape: Sequence[int]) -> bool:
+    return sum(weight.numel() for weight in model.parameters()) * math.prod(shape[1:]) > HEAVY
 
 
 def _runs_under_vmap(model: nn.Module, shape: Sequence[int]) -> bool:

@@ -137,16 +137,7 @@ class Cohort:
     def batches(self, first: int, end: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches ``first`` to ``end`` of the epoch: samples ``(S, B, C, H, W)``, and the lanes' targets ``(K, B)``."""
         for x, targets in self.samples.batches(first, end):
-            yield x, self._of_lanes(targets)
-
-    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples ``(S, B, C, H, W)``, not augmented, and class indices ``(K, B)`` of samples or pixels."""
-        x = self.samples.inputs(self.plan.train.samples(indices))
-        return x, self._of_lanes(self.samples.targets(indices))
-
-    def _of_lanes(self, targets: Tensor) -> Tensor:
-        """Targets ``(S, B, ...)`` of the seeds as those of the lanes, ``(K, B)``."""
-        return targets.flatten(1)[self.lanes.seed_of]
+            yield x, targets.flatten(1)[self.lanes.seed_of]
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of each replica's batch, shape ``(K,)``, times its scale."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from statistics import fmean
 from typing import TypeGuard
@@ -78,7 +78,7 @@ def validate(
         executor = make_executor(space.execution, isolated=needs_isolation(space))
         try:
             progress.working(executor.meter)
-            recorder = Recorder(ledger, executor, stop, progress.trained)
+            recorder = Recorder(ledger, executor, stop, progress.trained, folder.log)
             comparisons = _Validation(space, recorder, contenders, seeds, progress).run()
         finally:
             executor.close()
@@ -93,21 +93,22 @@ def validate(
 
 
 def _contenders(folder: RunFolder, space: SearchSpace, top: int, further: Sequence[str]) -> list[Contender]:
-    best = checked_entries(folder.hall_of_fame_file, keep_scale=not space.recipe.match_gradient)[:top]
+    best = checked_entries(folder.hall_of_fame_file, space.recipe)[:top]
     if not best:
         raise LossforgeError(
             f"{folder.path}: the search found no loss that trains, so there is nothing to validate; "
             "give it more generations with 'lossforge resume --set budget.generations=N'"
         )
+
+    def contender(loss: LossSpec) -> Contender:
+        return Contender(loss, loss_key(loss, keep_scale=not space.recipe.match_gradient))
+
     found = [
-        Contender(LossSpec(entry.formula), entry.signature, entry.size, entry.gain, searched=entry.formula)
-        for entry in best
+        replace(contender(LossSpec(one.formula)), size=one.size, search_gain=one.gain, searched=one.searched)
+        for one in best
     ]
-    rivals = []
-    for name in dict.fromkeys([*space.validation.rivals, *further]):
-        loss = loss_spec(name)
-        rivals.append(Contender(loss, loss_key(loss, keep_scale=not space.recipe.match_gradient), rival=name))
-    return found + rivals
+    named = dict.fromkeys([*space.validation.rivals, *further])
+    return found + [replace(contender(loss_spec(name)), rival=name) for name in named]
 
 
 class _Validation:

@@ -1,0 +1,119 @@
+"""The live display: whole at any width, drawn where there is a terminal, and harmless where there is none."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+
+import pytest
+from rich.console import Console
+
+from lossforge.executors.meter import Meter
+from lossforge.search.hall_of_fame import Entry
+from lossforge.search.progress import LineProgress, LiveProgress, Progress
+
+FORMULA = "-(y_true * log(y_pred)) + 0.125 * square(sin(y_pred - y_true)) / aq(y_pred, 3.25)"
+
+
+def entry() -> Entry:
+    return Entry(
+        rank=1,
+        formula=FORMULA,
+        signature="0",
+        size=17,
+        fitness=0.0312,
+        gain=3.12,
+        accuracy=0.9,
+        control=0.87,
+        seeds=4,
+        generation=2,
+        origin="crossover",
+        metric="accuracy",
+    )
+
+
+def go_through(progress: Progress) -> None:
+    """A search of three generations, as the loop tells of it."""
+    meter = Meter()
+    meter.now(2, 1)
+    progress.working(meter)
+    progress.phase("sweeping cross-entropy's learning rate")
+    progress.trained(8)
+    progress.start_search(3, {"trained": 0})
+    for number in range(3):
+        progress.start_generation(number)
+        progress.asked(Counter({"trained": 20, "duplicate": 3, "probe": 11, "descent": 7}), 41)
+        progress.trained(20)
+        progress.end_generation(number, [entry()], [0.01, 0.02])
+    progress.line("audit: none of 18 rejected losses was drawn to be trained all the same")
+
+
+def shown(progress: LiveProgress) -> str:
+    console = progress.console
+    with console.capture() as capture:
+        console.print(progress._table())
+    return capture.get()
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120, 200])
+def test_the_panel_fits_any_width_and_tells_all_of_it(width: int) -> None:
+    progress = LiveProgress(Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None))
+    go_through(progress)
+    lines = shown(progress).splitlines()
+    assert max(map(len, lines)) <= width
+    told = "".join("".join(lines).split())
+    for part in ("generation3of3", "+3.12points", FORMULA, "+1.50pointsagainstcross-entropy", "2workers"):
+        assert set("".join(part.split())) <= set(told)
+        if width >= 60:
+            assert "".join(part.split()) in told
+    assert "…" not in told
+
+
+def test_before_the_first_generation_there_is_a_panel_too() -> None:
+    progress = LiveProgress(Console(file=io.StringIO(), width=60, force_terminal=True, color_system=None))
+    assert "trainings" in shown(progress)
+    progress.start_search(3, {})
+    assert "nothing yet" in shown(progress)
+
+
+def test_lines_scroll_above_the_panel_and_the_panel_goes_at_the_end() -> None:
+    file = io.StringIO()
+    with LiveProgress(Console(file=file, width=80, force_terminal=True, color_system=None)) as progress:
+        go_through(progress)
+        progress.line("[bold]not markup[/bold]")
+    text = file.getvalue()
+    assert "audit: none of 18 rejected losses" in text
+    assert "[bold]not markup[/bold]" in text
+    assert "\x1b[?25l" in text
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l"), "the cursor stays hidden"
+    assert text.rindex("\x1b[2K") > text.rindex("trainings"), "the panel stays on the screen"
+
+
+def test_where_there_is_no_terminal_only_lines_are_written() -> None:
+    file = io.StringIO()
+    with LiveProgress(Console(file=file, width=80, force_terminal=False)) as progress:
+        go_through(progress)
+    text = file.getvalue()
+    assert "\x1b" not in text
+    assert text.splitlines()[0].startswith("audit: none of 18 rejected losses")
+
+
+def test_an_error_gives_the_terminal_back() -> None:
+    file = io.StringIO()
+    with pytest.raises(ZeroDivisionError), LiveProgress(Console(file=file, force_terminal=True)):
+        raise ZeroDivisionError
+    text = file.getvalue()
+    assert text.count("\x1b[?25h") == text.count("\x1b[?25l") == 1
+
+
+def test_a_file_gets_a_line_for_each_generation_with_every_figure() -> None:
+    lines: list[str] = []
+    go_through(LineProgress(lines.append))
+    first, *generations, last = lines
+    assert first == "sweeping cross-entropy's learning rate"
+    assert last.startswith("audit: ")
+    for number, line in enumerate(generations, 1):
+        assert line.startswith(f"generation {number}/3: best {FORMULA} +3.12, median +1.50; {41 * number} generated, ")
+        assert f"{18 * number} rejected (" in line
+        assert f"{3 * number} duplicates" in line
+    assert generations[-1].endswith("search finished")
