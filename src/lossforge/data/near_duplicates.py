@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lossforge.data.duplicates import BAD_FROM, digests
+from lossforge.data.duplicate_counts import BAD_FROM
+from lossforge.data.duplicates import digests
 
 if TYPE_CHECKING:
     from lossforge.data.duplicates import Parts
