@@ -111,6 +111,31 @@ def test_broken_spaces_get_one_sentence_that_names_file_and_key(
     assert not (tmp_path / "run").exists()
 
 
+def test_all_slips_in_a_space_are_told_at_once_each_with_what_was_meant(tmp_path: Path) -> None:
+    text = (ROOT / "search_spaces" / "smoke.toml").read_text(encoding="utf-8")
+    text = text.replace("[task]", "[taks]").replace("epochs = 2", "epoch = 2").replace('"digits"', '"digts"')
+    text += '[validation]\nrivals = ["cross_entropy", "focl"]\n' if "[validation]" not in text else ""
+    (tmp_path / "space.toml").write_text(text, encoding="utf-8")
+    words = ("search", "space.toml", "--run", "run", "--set", "taks.modle=mlp", "--set", "evolution.population=no")
+    answer = lossforge(*words, cwd=tmp_path)
+    assert answer.returncode == 1
+    assert "Traceback" not in answer.stderr
+    for told in (
+        "taks: unknown key; did you mean 'task'?",
+        "recipe.epoch: unknown key; did you mean 'epochs'?",
+        "  task.modle: unknown key; did you mean 'model'?",
+        "--set evolution.population=no: evolution.population: input should be a valid integer",
+    ):
+        assert told in answer.stderr
+    assert "is required" not in answer.stderr
+    text = text.replace("[taks]", "[task]").replace("epoch = 2", "epochs = 2")
+    (tmp_path / "space.toml").write_text(text, encoding="utf-8")
+    answer = lossforge("search", "space.toml", "--run", "run", "--set", "task.model=resnet2", cwd=tmp_path)
+    for told in ("task.data: 'digts' is not a data set; did you mean 'digits'?", "did you mean 'resnet20'"):
+        assert told in answer.stderr
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_missing_space_or_run_is_one_sentence(tmp_path: Path) -> None:
     assert "no such file" in one_sentence(lossforge("search", "nothing.toml", cwd=tmp_path))
     for command in ("resume", "status", "top", "validate", "export"):

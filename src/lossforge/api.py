@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lossforge.data.places import using_data_folder
-from lossforge.errors import DataError, ExecutionError, InterruptedSearchError, SpaceError
+from lossforge.errors import DataError, ExecutionError, InterruptedSearchError
 from lossforge.interrupts import stop_on_signal
 from lossforge.spaces.load import apply_overrides, load_space, validate_space
 from lossforge.spaces.schema import SearchSpace
@@ -51,9 +51,11 @@ def search(
             "lossforge.search was called while a worker process was importing the script; put the call under "
             "if __name__ == '__main__':"
         )
-    loaded = load_space(Path(space), _overrides(overrides, changes)).decided()
+    from lossforge.evaluation.names import check_names, faults_of_names
+
+    loaded = load_space(Path(space), _overrides(overrides, changes), faults_of_names).decided()
     with using_data_folder(loaded.execution.data_dir):
-        check_names(loaded)
+        check_names(loaded, str(space))
         digests = check_data(loaded)
         if loaded.recipe.cohort == "auto" or loaded.recipe.backend == "trial":
             from lossforge.evaluation.calibrate import settled
@@ -124,24 +126,6 @@ def changed_space(folder: RunFolder, overrides: list[str]) -> SearchSpace:
     new = validate_space(data, "--set")
     refuse_changes(old, new, "--set")
     return new
-
-
-def check_names(space: SearchSpace) -> None:
-    """Refuse data sets, networks and rivals that do not exist before anything is written."""
-    from lossforge.data.datasets import find_source
-    from lossforge.losses.library import LIBRARY
-    from lossforge.models.imported import import_function
-    from lossforge.models.registry import check_model
-
-    for rival in space.validation.rivals:
-        if rival not in LIBRARY:
-            raise SpaceError(f"validation.rivals: '{rival}' is not a loss of the library (known: {', '.join(LIBRARY)})")
-    for task in space.task:
-        if task.python:
-            import_function(task.python, "task.python")
-        else:
-            find_source(task.data)
-            check_model(task.model, task.width)
 
 
 def check_data(space: SearchSpace) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lossforge.errors import InterruptedSearchError, LossforgeError
+from lossforge.errors import InterruptedSearchError, LossforgeError, SpaceError, offered
 
 app = typer.Typer(
     name="lossforge",
@@ -53,7 +53,7 @@ def search(
     from lossforge import api
     from lossforge.console import print_run, progress
 
-    with progress(json) as shown:
+    with progress() as shown:
         result = api.search(
             space,
             run=run,
@@ -88,7 +88,7 @@ def resume(
     from lossforge import api
     from lossforge.console import print_run, progress
 
-    with progress(json) as shown:
+    with progress() as shown:
         result = api.resume(
             run,
             overrides=overrides,
@@ -169,7 +169,7 @@ def validate(
     from lossforge import api
     from lossforge.console import print_validation, progress
 
-    with progress(json) as shown:
+    with progress() as shown:
         rows = api.validate(
             run,
             top=top,
@@ -209,7 +209,7 @@ def list_(
     from lossforge.inspection.listings import LISTS, listing
 
     if what not in LISTS:
-        raise typer.BadParameter(f"'{what}' is none of {', '.join(LISTS)}")
+        raise typer.BadParameter(f"there is no list of '{what}'{offered(what, LISTS)}")
     print_rows(listing(what), json)
 
 
@@ -263,6 +263,9 @@ def main() -> None:
         app()
     except InterruptedSearchError as error:
         _leave(str(error), 130)
+    except SpaceError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201  # a line for each fault
+        sys.exit(1)
     except LossforgeError as error:
         _leave(f"error: {error}", 1)
     except OSError as error:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json as json_module
+import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
+from lossforge.layout import Column, Line, Style, facts, table, wrapped
 from lossforge.search.progress import LineProgress, LiveProgress, Progress
 from lossforge.validation.comparison import LEGEND, Comparison, summaries, told, verdict
 
@@ -21,21 +23,31 @@ if TYPE_CHECKING:
     from lossforge.search.hall_of_fame import Entry
 
 
-_WIDE = 110
-"""Columns below which only the first rival is shown."""
+_UNLIMITED = 100_000
+"""Columns of a pipe or a file: a row is a line there."""
 
 
-def _console() -> Console:
-    # A pipe has no width of its own; formulas should not be folded at 80 there.
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+def _width() -> int:
+    terminal = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdecimal()
+    return shutil.get_terminal_size().columns if terminal else _UNLIMITED
+
+
+def _print(lines: Sequence[Line]) -> None:
+    """Print lines as they are: nothing in them is markup, and none is folded."""
+    console = Console(highlight=False, markup=False)
+    for line in lines:
+        console.print(Text.assemble(*line), soft_wrap=True)
+
+
+def _prose(text: str, style: Style = "") -> None:
+    """Print a sentence, folded at spaces."""
+    _print([[(part, style)] for part in wrapped(text, _width())])
 
 
 @contextmanager
-def progress(json: bool) -> Iterator[Progress]:
-    """Progress on standard error: a live panel on a terminal, lines elsewhere, nothing with ``--json``."""
-    if json:
-        yield Progress()
-    elif sys.stderr.isatty():
+def progress() -> Iterator[Progress]:
+    """Progress on standard error: a live panel on a terminal, lines elsewhere."""
+    if sys.stderr.isatty():
         with LiveProgress(Console(stderr=True)) as shown:
             yield shown
     else:
@@ -52,26 +64,33 @@ def print_rows(rows: Sequence[Mapping[str, Any]], json: bool) -> None:
     if json:
         print_json([dict(row) for row in rows])
         return
-    table = Table(*(rows[0] if rows else ("nothing here",)), box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*(escape(_text(value)) for value in row.values()))
-    _console().print(table)
+    if not rows:
+        _prose("nothing here")
+        return
+    cells = [[_text(value, none="") for value in row.values()] for row in rows]
+    columns = [Column(name, _kind(name, [row[place] for row in cells])) for place, name in enumerate(rows[0])]
+    _print(table(columns, cells, _width()))
 
 
-def print_facts(facts: Mapping[str, Any], json: bool) -> None:
+def _kind(name: str, cells: Sequence[str]) -> Literal["word", "text", "formula"]:
+    if name == "formula":
+        return "formula"
+    return "text" if any(" " in cell for cell in cells) else "word"
+
+
+def print_facts(found: Mapping[str, Any], json: bool) -> None:
     """Print one dictionary."""
     if json:
-        print_json(dict(facts))
+        print_json(dict(found))
         return
-    table = Table.grid(padding=(0, 2))
-    for name, value in facts.items():
-        table.add_row(f"[bold]{name.replace('_', ' ')}", escape(_text(value)))
-    _console().print(table)
+    _print(facts([(name.replace("_", " "), _text(value)) for name, value in found.items()], _width()))
 
 
-def _text(value: object) -> str:
+def _text(value: object, none: str = "none") -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_text(item)}" for key, item in value.items()) or "none"
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items()) or none
+    if isinstance(value, bool):
+        return "yes" if value else ("no" if none else "")
     if isinstance(value, float):
         return f"{value:.4g}"
     return "" if value is None else str(value)
@@ -82,14 +101,10 @@ def print_losses(losses: list[dict[str, Any]], json: bool) -> None:
     if json:
         print_json(losses)
         return
-    console = _console()
     for loss in losses:
-        table = Table.grid(padding=(0, 2))
-        for name, value in _loss_rows(loss):
-            table.add_row(f"[bold]{name}", escape(str(value)))
-        console.print(table)
+        _print(facts([(name, str(value)) for name, value in _loss_rows(loss)], _width()))
         if loss is not losses[-1]:
-            console.print()
+            _print([[]])
 
 
 _SHORT = 100
@@ -136,20 +151,22 @@ def print_hall_of_fame(entries: list[Entry], json: bool) -> None:
     from lossforge.spaces.task_section import metric_title
 
     measured = metric_title(entries[0].metric if entries else "accuracy")
-    table = Table("rank", "formula", "size", "gain", "seeds", measured, "cross-entropy", box=None, pad_edge=False)
-    for entry in entries:
-        table.add_row(
+    names = ("rank", "formula", "size", "gain", "seeds", measured, "cross-entropy")
+    columns = [Column(name, "formula" if name == "formula" else "word") for name in names]
+    rows = [
+        (
             str(entry.rank),
-            escape(entry.formula),
+            entry.formula,
             str(entry.size),
             f"{entry.gain:+.2f}",
             str(entry.seeds),
             f"{entry.accuracy:.2%}",
             f"{entry.control:.2%}",
         )
-    console = _console()
-    console.print(table)
-    console.print(f"[dim]gain: percentage points of validation {measured} over cross-entropy, in the search")
+        for entry in entries
+    ]
+    _print(table(columns, rows, _width()))
+    _prose(f"gain: percentage points of validation {measured} over cross-entropy, in the search", "dim")
 
 
 def print_validation(rows: list[Comparison], json: bool) -> None:
@@ -160,26 +177,20 @@ def print_validation(rows: list[Comparison], json: bool) -> None:
     from lossforge.spaces.task_section import metric_title
     from lossforge.validation.second_optimizer import under_both
 
-    console = _console()
     rivals = list(dict.fromkeys(row.rival for row in rows))
-    hidden = rivals[1:] if console.width < _WIDE else []
-    rivals = [rival for rival in rivals if rival not in hidden]
     tasks = list(dict.fromkeys(row.task for row in rows))
-    several = ["task"] if len(tasks) > 1 else []
-    headings = [f"against {_rival_title(rival)}" for rival in rivals]
-    table = Table("rank", "formula", "size", *several, "gain in search", *headings, box=None, pad_edge=False)
+    names = ["rank", "formula", "size", *(["task"] if len(tasks) > 1 else []), "gain in search"]
+    names += [f"against {_rival_title(rival)}" for rival in rivals]
+    columns = [Column(name, "formula" if name == "formula" else "word") for name in names]
     by_place = {(row.rank, row.task, row.rival): row for row in rows}
+    lines = []
     for task in tasks:
         for rank in sorted({row.rank for row in rows}):
             first = by_place[rank, task, rivals[0]]
+            place = [task] if len(tasks) > 1 else []
             cells = [_interval(by_place[rank, task, rival]) for rival in rivals]
-            place = [task] if several else []
-            table.add_row(
-                str(rank), escape(first.formula), str(first.size), *place, f"{first.search_gain:+.2f}", *cells
-            )
-    console.print(table)
-    if hidden:
-        console.print(f"[dim]a wider window, or --json, shows the rivals {', '.join(hidden)} too")
+            lines.append([str(rank), first.formula, str(first.size), *place, f"{first.search_gain:+.2f}", *cells])
+    _print(table(columns, lines, _width()))
     if rows:
         rates = ", ".join(
             f"{row.rival} {row.rival_learning_rate:g}"
@@ -187,19 +198,20 @@ def print_validation(rows: list[Comparison], json: bool) -> None:
             if row.rank == 1 and row.task == tasks[0]
         )
         measured = metric_title("+".join(dict.fromkeys(row.metric for row in rows)))
-        console.print(
-            f"[dim]against ...: percentage points of test {measured} with 95 % interval, {rows[0].seeds} paired fresh "
-            f"seeds, every loss at its own best learning rate ({rates}); {LEGEND}"
+        _prose(
+            f"against ...: percentage points of test {measured} with 95 % interval, {rows[0].seeds} paired fresh "
+            f"seeds, every loss at its own best learning rate ({rates}); {LEGEND}",
+            "dim",
         )
         if sentence := under_both(rows):
-            console.print(f"[dim]{sentence}")
+            _prose(sentence, "dim")
         for sentence in summaries(rows):
-            console.print(escape(sentence))
+            _prose(sentence)
 
 
 def _rival_title(rival: str) -> str:
     """A name reads as words; a formula stays as it is."""
-    return rival.replace("_", " ") if rival.isidentifier() else escape(rival)
+    return rival.replace("_", " ") if rival.isidentifier() else rival
 
 
 def _interval(row: Comparison) -> str:
@@ -207,7 +219,7 @@ def _interval(row: Comparison) -> str:
     star = f" {mark}" if mark else ""
     star += f" ({row.failed} failed)" if row.failed else ""
     star += f" (rival: {row.rival_failed} failed)" if row.rival_failed else ""
-    return f"{row.gain:+.2f} [{row.low:+.2f}, {row.high:+.2f}]{star}".replace("[", r"\[")
+    return f"{row.gain:+.2f} [{row.low:+.2f}, {row.high:+.2f}]{star}"
 
 
 def print_run(run: Run, json: bool) -> None:
@@ -222,15 +234,16 @@ def print_run(run: Run, json: bool) -> None:
             }
         )
         return
-    console = _console()
     if run.validation:
         print_validation(run.validation, json)
     else:
         print_hall_of_fame(run.hall_of_fame[:5], json)
-    console.print(f"\nrun folder: [bold]{escape(str(run.path))}")
-    console.print(
-        f"  more generations  lossforge resume {run.path} --set budget.generations=40\n"
-        f"  validate further  lossforge validate {run.path} --seeds 32\n"
-        f"  export as Python  lossforge export {run.path}",
-        markup=False,
+    _print(
+        [
+            [],
+            [("run folder: ", ""), (str(run.path), "bold")],
+            [(f"  more generations  lossforge resume {run.path} --set budget.generations=40", "")],
+            [(f"  validate further  lossforge validate {run.path} --seeds 32", "")],
+            [(f"  export as Python  lossforge export {run.path}", "")],
+        ]
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class LossforgeError(Exception):
     """Base of everything that lossforge raises on purpose; the command line prints it and exits with 1."""
@@ -16,7 +18,10 @@ class LossError(LossforgeError):
 
 
 class SpaceError(LossforgeError):
-    """A search space cannot be read, has an unknown key, or a value out of its range."""
+    """A search space cannot be read, has an unknown key, or a value out of its range.
+
+    Where several things are wrong with it, its message has a line for each.
+    """
 
 
 class DataError(LossforgeError):
@@ -45,3 +50,37 @@ class DuplicateTellError(LossforgeError):
 
 class InterruptedSearchError(LossforgeError):
     """The user stopped a search; what was under way is finished and recorded. Exit code 130."""
+
+
+def probably_meant(name: str, known: Iterable[str]) -> list[str]:
+    """The one or two of the ``known`` names that ``name`` is most like, however it is capitalised; often none.
+
+    >>> probably_meant("taks", ["name", "task", "seed"])
+    ['task']
+    """
+    from difflib import SequenceMatcher
+
+    def likeness(one: str) -> float:
+        return SequenceMatcher(None, name.lower(), one.lower()).ratio()
+
+    alike = sorted(((likeness(one), one) for one in dict.fromkeys(known)), key=lambda pair: (-pair[0], pair[1]))
+    return [one for ratio, one in alike[:2] if ratio >= max(_ALIKE, alike[0][0] - 0.1)]
+
+
+_ALIKE = 0.65
+"""Share of common letters from which on a name may be a slip for another one."""
+
+
+def offered(name: str, known: Iterable[str], more: str = "", what: str = "known") -> str:
+    """What to say after "there is no such name": what was probably meant, else all names, and ``more``.
+
+    >>> offered("focl", ["focal", "dice"])
+    "; did you mean 'focal'?"
+    >>> offered("what", ["focal", "dice"])
+    ' (known: focal, dice)'
+    """
+    names = list(known)
+    meant = probably_meant(name, names)
+    if meant:
+        return f"; did you mean {' or '.join(repr(one) for one in meant)}?"
+    return f" ({what}: {', '.join(names) or 'none'}{'; ' + more if more else ''})"

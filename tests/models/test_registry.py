@@ -165,11 +165,11 @@ def test_a_width_that_would_change_nothing_is_refused(name: str) -> None:
 
 
 def test_an_unknown_network_names_those_there_are() -> None:
-    wanted = r"^task\.model: 'resnet9000' is not a network \(known: small_cnn.*package\.module:function\)$"
+    wanted = r"^task\.model: 'unheard_of' is not a network \(known: small_cnn.*package\.module:function\)$"
     with pytest.raises(ModelError, match=wanted):
-        build_model("resnet9000", (1, 8, 8), 10, 4, 0)
+        build_model("unheard_of", (1, 8, 8), 10, 4, 0)
     with pytest.raises(ModelError, match=wanted):
-        check_model("resnet9000", 4)
+        check_model("unheard_of", 4)
 
 
 @pytest.mark.parametrize("name", [name for name, model in MODELS.items() if model.smallest > 1])

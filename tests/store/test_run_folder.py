@@ -195,7 +195,7 @@ def test_a_newer_run_is_refused_and_left_as_it_is(run: RunFolder) -> None:
     [
         ("seed=1", "seed"),
         ("evolution.population=41", "evolution.population"),
-        ("task.label_noise=0.2", "task.0.label_noise"),
+        ("task.label_noise=0.2", "task.label_noise"),
         ("recipe.epochs=11", "recipe.epochs"),
         ("validation.top=6", "validation.top"),
         ("expression.primitives=['mul', 'log', 'neg']", "expression.primitives"),

@@ -16,7 +16,7 @@ from lossforge.data.places import data_folder
 from lossforge.data.samples import Form, RawData, Samples
 from lossforge.data.splits import TaskData
 from lossforge.data.torchvision_sets import KNOWN_SETS, Reader, read_tiny_imagenet
-from lossforge.errors import DataError
+from lossforge.errors import DataError, offered
 from lossforge.spaces.base_folder import from_base
 from lossforge.spaces.schema import TaskSection
 
@@ -96,8 +96,9 @@ def find_source(data: str) -> tuple[DataSource, str]:
         return DATASETS[data], str(data_folder())
     kind, colon, place = data.partition(":")
     if not colon or kind not in FORMATS:
-        known = ", ".join([*DATASETS, *(source.name for source in FORMATS.values())])
-        raise DataError(f"task.data: '{data}' is not a data set (known: {known})")
+        named, formats = [*DATASETS], [source.name for source in FORMATS.values()]
+        others = offered(kind, FORMATS) if colon else offered(data, [*named, *formats])
+        raise DataError(f"task.data: '{data}' is not a data set{others}")
     if not own_path(data).exists():
         raise DataError(f"task.data: there is nothing at '{own_path(data)}'; '{FORMATS[kind].name}' is a path of yours")
     _, mark, column = place.partition(MARK)

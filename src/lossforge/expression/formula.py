@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from lossforge.errors import FormulaError
+from lossforge.errors import FormulaError, offered
 from lossforge.expression.primitives import LEAVES, PRIMITIVES
 from lossforge.expression.tree import CONSTANT, Expression, call, constant, format_formula, leaf
 
@@ -174,9 +174,11 @@ class _Parser:
             return leaf(token.text)
         primitive = PRIMITIVES.get(token.text)
         if primitive is None:
-            known = ", ".join([*LEAVES, *PRIMITIVES])
             name = token.text if len(token.text) <= 40 else token.text[:37] + "..."
-            raise self.error(f"unknown name '{name}' (known: {known})", token)
+            others = offered(name, [*LEAVES, *PRIMITIVES])
+            raise FormulaError(
+                f"formula {_shown(self.text)}: unknown name '{name}' at position {token.position + 1}{others}"
+            )
         self.expect("(")
         self.deeper()
         args = [self.sum()]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lossforge.errors import LossError
+from lossforge.errors import LossError, offered
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.primitives import PRIMITIVES
 from lossforge.expression.tree import format_number
@@ -37,8 +37,8 @@ class NamedLoss:
         """Description with the given parameters. Raises LossError for one that the loss does not have."""
         unknown = sorted(set(given) - set(self.parameters))
         if unknown:
-            known = ", ".join(self.parameters) or "none"
-            raise LossError(f"loss '{self.name}' has no parameter '{unknown[0]}' (it has: {known})")
+            others = offered(unknown[0], self.parameters, what="it has")
+            raise LossError(f"loss '{self.name}' has no parameter '{unknown[0]}'{others}")
         for name, value in given.items():
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
                 raise LossError(f"loss '{self.name}': {name} must be a finite number, not {value!r}")
@@ -256,8 +256,7 @@ def loss_spec(name_or_formula: str, **parameters: float) -> LossSpec:
     if entry is not None:
         return entry.spec(**parameters)
     if name_or_formula.isidentifier() and name_or_formula not in ("y_pred", "y_true"):
-        known = ", ".join(LIBRARY)
-        raise LossError(f"there is no loss named '{name_or_formula}' (known: {known}); a formula works too")
+        raise LossError(f"there is no loss named '{name_or_formula}'{_others(name_or_formula)}")
     if parameters:
         raise LossError(f"the formula {name_or_formula!r} takes no parameters, but got {', '.join(parameters)}")
     called = called_name(name_or_formula)
@@ -265,8 +264,13 @@ def loss_spec(name_or_formula: str, **parameters: float) -> LossSpec:
     if entry is not None:
         return entry.spec(**call_parameters(name_or_formula))
     if called is not None and called not in PRIMITIVES and "=" in name_or_formula:
-        raise LossError(f"there is no loss named '{called}' (known: {', '.join(LIBRARY)})")
+        raise LossError(f"there is no loss named '{called}'{_others(called)}")
     return LossSpec(str(parse_formula(name_or_formula)))
+
+
+def _others(name: str) -> str:
+    """What else to write than ``name``; a formula may have been meant."""
+    return offered(name, [*LIBRARY, *ALIASES, "y_pred", "y_true"], "a formula works too")
 
 
 def _entry(name: str) -> NamedLoss | None:

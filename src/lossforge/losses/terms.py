@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lossforge.errors import LossError
+from lossforge.errors import LossError, offered
 from lossforge.losses.drop_in import DropInLoss
 
 SMALLEST_MISS = 1e-6
@@ -70,7 +70,7 @@ def term(name: str, **given: float) -> Term:
     known = TERMS[name]
     for parameter, value in given.items():
         if parameter not in known:
-            raise LossError(f"loss '{name}' has no parameter '{parameter}' (it has: {', '.join(known) or 'none'})")
+            raise LossError(f"loss '{name}' has no parameter '{parameter}'{offered(parameter, known, what='it has')}")
         low, high = known[parameter].low, known[parameter].high
         if not low <= value <= high:
             raise LossError(f"loss '{name}': {parameter} must be in [{low:g}, {high:g}], not {value!r}")

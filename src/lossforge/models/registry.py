@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lossforge.errors import ModelError
+from lossforge.errors import ModelError, offered
 from lossforge.models.imported import Shape, build_imported, import_function
 
 if TYPE_CHECKING:
@@ -117,7 +117,6 @@ def build_model(name: str, shape: Shape, classes: int, width: int, seed: int, *,
 
 def _named(name: str) -> NamedModel:
     if name not in MODELS:
-        raise ModelError(
-            f"task.model: '{name}' is not a network (known: {', '.join(MODELS)}; your own: package.module:function)"
-        )
+        others = offered(name, MODELS, "your own: package.module:function")
+        raise ModelError(f"task.model: '{name}' is not a network{others}")
     return MODELS[name]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from statistics import median
 from typing import TYPE_CHECKING
 
+from lossforge.layout import wrapped
 from lossforge.screening.settings import Screen
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from lossforge.executors.meter import Meter
     from lossforge.search.hall_of_fame import Entry
     from lossforge.search.tuning import Sweep
+
+
+_MARGIN = 14
+"""Columns of the panel's names."""
 
 
 class Progress:
@@ -178,18 +183,18 @@ class LiveProgress(Progress):
             self.console.print(text, highlight=False, markup=False)
 
     def _table(self) -> Table:
-        from rich.markup import escape
         from rich.progress_bar import ProgressBar
         from rich.table import Table
+        from rich.text import Text
 
         table = Table.grid(padding=(0, 2))
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
-        table.add_row("[bold]lossforge", escape(self.text))
+        table.add_row("[bold]lossforge", Text(self.text))
         if self.generations:
             table.add_row("", ProgressBar(total=self.generations, completed=self.done, width=40))
-            best = f"{self.best.gain:+.2f} points: {escape(self.best.formula)}" if self.best else "nothing yet"
-            table.add_row("best", best)
+            best = f"{self.best.gain:+.2f} points: {self.best.formula}" if self.best else "nothing yet"
+            table.add_row("best", Text("\n".join(wrapped(best, self.console.width - _MARGIN)), no_wrap=True))
             table.add_row("median", f"{100 * self.median_fitness:+.2f} points against cross-entropy")
             table.add_row("candidates", self.counts())
         if self.meter and self.meter.workers:

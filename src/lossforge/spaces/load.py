@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from lossforge.errors import SpaceError
+from lossforge.spaces.faults import Fault, find_faults, in_words, named
 from lossforge.spaces.schema import SearchSpace
 from lossforge.spaces.task_section import as_before_switches
 
 RESUMABLE = ("budget.", "execution.")
 """Keys that may change on resume: they decide how much is done and where, never what a training gives."""
 
-_UNION = re.compile(r"bool|float|int|tuple\[.*|literal\[.*|constrained-.*")
-"""Places in the schema that pydantic names among the keys."""
+Further = Callable[[object], Sequence[Fault]] | None
+"""Looks through a space's tables for faults that the schema cannot know of, such as names of networks."""
 
 
-def load_space(path: Path, overrides: list[str] | None = None) -> SearchSpace:
-    """Read a space from TOML, with ``KEY=VALUE`` overrides. Raises SpaceError that names file and key."""
+def load_space(path: Path, overrides: list[str] | None = None, further: Further = None) -> SearchSpace:
+    """Read a space from TOML, with ``KEY=VALUE`` overrides. Raises SpaceError that names file and keys."""
     data = read_toml(path)
+    given = _given(data, overrides or [])
     apply_overrides(data, overrides or [])
-    return validate_space(data, str(path))
+    return validate_space(data, str(path), given, further)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -43,12 +43,20 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise SpaceError(f"{path}: is not valid TOML: {error}") from None
 
 
-def validate_space(data: object, origin: str) -> SearchSpace:
-    """Check a space's tables. Raises SpaceError that names ``origin``, the key and what was expected."""
-    try:
-        return SearchSpace.model_validate(data)
-    except ValidationError as error:
-        raise SpaceError(_explain(error, origin)) from None
+def validate_space(
+    data: object, origin: str, given: Mapping[str, str] | None = None, further: Further = None
+) -> SearchSpace:
+    """Check a space's tables. Raises SpaceError that names ``origin``, the keys and what was expected.
+
+    ``given`` has the override of each key that comes from one; ``further`` looks for what no schema knows, where
+    something else is wrong too.
+    """
+    faults = find_faults(data)
+    if faults:
+        known = {fault.key for fault in faults}
+        faults += [fault for fault in (further(data) if further else ()) if fault.key not in known]
+        raise SpaceError(in_words(faults, origin, given))
+    return SearchSpace.model_validate(data)
 
 
 def validate_frozen(data: object, origin: str) -> SearchSpace:
@@ -58,29 +66,6 @@ def validate_frozen(data: object, origin: str) -> SearchSpace:
         tables = tasks if isinstance(tasks, list) else [tasks]
         data = {**data, "task": [as_before_switches(one) if isinstance(one, dict) else one for one in tables]}
     return validate_space(data, origin)
-
-
-def _explain(error: ValidationError, origin: str) -> str:
-    first = error.errors()[0]
-    # Numbers and choices of a union are places in the schema, not keys of the file.
-    path = [str(part) for part in first["loc"] if not _UNION.fullmatch(str(part))]
-    key = ".".join(path)
-    message = str(first["msg"]).removeprefix("Value error, ")
-    message = message[:1].lower() + message[1:]
-    if first["type"] == "extra_forbidden":
-        message = "unknown key; see search_spaces/digits.toml for every key that exists"
-    elif first["type"] == "missing":
-        message = "this key is required"
-    elif first["type"] != "value_error":
-        message = f"{message}, not {_shown(first['input'])}"
-    more = len(error.errors()) - 1
-    rest = f" (and {more} more)" if more else ""
-    return f"{origin}: {key + ': ' if key else ''}{message}{rest}"
-
-
-def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def apply_overrides(data: dict[str, Any], overrides: list[str]) -> None:
@@ -108,6 +93,17 @@ def apply_overrides(data: dict[str, Any], overrides: list[str]) -> None:
             target[last] = value
 
 
+def _given(data: dict[str, Any], overrides: list[str]) -> dict[str, str]:
+    """The override of each key, and table, that the file does not have, or that it sets to something else."""
+    found = {}
+    for override in overrides:
+        parts = [part.strip() for part in override.partition("=")[0].split(".")]
+        found[".".join(parts)] = override
+        if parts[0] not in data:
+            found[parts[0]] = override
+    return found
+
+
 def _steps(target: Any, table: str, override: str) -> list[Any]:
     """What ``table`` leads to: of a list its one item with that name or number, else that table of every item."""
     if isinstance(target, list):
@@ -131,8 +127,9 @@ def dump_space(space: SearchSpace) -> str:
 
 def changed_keys(old: SearchSpace, new: SearchSpace) -> list[str]:
     """Dotted names of the keys whose values differ, sorted."""
+    tables = max((space.model_dump(mode="json") for space in (old, new)), key=lambda data: len(data["task"]))
     before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
-    return sorted(key for key in {*before, *after} if before.get(key) != after.get(key))
+    return sorted(named(key, tables) for key in {*before, *after} if before.get(key) != after.get(key))
 
 
 def forbidden_changes(old: SearchSpace, new: SearchSpace) -> list[str]:

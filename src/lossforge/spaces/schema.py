@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from lossforge.errors import FormulaError
+from lossforge.errors import FormulaError, offered
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.primitives import BOUND, LEAVES, PRIMITIVES
 from lossforge.spaces.recipe_section import Rate, RecipeSection
@@ -31,7 +31,7 @@ __all__ = [
 
 def _primitive(name: str) -> str:
     if name not in PRIMITIVES:
-        raise ValueError(f"'{name}' is not a primitive (known: {', '.join(PRIMITIVES)})")
+        raise ValueError(f"'{name}' is not a primitive{offered(name, PRIMITIVES)}")
     return name
 
 

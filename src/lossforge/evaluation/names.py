@@ -1,0 +1,73 @@
+"""Names in a space that only the rooms of data, networks and losses know: whether there are such."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from lossforge.errors import DataError, LossforgeError, ModelError, SpaceError, offered
+from lossforge.spaces.faults import Fault, in_words
+from lossforge.spaces.schema import SearchSpace
+
+
+def check_names(space: SearchSpace, origin: str = "") -> None:
+    """Refuse data sets, networks, trainings and rivals that do not exist.
+
+    Raises DataError, ModelError or SpaceError; where several are wrong SpaceError, with all of them.
+    """
+    found = list(_faults(space.model_dump(mode="json"), imports=True))
+    if len(found) == 1:
+        fault, error = found[0]
+        raise type(error)(str(fault)) from error.__cause__
+    if found:
+        raise SpaceError(in_words([fault for fault, _ in found], origin or space.name))
+
+
+def faults_of_names(data: object) -> list[Fault]:
+    """The same faults in tables that are no whole space, without importing anything of the user's own."""
+    return [fault for fault, _ in _faults(data, imports=False)]
+
+
+def _faults(data: object, *, imports: bool) -> Iterator[tuple[Fault, LossforgeError]]:
+    if not isinstance(data, dict):
+        return
+    tasks = data.get("task")
+    tables = [table for table in (tasks if isinstance(tasks, list) else [tasks]) if isinstance(table, dict)]
+    for number, table in enumerate(tables):
+        place = f"task.{table.get('name') or number}" if len(tables) > 1 else "task"
+        for key, check in _checks(table, imports):
+            try:
+                check()
+            except (DataError, ModelError) as error:
+                yield Fault(f"{place}.{key}", str(error).removeprefix(f"task.{key}: ")), error
+    validation = data.get("validation")
+    rivals = validation.get("rivals") if isinstance(validation, dict) else None
+    for rival in rivals if isinstance(rivals, list) else ():
+        try:
+            _check_rival(rival)
+        except SpaceError as error:
+            yield Fault("validation.rivals", str(error).removeprefix("validation.rivals: ")), error
+
+
+def _checks(table: dict[str, object], imports: bool) -> Iterator[tuple[str, Callable[[], object]]]:
+    """What there is to check of a task, by key."""
+    from lossforge.data.datasets import find_source
+    from lossforge.models.imported import import_function
+    from lossforge.models.registry import PUBLISHED_WIDTH, check_model
+
+    python, data, model, width = (table.get(key) for key in ("python", "data", "model", "width"))
+    if isinstance(python, str) and python:
+        if imports:
+            yield "python", lambda: import_function(python, "task.python")
+        return
+    if isinstance(data, str) and data:
+        yield "data", lambda: find_source(data)
+    if isinstance(model, str) and (imports or ":" not in model):
+        number = width if isinstance(width, int) else PUBLISHED_WIDTH
+        yield "model", lambda: check_model(model, number)
+
+
+def _check_rival(rival: object) -> None:
+    from lossforge.losses.library import LIBRARY
+
+    if isinstance(rival, str) and rival not in LIBRARY:
+        raise SpaceError(f"validation.rivals: '{rival}' is not a loss of the library{offered(rival, LIBRARY)}")
