@@ -247,11 +247,12 @@ def print_run(run: Run, json: bool) -> None:
         print_validation(run.validation, json)
     else:
         print_hall_of_fame(run.hall_of_fame[:5], json)
+    more = 2 * run.generations or 40
     _print(
         [
             [],
             [("run folder: ", ""), (str(run.path), "bold")],
-            [(f"  more generations  lossforge resume {run.path} --set budget.generations=40", "")],
+            [(f"  more generations  lossforge resume {run.path} --set budget.generations={more}", "")],
             [(f"  validate further  lossforge validate {run.path} --seeds 32", "")],
             [(f"  export as Python  lossforge export {run.path}", "")],
         ]

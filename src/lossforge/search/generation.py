@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -236,11 +236,11 @@ class Generation:
         return replace(row, outcome=failure) if failure else row
 
 
-def short_of_seeds(scores: Scores, settings: FitnessSection) -> list[str]:
-    """Keys of the leaders that have fewer seeds than a leader is to have."""
+def short_of_seeds(scores: Scores, settings: FitnessSection, leaders: Iterable[str] | None = None) -> list[str]:
+    """Keys of the ``leaders`` (default: those of the scores) that have fewer seeds than a leader is to have."""
     return [
         key
-        for key in scores.leaders(settings.finalists)
+        for key in (scores.leaders(settings.finalists) if leaders is None else leaders)
         if scores.replicates(key) < settings.finalist_seeds and scores.gains(key)
     ]
 
