@@ -83,12 +83,21 @@ def test_lists_break_no_token(what: str, width: int, capsys: pytest.CaptureFixtu
 
 
 def test_the_hall_of_fame_breaks_neither_formulas_nor_numbers(width: int, capsys: pytest.CaptureFixture[str]) -> None:
-    print_hall_of_fame([ENTRY, replace(ENTRY, rank=2, formula="y_pred", gain=-0.5)], json=False)
+    print_hall_of_fame([ENTRY, replace(ENTRY, rank=2, formula="y_pred", gain=-0.5)], json=False, leader_seeds=12)
     printed = capsys.readouterr().out
     assert fits(printed, width)
     for number in ("+3.25", "-0.50", "86.42%", "83.17%", "cross-entropy"):
         assert number in printed
     assert [token for token in TOKEN.findall(FORMULA) if token not in TOKEN.findall(printed)] == []
+
+
+def test_the_order_is_explained_where_it_is_not_the_gains(capsys: pytest.CaptureFixture[str]) -> None:
+    few = replace(ENTRY, rank=2, gain=3.5, seeds=4)
+    print_hall_of_fame([ENTRY, few], json=False, leader_seeds=12)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "trained on 12 seeds or more come before those with fewer" in printed
+    print_hall_of_fame([ENTRY, replace(ENTRY, rank=2)], json=False, leader_seeds=12)
+    assert "come before" not in capsys.readouterr().out
 
 
 def test_a_validation_shows_every_rival_and_breaks_no_interval(width: int, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,7 +139,7 @@ def test_markup_in_data_is_printed_as_it_is(width: int, capsys: pytest.CaptureFi
     marked = "[bold]a[/bold] [red]"
     print_rows([{"name": marked, "summary": marked}], json=False)
     print_facts({"run [red]": marked, "best_formula": marked}, json=False)
-    print_hall_of_fame([replace(ENTRY, formula=marked, metric="[blue]")], json=False)
+    print_hall_of_fame([replace(ENTRY, formula=marked, metric="[blue]")], json=False, leader_seeds=12)
     print_validation([replace(comparison(1, "[dim]x"), formula=marked, task="[bold]")], json=False)
     printed = capsys.readouterr().out
     assert printed.count("[bold]a[/bold]") == 6

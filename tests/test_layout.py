@@ -68,7 +68,7 @@ def test_a_table_shows_every_cell_and_breaks_no_number(rows: list[tuple[str, str
     ("width", "first", "lines"),
     [
         (100, ["rank", "formula", "gain in search", "seeds"], 2),
-        (60, ["rank", "gain in search", "seeds"], 3),
+        (60, ["rank", "gain in search", "seeds"], 4),
         (26, ["1"], 6),
     ],
     ids=["beside", "apart", "blocks"],

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Console
 from rich.text import Text
 
+from lossforge.inspection.runs import leader_seeds
 from lossforge.layout import Column, Line, Style, facts, table, wrapped
 from lossforge.search.progress import LineProgress, LiveProgress, Progress
 from lossforge.validation.comparison import LEGEND, Comparison, summaries, told, verdict
@@ -93,7 +94,7 @@ def _text(value: object, none: str = "none") -> str:
         return "yes" if value else ("no" if none else "")
     if isinstance(value, float):
         return f"{value:.4g}"
-    return "" if value is None else str(value)
+    return none if value is None else str(value)
 
 
 def print_losses(losses: list[dict[str, Any]], json: bool) -> None:
@@ -152,8 +153,8 @@ def _by_classes(values: Mapping[str, float], form: str) -> str:
     return ", ".join(f"{form.format(value)} for {classes} classes" for classes, value in values.items())
 
 
-def print_hall_of_fame(entries: list[Entry], json: bool) -> None:
-    """Print the leaders of a run."""
+def print_hall_of_fame(entries: list[Entry], json: bool, leader_seeds: int) -> None:
+    """Print the leaders of a run; those with ``leader_seeds`` or more come before all others."""
     if json:
         print_json([asdict(entry) for entry in entries])
         return
@@ -176,6 +177,12 @@ def print_hall_of_fame(entries: list[Entry], json: bool) -> None:
     ]
     _print(table(columns, rows, _width()))
     _prose(f"gain: percentage points of validation {measured} over cross-entropy, in the search", "dim")
+    if len({entry.seeds for entry in entries}) > 1:
+        _prose(
+            f"order: losses that were trained on {leader_seeds} seeds or more come before those with fewer, whose gain "
+            "is more likely luck; then by gain, and among equals the smaller formula",
+            "dim",
+        )
 
 
 def print_validation(rows: list[Comparison], json: bool) -> None:
@@ -246,7 +253,7 @@ def print_run(run: Run, json: bool) -> None:
     if run.validation:
         print_validation(run.validation, json)
     else:
-        print_hall_of_fame(run.hall_of_fame[:5], json)
+        print_hall_of_fame(run.hall_of_fame[:5], json, leader_seeds(run.path))
     more = 2 * run.generations or 40
     _print(
         [

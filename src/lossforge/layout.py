@@ -68,7 +68,7 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) 
     if widths is None:
         return _blocks(columns, rows, width)
     indent = widths[0] + _GAP
-    lines = _beside(others, [], widths)
+    lines = _beside(others, [], widths) + [[(" " * indent + columns[place].heading, "bold")] for place in places]
     for row, rest in zip(rows, apart, strict=True):
         lines += _beside(others, [rest], widths)[1:]
         lines += [[(" " * indent + part, "")] for place in places for part in wrapped(row[place], width - indent)]

@@ -41,7 +41,7 @@ ENTRIES = st.builds(
     seeds=st.integers(1, 1000),
     accuracy=st.floats(0, 1),
     control=st.floats(0, 1),
-    generation=st.integers(0, 10**6),
+    generation=st.integers(1, 10**6),
     origin=TEXT,
     signature=TEXT,
 )
@@ -70,7 +70,7 @@ def refusal(path: Path) -> str:
 
 def test_the_best_are_listed_with_all_that_is_known() -> None:
     (first, second) = hall_of_fame(scores(3), SPACE, control_key="k01")
-    expected = Entry(1, "2 * y_pred", first.fitness, 2.0, 3, 4, 0.52, 0.5, 2, "random", "k02", searched="y_pred * 2")
+    expected = Entry(1, "2 * y_pred", first.fitness, 2.0, 3, 4, 0.52, 0.5, 3, "random", "k02", searched="y_pred * 2")
     assert first == expected
     assert first.fitness == pytest.approx(0.02)
     assert (second.rank, second.signature, second.gain) == (2, "k00", 0.0)
@@ -123,6 +123,7 @@ def test_a_table_from_before_there_were_metrics_is_of_accuracy(path: Path) -> No
     path.write_bytes(GOOD + b"1,y_pred,0.1,10.0,1,2,0.5,0.4,0,seed,k\n")
     (entry,) = read_hall_of_fame(path)
     assert (entry.metric, entry.signature, entry.control) == ("accuracy", "k", 0.4)
+    assert entry.generation == 1  # such tables counted from 0
 
 
 def test_a_table_of_nobody_is_read_as_such(path: Path) -> None:
@@ -219,4 +220,4 @@ def test_a_table_from_before_there_were_final_forms_is_read(path: Path) -> None:
     write_hall_of_fame(path, [entry])
     lines = [line.rsplit(",", 1)[0] for line in path.read_text(encoding="utf-8").splitlines()]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    assert checked_entries(path, space.recipe) == [entry]
+    assert checked_entries(path, space.recipe) == [replace(entry, generation=entry.generation + 1)]

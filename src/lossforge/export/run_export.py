@@ -71,8 +71,7 @@ def _classes(space: SearchSpace) -> int:
 
 def _provenance(entry: Entry, rows: list[Comparison]) -> tuple[str, ...]:
     lines = [
-        f"Found in generation {entry.generation + 1} by {entry.origin}, rank {entry.rank}, "
-        f"signature {entry.signature}.",
+        f"Found in generation {entry.generation} by {entry.origin}, rank {entry.rank}, signature {entry.signature}.",
         f"In the search: {entry.gain:+.2f} points of validation {metric_title(entry.metric)} over cross-entropy, "
         f"{entry.seeds} seeds.",
     ]

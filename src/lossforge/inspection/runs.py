@@ -55,6 +55,11 @@ def run_status(path: Path) -> dict[str, Any]:
     }
 
 
+def leader_seeds(path: Path) -> int:
+    """Seeds from which on a loss stands before all that have fewer. Raises StoreError where there is no run."""
+    return RunFolder.open(path).space().fitness.finalist_seeds
+
+
 def run_top(path: Path, number: int) -> list[Entry]:
     """The leaders of a run. Raises StoreError where there is none yet."""
     from lossforge.search.hall_of_fame import read_hall_of_fame

@@ -28,7 +28,7 @@ class Entry:
     ``searched`` is what the search trained, and ``signature`` its key. ``fitness`` is the mean gain over cross-
     entropy (-1 to 1), ``gain`` the same in percentage points; ``accuracy`` and ``control`` (cross-entropy's) are
     means over the ``seeds`` replicates. ``metric`` says what these four are of: a ``task.metric``, or several with
-    a plus between where tasks differ.
+    a plus between where tasks differ. ``generation`` is counted from 1.
     """
 
     rank: int
@@ -47,7 +47,7 @@ class Entry:
 
 
 _BEFORE_FORMS = [name for name in Entry.__slots__ if name != "searched"]
-"""Columns of a table from before formulas had a final form."""
+"""Columns of a table from before formulas had a final form, and generations were counted from 1."""
 _BEFORE_METRICS = [name for name in _BEFORE_FORMS if name != "metric"]
 """Columns of a table from before there was a choice of metrics."""
 
@@ -68,7 +68,7 @@ def hall_of_fame(scores: Scores, space: SearchSpace, control_key: str) -> list[E
                 seeds=scores.replicates(key),
                 accuracy=scores.accuracy(key),
                 control=scores.control_accuracy(key),
-                generation=judged.generation,
+                generation=judged.generation + 1,
                 origin=judged.origin,
                 signature=key,
                 metric=space.measure,
@@ -131,7 +131,8 @@ def _entry(row: dict[str, str]) -> Entry:
         seeds=int(row["seeds"]),
         accuracy=float(row["accuracy"]),
         control=float(row["control"]),
-        generation=int(row["generation"]),
+        # Tables of before counted from 0, as the ledger does.
+        generation=int(row["generation"]) + ("searched" not in row),
         origin=row["origin"],
         signature=row["signature"],
         metric=row.get("metric", "accuracy"),

@@ -94,8 +94,8 @@ def _opened(folder: RunFolder) -> Iterator[tuple[dict[str, object] | None, Ledge
         done = -1 if state is None else int(state["generation"])
         if ledger.last_generation() < done:
             raise StoreError(
-                f"{folder.ledger_file}: ends before the checkpoint does (generation {ledger.last_generation()}, not "
-                f"{done}); copy the ledger back whole, with its -wal file, from where the run was copied from"
+                f"{folder.ledger_file}: ends before the checkpoint does (generation {ledger.last_generation() + 1}, "
+                f"not {done + 1}); copy the ledger back whole, with its -wal file, from where the run was copied from"
             )
         yield state, ledger, done
     finally:
@@ -186,7 +186,7 @@ class _Search:
             )
             best = _write_results(self.folder, self.space, scores)[:1]
             self.folder.log(
-                f"generation {number}: {len(rows)} generated, best {best[0].formula if best else 'none'} "
+                f"generation {number + 1}: {len(rows)} generated, best {best[0].formula if best else 'none'} "
                 f"gain {best[0].gain if best else 0:+.2f}"
             )
             self.progress.end_generation(number, best, [told.fitness for told in strategy.members()])

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from statistics import median
 from typing import TYPE_CHECKING
 
-from lossforge.layout import wrapped
 from lossforge.evaluation.records import Outcome
+from lossforge.layout import wrapped
 from lossforge.screening.settings import Screen
 
 if TYPE_CHECKING:
