@@ -51,7 +51,7 @@ def static_reason(form: Expression) -> str:
     return f"{' and '.join(missing)} {'does' if len(missing) == 1 else 'do'} not occur" if missing else ""
 
 
-def probe(forms: Sequence[Expression], settings: ScreenSettings) -> list[Findings]:
+def findings_of(forms: Sequence[Expression], settings: ScreenSettings) -> list[Findings]:
     """Everything before the descent, on canonical forms."""
     found = [Findings(form) for form in forms]
     left = []
@@ -107,7 +107,7 @@ def verdict(found: Findings, settings: ScreenSettings) -> Verdict:
 
 def screen_all(forms: Sequence[Expression], settings: ScreenSettings) -> list[Verdict]:
     """Verdicts on canonical forms; each stops at the first screen that rejects it."""
-    found = probe(forms, settings)
+    found = findings_of(forms, settings)
     left = [place for place, one in enumerate(found) if one.signature is not None]
     for place, one in zip(left, descended([found[place] for place in left], settings), strict=True):
         found[place] = one
