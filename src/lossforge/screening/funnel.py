@@ -18,7 +18,7 @@ from lossforge.expression.tree import Expression, call
 from lossforge.screening.descent import Descent, descents
 from lossforge.screening.guards import guard_reasons
 from lossforge.screening.probes import probe_reasons
-from lossforge.screening.settings import Screen, ScreenSettings, Verdict
+from lossforge.screening.settings import Certain, Screen, ScreenSettings, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def probe(forms: Sequence[Expression], settings: ScreenSettings) -> list[Finding
     for index, place in enumerate(left):
         signature = signed.get(index)
         if signature is None:
-            found[place] = Findings(forms[place], Screen.PROBE, reasons[index] or "the gradient is zero")
+            found[place] = Findings(forms[place], Screen.PROBE, reasons[index] or Certain.NO_GRADIENT)
         else:
             found[place] = Findings(forms[place], signature=signature)
     if settings.guards:

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from lossforge.expression.interpreter import Interpreter
-from lossforge.screening.settings import ScreenSettings
+from lossforge.screening.settings import Certain, ScreenSettings
 
 if TYPE_CHECKING:
     import numpy
@@ -138,7 +138,7 @@ def _reasons(losses: Interpreter, classes: int, precision: str, settings: Screen
         elif not numpy.isfinite(peak[k]):
             reasons.append("the gradient is not finite")
         elif scale[k] < _SMALLEST:
-            reasons.append("the gradient is zero")
+            reasons.append(Certain.NO_GRADIENT)
         elif peak[k] / scale[k] > limit:
             reasons.append(f"the gradient reaches {peak[k] / scale[k]:.2g} times its usual size (limit {limit:g})")
         elif half and trained_peak[k] > _HALF_LARGEST:

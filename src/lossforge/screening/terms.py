@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lossforge.losses.compiled import LossSpec
 from lossforge.screening.descent import free_logits
 from lossforge.screening.probes import MODERATE, probe
-from lossforge.screening.settings import Screen, ScreenSettings
+from lossforge.screening.settings import Certain, Screen, ScreenSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +50,7 @@ def _probe_reason(spec: LossSpec, classes: int, limit: float) -> str:
     scale = float(parts[0][1].square().mean().sqrt())
     peak = max(float(gradient.abs().max()) for _, gradient in parts)
     if scale < 1e-12:
-        return "the gradient is zero"
+        return Certain.NO_GRADIENT
     if peak / scale > limit:
         return f"the gradient reaches {peak / scale:.2g} times its usual size (limit {limit:g})"
     return ""

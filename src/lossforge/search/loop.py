@@ -18,7 +18,6 @@ from lossforge.screening.descent import compile_kernels
 from lossforge.screening.helpers import Helpers, helper_count
 from lossforge.screening.screener import Screener
 from lossforge.screening.settings import ScreenSettings
-from lossforge.search.audit import STAGE as AUDIT
 from lossforge.search.audit import audit_report
 from lossforge.search.control_rate import sweep_learning_rates
 from lossforge.search.generation import Asked, Generation, judged_from_rows, long_lived, short_of_seeds
@@ -30,6 +29,7 @@ from lossforge.spaces.schema import SearchSpace, TaskSection
 from lossforge.store.checkpoint import load_checkpoint, save_checkpoint
 from lossforge.store.ledger import Ledger
 from lossforge.store.run_folder import RunFolder
+from lossforge.store.stages import Stage
 
 
 def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progress) -> None:
@@ -136,7 +136,9 @@ class _Search:
             if helpers is not None:
                 helpers.close()
         audit = audit_report(
-            self.ledger.candidates(Outcome.REJECTED), self.ledger.trainings(AUDIT), self.ledger.trainings("control")
+            self.ledger.candidates(Outcome.REJECTED),
+            self.ledger.trainings(Stage.AUDIT),
+            self.ledger.trainings(Stage.CONTROL),
         )
         for told in (f"audit: {audit}", f"workers: {self.progress.work()}"):
             self.folder.log(told)
@@ -182,8 +184,8 @@ class _Search:
         wanted: list[Training] = []
         for task in self.space.task:
             replicates = range(self.space.fitness.finalist_seeds)
-            wanted += trainings(self.space, task, loss, key, rates[task.title], replicates, stage="search")
-        rows = recorder.run(wanted, "control")
+            wanted += trainings(self.space, task, loss, key, rates[task.title], replicates, stage=Stage.SEARCH)
+        rows = recorder.run(wanted, Stage.CONTROL)
         scores.add_control(rows)
         failed = next((row for row in rows if row.accuracy is None), None)
         if failed is not None:
@@ -205,11 +207,13 @@ def _known(ledger: Ledger, space: SearchSpace, done: int, *, leaders: bool = Fal
     Later trainings in the ledger belong to a generation that was cut short; its replay looks them up.
     """
     scores = Scores()
-    scores.add_control(ledger.trainings("control"))
+    scores.add_control(ledger.trainings(Stage.CONTROL))
     if done >= 0:
         # The audit's too: what it trained may have been proposed later in a form that passes.
         trainings = [
-            row for stage in ("search", AUDIT) for row in ledger.trainings(stage, up_to_generation=done + leaders)
+            row
+            for stage in (Stage.SEARCH, Stage.AUDIT)
+            for row in ledger.trainings(stage, up_to_generation=done + leaders)
         ]
         scores.enter(judged_from_rows(ledger.candidates(up_to_generation=done), trainings).values())
     return scores
