@@ -30,12 +30,12 @@ from lossforge.expression.canonical import canonical_form, canonical_text, fold_
 from lossforge.expression.equivalence import value_and_gradient
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.interpreter import assembled
-from lossforge.expression.signature import probe as signature_probe
+from lossforge.expression.signature import signature_probe
 from lossforge.expression.tree import Expression
 from lossforge.losses.library import LIBRARY
 from lossforge.screening.descent import compile_kernels, free_logits
 from lossforge.screening.funnel import static_reason
-from lossforge.screening.probes import MODERATE, probe
+from lossforge.screening.probes import MODERATE, screen_probe
 from lossforge.screening.screener import Screener
 from lossforge.screening.settings import ScreenSettings
 from lossforge.spaces.schema import ExpressionSection, SearchSpace, TaskSection
@@ -76,7 +76,7 @@ def slowly(tree: Expression) -> None:
     canonical_text(form)
     if static_reason(form):
         return
-    data = probe(10)
+    data = screen_probe(10)
     one_hot = torch.nn.functional.one_hot
     logits, y_true = torch.from_numpy(data.logits), one_hot(torch.from_numpy(data.labels), 10).float()
     value, gradient = value_and_gradient(form, logits, y_true)

@@ -24,13 +24,14 @@ from lossforge.executors.local import InProcessExecutor
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.screening.screener import Screener
-from lossforge.search.generation import STAGE, Generation
+from lossforge.search.generation import Generation
 from lossforge.search.loop import screen_settings
 from lossforge.search.recorder import Recorder
 from lossforge.search.scores import Scores, floors
 from lossforge.spaces.load import load_space
 from lossforge.store.ledger import Ledger
 from lossforge.store.run_folder import hardware
+from lossforge.store.stages import Stage
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "leak.md"
@@ -65,7 +66,7 @@ def measured(candidates: int) -> list[tuple[int, int, float]]:
         ledger = Ledger(Path(folder) / "ledger.sqlite")
         recorder, scores = Recorder(ledger, InProcessExecutor("cpu"), lambda: False), Scores()
         loss = LossSpec(CROSS_ENTROPY)
-        control = recorder.run(trainings(space, task, loss, "ce", RATE, range(1), stage=STAGE), "control")
+        control = recorder.run(trainings(space, task, loss, "ce", RATE, range(1), stage=Stage.SEARCH), Stage.CONTROL)
         scores.add_control(control)
         screener = Screener(screen_settings(space))
         rates = {task.title: RATE}

@@ -31,7 +31,7 @@ from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.screening.helpers import Helpers, helper_count
 from lossforge.screening.screener import Screener
-from lossforge.search.generation import STAGE, Generation
+from lossforge.search.generation import Generation
 from lossforge.search.hall_of_fame import hall_of_fame, write_hall_of_fame
 from lossforge.search.loop import screen_settings
 from lossforge.search.recorder import Recorder
@@ -40,6 +40,7 @@ from lossforge.seeding import derive_seed
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.checkpoint import save_checkpoint
 from lossforge.store.ledger import Ledger
+from lossforge.store.stages import Stage
 
 RATE = 0.01
 METRICS: dict[str, Any] = {
@@ -234,7 +235,7 @@ class SimulatedSearch:
         wanted: list[Training] = []
         for task in self.space.task:
             seeds = range(self.space.fitness.finalist_seeds)
-            wanted += trainings(self.space, task, LossSpec(CROSS_ENTROPY), self.key, RATE, seeds, stage=STAGE)
+            wanted += trainings(self.space, task, LossSpec(CROSS_ENTROPY), self.key, RATE, seeds, stage=Stage.SEARCH)
         self.scores.add_control(recorder.run(wanted, "control"))
 
     def step(self) -> int:

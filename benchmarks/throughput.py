@@ -47,7 +47,7 @@ from lossforge.expression.tree import Expression
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.screening.descent import compile_kernels
 from lossforge.screening.screener import Screener
-from lossforge.search.generation import STAGE, Generation
+from lossforge.search.generation import Generation
 from lossforge.search.loop import screen_settings
 from lossforge.search.recorder import Recorder
 from lossforge.search.scores import Scores, floors
@@ -55,6 +55,7 @@ from lossforge.spaces.load import load_space
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.ledger import Ledger
 from lossforge.store.run_folder import hardware
+from lossforge.store.stages import Stage
 from machine_limits import peak_rate, training_operations
 from plain_loop import PlainLoop
 from throughput_sides import (
@@ -72,7 +73,6 @@ RESULTS = Path(__file__).parent / "results" / "throughput.md"
 LANES = (1, 4, 8, 16, 32)
 BUSY = 0.8
 """Share of the workers' time below which a part of the benchmark warns that some had nothing to do."""
-TRAINED = {Outcome.TRAINED, Outcome.STOPPED, Outcome.DIVERGED, Outcome.TIMED_OUT, Outcome.CRASHED}
 
 
 class Benchmark:
@@ -90,7 +90,9 @@ class Benchmark:
         self.rival = self.faster_rival()
 
     def rival_jobs(self, trees: Sequence[Expression]) -> list[tuple[str, int]]:
-        seeds = [replicate_seed(self.space.seed, STAGE, self.task, number) for number in range(self.options.seeds)]
+        seeds = [
+            replicate_seed(self.space.seed, Stage.SEARCH, self.task, number) for number in range(self.options.seeds)
+        ]
         return [(prefix(tree), seed) for tree in trees for seed in seeds]
 
     def faster_rival(self) -> PlainLoop:
@@ -183,7 +185,9 @@ class Benchmark:
         with tempfile.TemporaryDirectory() as folder:
             ledger = Ledger(Path(folder) / "ledger.sqlite")
             recorder, scores = Recorder(ledger, self.executor, lambda: False), Scores()
-            control = recorder.run(trainings_of(self.space, [CROSS_ENTROPY], options.seeds, options.rate), "control")
+            control = recorder.run(
+                trainings_of(self.space, [CROSS_ENTROPY], options.seeds, options.rate), Stage.CONTROL
+            )
             scores.add_control(control)
             stops = floors(control, self.space.recipe)
             rates = {self.task.title: options.rate}
@@ -193,7 +197,7 @@ class Benchmark:
                 seconds, rows = self.watched(partial(generation.run, number))
                 ours += seconds
                 judged += len(rows)
-                passed += sum(row.outcome in TRAINED for row in rows)
+                passed += sum(Outcome(row.outcome).of_training for row in rows)
                 new = {prefix(tree): tree for tree in strategy.proposed[: len(rows)]}
                 unseen = [tree for text, tree in new.items() if text not in seen and tree.uses("y_pred")]
                 trees = [tree for tree in unseen if uses_both(tree)]

@@ -15,9 +15,9 @@ from lossforge.executors.protocol import Executor
 from lossforge.expression.tree import CONSTANT, Expression, format_formula, format_number
 from lossforge.losses.compiled import LossSpec
 from lossforge.screening.screener import Screener
-from lossforge.search.generation import STAGE
 from lossforge.search.loop import screen_settings
 from lossforge.spaces.schema import SearchSpace
+from lossforge.store.stages import Stage
 
 WARM_UP = ("square(y_true - y_pred)", "exp(y_pred) - y_true * log(y_pred)")
 Accuracies = list[float | None]
@@ -36,7 +36,7 @@ def trainings_of(space: SearchSpace, formulas: Sequence[str], seeds: int, rate: 
     return [
         training
         for formula in formulas
-        for training in trainings(space, task, LossSpec(formula), formula, rate, range(seeds), stage=STAGE)
+        for training in trainings(space, task, LossSpec(formula), formula, rate, range(seeds), stage=Stage.SEARCH)
     ]
 
 

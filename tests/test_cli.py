@@ -62,7 +62,7 @@ def test_show_tells_the_simplified_form_and_the_derivative() -> None:
     assert losses[0]["derivative_latex"] == r"\frac{-y}{\hat{y}}"
     assert (losses[2]["size"], losses[2]["derivative"], losses[2]["screen"]["passed"]) == (None, None, True)
     table = lossforge("show", "ngl", "exp(y_pred) * exp(y_true)", "dice").stdout
-    for told in ("simplified  exp(y_pred + y_true)", "df/dp", "its LaTeX", "dice(e=1.0)"):
+    for told in ("final form   exp(y_pred + y_true)", "true class   exp(p + 1)", "df/dp", "their LaTeX", "dice(e=1.0)"):
         assert told in table
 
 

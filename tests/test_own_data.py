@@ -138,7 +138,7 @@ def test_the_doctor_says_bad_and_tries_keys(tmp_path: Path) -> None:
     told = [row["told"] for row in json.loads(answer.stdout)]
     assert told[0] == "training 36, validation 9, test 15"
     assert any("column 'id' counts the rows and is left out" in line for line in told)
-    assert any("48 missing values are filled from the training part" in line for line in told)
+    assert any("filled from the training part (task.impute): 48" in line for line in told)
     answer = CliRunner().invoke(app, ["doctor", "--data", f"csv:{table}", "--set", "task.impute=guess", "--json"])
     assert answer.exit_code == 1
     assert "impute: input should be 'mean'" in json.loads(answer.stdout)[0]["told"]

@@ -5,19 +5,22 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lossforge.data.places import using_data_folder
-from lossforge.errors import DataError, ExecutionError, InterruptedSearchError
+from lossforge.errors import DataError, ExecutionError, InterruptedSearchError, LossforgeError
 from lossforge.interrupts import stop_on_signal
+from lossforge.spaces.base_folder import working_from
 from lossforge.spaces.load import apply_overrides, load_space, validate_space
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.run_folder import RunFolder, refuse_changes
 
 if TYPE_CHECKING:
+    from lossforge.executors.protocol import Stop
     from lossforge.search.hall_of_fame import Entry
     from lossforge.search.progress import Progress
     from lossforge.validation.comparison import Comparison
@@ -30,6 +33,7 @@ class Run:
     path: Path
     hall_of_fame: list[Entry]
     validation: list[Comparison] = field(default_factory=list)
+    generations: int = 0
 
 
 def search(
@@ -54,8 +58,9 @@ def search(
     from lossforge.evaluation.names import check_names, faults_of_names
 
     loaded = load_space(Path(space), _overrides(overrides, changes), faults_of_names).decided()
-    with using_data_folder(loaded.execution.data_dir):
+    with working_from(Path.cwd()), using_data_folder(loaded.execution.data_dir):
         check_names(loaded, str(space))
+        check_device(loaded)
         digests = check_data(loaded)
         if loaded.recipe.cohort == "auto" or loaded.recipe.backend == "trial":
             from lossforge.evaluation.calibrate import settled
@@ -64,7 +69,16 @@ def search(
             loaded = settled(loaded, resolve_device(loaded.execution.device))
     path = Path("runs") / f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S')}" if run is None else Path(run)
     folder = RunFolder.create(path, loaded, digests)
-    return _go(folder, loaded, progress)
+    progress = progress or _progress()
+    try:
+        return _go(folder, loaded, progress)
+    except InterruptedSearchError:
+        raise
+    except LossforgeError:
+        # What is refused before anything is trained leaves nothing behind.
+        if not progress.trainings:
+            folder.discard()
+        raise
 
 
 def resume(
@@ -74,8 +88,7 @@ def resume(
     folder = RunFolder.open(Path(run))
     folder.refuse_other_scores()
     space = changed_space(folder, _overrides(overrides, changes))
-    refuse_changed_data(folder, space)
-    return _go(folder, space, progress, save_space=True)
+    return _go(folder, space, progress or _progress(), resumed=True)
 
 
 def validate(
@@ -91,7 +104,6 @@ def validate(
 
     ``rivals`` are further ones, names or formulas. Raises LossforgeError.
     """
-    from lossforge.search.progress import Progress
     from lossforge.validation.protocol import validate as run_validation
     from lossforge.validation.rivals import further_rivals
 
@@ -99,15 +111,15 @@ def validate(
     folder = RunFolder.open(Path(run))
     folder.refuse_other_scores()
     space = changed_space(folder, _overrides(None, changes))
-    refuse_changed_data(folder, space)
-    data_folder = using_data_folder(space.execution.data_dir)
-    with data_folder, folder.locked(), stop_on_signal(_told_to_stop) as stop:
+    with places_of(folder, space), folder.locked(), stop_on_signal(_told_to_stop) as stop:
+        check_device(space)
+        refuse_changed_data(folder, space)
         try:
             return run_validation(
                 folder,
                 space,
                 stop=stop,
-                progress=progress or Progress(),
+                progress=progress or _progress(),
                 top=top if top is not None else space.validation.top,
                 seeds=seeds if seeds is not None else space.validation.seeds,
                 rivals=further,
@@ -118,26 +130,44 @@ def validate(
             ) from None
 
 
+@contextmanager
+def places_of(folder: RunFolder, space: SearchSpace) -> Iterator[None]:
+    """Within it the run's relative paths lead where they led when it began, whatever the current folder is."""
+    with working_from(folder.base_folder(space)), using_data_folder(space.execution.data_dir):
+        yield
+
+
 def changed_space(folder: RunFolder, overrides: list[str]) -> SearchSpace:
     """The run's space with overrides. Raises SpaceError for keys that may not change on resume."""
     old = folder.space()
     data = old.model_dump(mode="json", exclude_none=True)
     apply_overrides(data, overrides)
+    given = data["execution"]["data_dir"]
+    if isinstance(given, str) and given and given != old.execution.data_dir:
+        # It was typed here, and the run may have begun elsewhere.
+        data["execution"]["data_dir"] = str(Path(given).expanduser().absolute())
     new = validate_space(data, "--set")
     refuse_changes(old, new, "--set")
     return new
 
 
-def check_data(space: SearchSpace) -> dict[str, str]:
-    """Refuse data that cannot be read or do not fit their network, before anything is written.
+def check_device(space: SearchSpace) -> None:
+    """Refuse a GPU that is not there; on a cluster it may be elsewhere."""
+    if space.execution.executor == "local" and space.execution.device == "cuda":
+        from lossforge.executors.devices import resolve_device
 
-    Returns the sha256 of each of the user's own data sets, networks and trainings, by what the task calls them. What
-    is bundled needs no check.
+        resolve_device("cuda")
+
+
+def check_data(space: SearchSpace) -> dict[str, str]:
+    """Refuse data that cannot be read or do not fit their parts or their network, before anything is written.
+
+    Returns the sha256 of each of the user's own data sets, networks and trainings, by what the task calls them.
     """
-    from lossforge.data.datasets import BUNDLED, forget_loaded, own_digest
+    from lossforge.data.datasets import forget_loaded, own_digest
 
     forget_loaded()
-    tasks = [task for task in space.task if task.data not in (*BUNDLED, "")]
+    tasks = [task for task in space.task if task.data]
     if tasks:
         from lossforge.evaluation.feasibility import check_fit
 
@@ -199,45 +229,75 @@ def _finished_validation(folder: RunFolder, space: SearchSpace, best: list[Entry
 
     rows = read_comparisons(folder)
     wanted = [entry.formula for entry in best[: space.validation.top]]
-    same = list(dict.fromkeys(row.formula for row in rows))[: len(wanted)] == wanted
+    same = list(dict.fromkeys(row.searched or row.formula for row in rows))[: len(wanted)] == wanted
     return rows if rows and same and rows[0].seeds >= space.validation.seeds else []
+
+
+def _progress() -> Progress:
+    from lossforge.search.progress import Progress
+
+    return Progress()
 
 
 def _told_to_stop() -> None:
     print("\nfinishing what is under way; once more ends at once", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def _go(folder: RunFolder, space: SearchSpace, progress: Progress | None, *, save_space: bool = False) -> Run:
-    data_folder = using_data_folder(space.execution.data_dir)
-    with data_folder, folder.locked(), stop_on_signal(_told_to_stop) as stop:
-        if save_space:
-            folder.update_space(space)
+def _go(folder: RunFolder, space: SearchSpace, progress: Progress, *, resumed: bool = False) -> Run:
+    with places_of(folder, space), folder.locked(), stop_on_signal(_told_to_stop) as stop:
         # torch loads here, after the folder exists: a kill from now on can be resumed.
         from lossforge.search.hall_of_fame import read_hall_of_fame
-        from lossforge.search.loop import search as run_search
-        from lossforge.search.progress import Progress
-        from lossforge.validation.protocol import validate as run_validation
 
-        progress = progress or Progress()
         try:
-            run_search(folder, space, stop=stop, progress=progress)
+            trained = _search(folder, space, stop, progress, resumed=resumed)
             space = folder.space()  # with the cohorts that the search has settled on
-            comparisons: list[Comparison] = []
             best = read_hall_of_fame(folder.hall_of_fame_file)
-            known = _finished_validation(folder, space, best)
-            if space.validation.after_search and known:
-                comparisons = known
-            elif space.validation.after_search and best:
-                comparisons = run_validation(
-                    folder,
-                    space,
-                    stop=stop,
-                    progress=progress,
-                    top=space.validation.top,
-                    seeds=space.validation.seeds,
-                )
+            comparisons: list[Comparison] = []
+            if space.validation.after_search and best:
+                comparisons = _finished_validation(folder, space, best)
+                if not comparisons:
+                    if not trained:
+                        check_device(space)
+                        refuse_changed_data(folder, space)
+                    comparisons = _validate(folder, space, stop, progress)
+                    trained = True
         except InterruptedSearchError:
             raise InterruptedSearchError(
                 f"stopped; everything finished is recorded: go on with 'lossforge resume {folder.path}'"
             ) from None
-        return Run(folder.path, best, comparisons)
+        if not trained:
+            progress.line(_finished(folder, space))
+        return Run(folder.path, best, comparisons, space.budget.generations)
+
+
+def _search(folder: RunFolder, space: SearchSpace, stop: Stop, progress: Progress, *, resumed: bool) -> bool:
+    """Run the search, or what is left of it; whether anything was."""
+    from lossforge.search.loop import is_finished
+    from lossforge.search.loop import search as run_search
+
+    if not resumed:
+        run_search(folder, space, stop=stop, progress=progress)
+    elif is_finished(folder, space):
+        folder.update_space(space)
+        return False
+    else:
+        check_device(space)
+        refuse_changed_data(folder, space)
+        # Changed keys are kept once workers are there: what cannot be had must not be asked for again.
+        run_search(folder, space, stop=stop, progress=progress, ready=lambda: folder.update_space(space))
+    return True
+
+
+def _validate(folder: RunFolder, space: SearchSpace, stop: Stop, progress: Progress) -> list[Comparison]:
+    from lossforge.validation.protocol import validate as run_validation
+
+    top, seeds = space.validation.top, space.validation.seeds
+    return run_validation(folder, space, stop=stop, progress=progress, top=top, seeds=seeds)
+
+
+def _finished(folder: RunFolder, space: SearchSpace) -> str:
+    done = space.budget.generations
+    return (
+        f"{folder.path} is finished: all {done} generations are done, and nothing was trained; for more, type "
+        f"'lossforge resume {folder.path} --set budget.generations={2 * done}'"
+    )

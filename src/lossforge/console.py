@@ -112,6 +112,8 @@ def print_losses(losses: list[dict[str, Any]], json: bool) -> None:
 
 _SHORT = 100
 """Characters up to which the LaTeX of a derivative is worth a line."""
+_LONG = 200
+"""Characters up to which the LaTeX of both classes' functions is."""
 
 
 def _loss_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
@@ -121,8 +123,15 @@ def _loss_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     yield "formula", loss["formula"]
     if loss["label_smoothing"]:
         yield "smoothing", f"targets mixed with {loss['label_smoothing']:g} of the uniform distribution"
-    if loss["simplified"] != loss["formula"]:
+    if loss["simplified"] not in (loss["formula"], loss["final"]):
         yield "simplified", loss["simplified"]
+    if loss["final"] != loss["formula"]:
+        yield "final form", loss["final"]
+    for name, title in (("true_class", "true class"), ("wrong_class", "wrong class")):
+        if loss[name] is not None:
+            yield title, f"{loss[name]['value']}   with slope {loss[name]['slope'] or 'too long to read'}"
+    if loss["class_latex"] and len(loss["class_latex"]) <= _LONG:
+        yield "their LaTeX", loss["class_latex"]
     if loss["latex"]:
         yield "LaTeX", loss["latex"]
         yield "df/dp", loss["derivative"] or "too long to read"
@@ -247,11 +256,12 @@ def print_run(run: Run, json: bool) -> None:
         print_validation(run.validation, json)
     else:
         print_hall_of_fame(run.hall_of_fame[:5], json, leader_seeds(run.path))
+    more = 2 * run.generations or 40
     _print(
         [
             [],
             [("run folder: ", ""), (str(run.path), "bold")],
-            [(f"  more generations  lossforge resume {run.path} --set budget.generations=40", "")],
+            [(f"  more generations  lossforge resume {run.path} --set budget.generations={more}", "")],
             [(f"  validate further  lossforge validate {run.path} --seeds 32", "")],
             [(f"  export as Python  lossforge export {run.path}", "")],
         ]

@@ -9,11 +9,12 @@ def derive_seed(root: int, *path: str | int) -> int:
     """Return a seed in [0, 2**63) that depends on ``root`` and on every element of ``path``.
 
     The elements are length-prefixed before hashing, so ``("ab", "c")`` and ``("a", "bc")`` differ,
-    and so do ``1`` and ``"1"``.
+    and so do ``1`` and ``"1"``. A name of an enum counts as its text.
     """
     digest = hashlib.sha256()
     for element in (root, *path):
-        text = f"{type(element).__name__}:{element}".encode()
+        kind = "str" if isinstance(element, str) else type(element).__name__
+        text = f"{kind}:{element}".encode()
         digest.update(len(text).to_bytes(8, "big"))
         digest.update(text)
     return int.from_bytes(digest.digest()[:8], "big") >> 1

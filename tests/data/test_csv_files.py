@@ -155,7 +155,7 @@ def test_missing_values_are_filled_from_the_training_part_alone(tmp_path: Path, 
     path = write(tmp_path, GAPS)
     data = load_task(TaskSection(data=f"csv:{path}", impute=how, one_hot=True, drop_duplicates=False), "cpu")
     assert data.columns == (("a", 1), ("city", 3), ("b", 1))
-    assert any("18 missing values are filled" in note for note in data.notes)
+    assert any(note == "missing values that are filled from the training part (task.impute): 18" for note in data.notes)
     # Every known number of column a is another: what occurs twice is what was filled in.
     known = [float(x) for x in data.train.x[:, 0, 0, 0]]
     (filled,) = {x for x in known if known.count(x) > 1}

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from tests.helpers.trees import law, trees
 
-from lossforge.export.latex import latex, words
+from lossforge.export.latex import latex, latex_by_class, words
+from lossforge.expression.branches import class_functions
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.primitives import PRIMITIVES
 from lossforge.expression.tree import Expression, call, constant, leaf
@@ -55,6 +56,12 @@ WRITTEN = {
 @pytest.mark.parametrize("formula", WRITTEN)
 def test_a_formula_is_written_as_it_stands(formula: str) -> None:
     assert latex(parse_formula(formula)) == WRITTEN[formula]
+
+
+def test_a_loss_is_written_as_a_function_of_p_for_the_true_class_and_one_for_the_others() -> None:
+    functions = class_functions(parse_formula("-y_true * log(y_pred) - y_pred"))
+    assert latex_by_class(functions) == r"\begin{cases} -\log p - p & y = 1 \\ -p & y = 0 \end{cases}"
+    assert latex_by_class(class_functions(parse_formula("y_pred**2"))) == "p^{2}"
 
 
 @pytest.mark.parametrize("name", PRIMITIVES)

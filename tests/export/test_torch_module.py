@@ -215,6 +215,7 @@ def test_value_and_gradient_are_up_to_rounding_those_of_the_searched_loss(
         assert expected.settled.float().mean() > 0.8
 
 
+@pytest.mark.filterwarnings("ignore:.*made for labels of 0 and 1")
 @given(st.lists(trees(max_leaves=10), min_size=10, max_size=20, unique=True))
 @law(25)
 def test_any_loss_is_up_to_rounding_what_it_was(drawn: list[Expression]) -> None:

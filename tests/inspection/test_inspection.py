@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from lossforge.errors import LossError
@@ -23,10 +25,33 @@ def test_a_loss_that_sympy_cannot_do_costs_its_time_once_and_its_neighbours_noth
     assert [entry["simplified"] for entry in found] == ["exp(y_pred + y_true)", ENDLESS, "exp(y_pred + y_true)"]
 
 
-def test_without_time_for_sympy_the_canonical_form_is_told() -> None:
+def test_without_time_for_sympy_our_own_rules_simplify() -> None:
     formulas = [ENDLESS, "exp(y_pred) * exp(y_true)", "y_pred - y_pred + y_true * y_pred"]
     found = explain_all(formulas, seconds=0.0)
-    assert [entry["simplified"] for entry in found] == [*formulas[:2], "y_pred * y_true"]
+    assert [entry["simplified"] for entry in found] == [ENDLESS, "exp(y_pred + y_true)", "y_pred * y_true"]
+
+
+def test_a_loss_is_told_as_two_functions_of_p_and_in_its_final_form() -> None:
+    found = explain("-min(max(abs(y_pred), -1.63), sqrt(sqrt(y_true / -1.39) / -1.52))")
+    assert found["simplified"] == "-min(y_pred, sqrt(sqrt(y_true / -1.39) / -1.52))"
+    assert found["final"] == "-min(y_pred, 0.02565 + 0.721 * y_true)"
+    assert found["true_class"] == {"value": "-min(p, 0.747)", "slope": "0.5 * (sign(p - 0.747) - 1)"}
+    assert found["wrong_class"]["value"] == "-min(p, 0.02565)"
+    assert found["class_latex"] == (
+        r"\begin{cases} -\min\left(p, 0.747\right) & y = 1 \\ -\min\left(p, 0.02565\right) & y = 0 \end{cases}"
+    )
+
+
+def test_no_long_number_is_shown_beside_what_was_asked() -> None:
+    found = explain("0.33333333333333331 * erf(2.7182818284590452 * y_pred) + y_true / 7.123456789012345")
+    texts = (found["simplified"], found["final"], found["derivative"], *found["true_class"].values())
+    for text in texts:
+        assert not re.search(r"\d\.\d{7,}", text), text
+
+
+def test_a_term_and_a_loss_of_smoothed_labels_are_no_two_functions() -> None:
+    for entry in explain_all(["dice", "label_smoothing"], seconds=0.0):
+        assert (entry["true_class"], entry["wrong_class"], entry["class_latex"]) == (None, None, None)
 
 
 def test_sympy_is_asked_once_a_call(monkeypatch: pytest.MonkeyPatch) -> None:

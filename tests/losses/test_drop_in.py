@@ -16,13 +16,19 @@ from torch.nn import functional
 
 from lossforge.errors import FormulaError
 from lossforge.expression.formula import parse_formula
+from lossforge.expression.primitives import LOG_Y_PRED
 from lossforge.losses.compiled import ExpressionLoss, LossSpec
-from lossforge.losses.drop_in import DropInLoss
+from lossforge.losses.drop_in import LEAST_LOG, DropInLoss
 from lossforge.losses.library import CROSS_ENTROPY
 
 CLASSES = 5
 WEIGHT = torch.tensor([0.5, 2.0, 1.0, 0.25, 3.0])
 SHAPES = {"batch": (8, CLASSES), "image": (3, CLASSES, 4, 2), "sequence": (2, CLASSES, 6), "unbatched": (CLASSES,)}
+
+
+def test_exports_and_kernels_bound_log_y_pred_alike() -> None:
+    # The module is shipped with every export, and so has the number itself.
+    assert LOG_Y_PRED[0] == LEAST_LOG
 
 
 def logits_for(shape: tuple[int, ...], dtype: torch.dtype = torch.float64, spread: float = 100.0) -> Tensor:

@@ -11,7 +11,15 @@ import torch
 
 from lossforge.errors import LossError, LossforgeError, StoreError
 from lossforge.losses.library import LIBRARY, loss_spec
-from lossforge.report.loss_plot import FORMATS, MOST_LINES, against_true, against_wrong, gradient_scale, plot_losses
+from lossforge.report.loss_plot import (
+    FORMATS,
+    MOST_LINES,
+    against_true,
+    against_wrong,
+    gradient_scale,
+    of_class,
+    plot_losses,
+)
 
 HEADS = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
 
@@ -22,6 +30,33 @@ def test_cross_entropy_is_drawn_as_it_is() -> None:
     assert torch.allclose(true.gradient, true.p - 1)
     assert torch.allclose(wrong.value, -(1 - wrong.p).log())
     assert torch.allclose(wrong.gradient, wrong.p)
+
+
+def test_the_two_functions_of_a_loss_are_drawn_with_their_slopes() -> None:
+    true, wrong = of_class(loss_spec("brier"), True), of_class(loss_spec("brier"), False)
+    assert true is not None
+    assert wrong is not None
+    assert torch.allclose(true.value, (1 - true.p) ** 2)
+    assert torch.allclose(true.gradient, 2 * true.p - 2)
+    assert torch.allclose(wrong.value, wrong.p**2)
+    assert torch.allclose(wrong.gradient, 2 * wrong.p)
+
+
+@pytest.mark.parametrize("name", ["ngl", "focal", "baikal", "search_softmax"])
+def test_a_samples_value_is_the_sum_of_its_classes_functions(name: str) -> None:
+    true, wrong = of_class(loss_spec(name), True, 2), of_class(loss_spec(name), False, 2)
+    assert true is not None
+    assert wrong is not None
+    assert torch.allclose(against_true(loss_spec(name), 2).value, true.value + wrong.value.flip(0))
+
+
+@pytest.mark.parametrize("name", ["dice", "label_smoothing"])
+def test_what_is_no_function_of_one_probability_is_drawn_by_samples_alone(name: str, tmp_path: Path) -> None:
+    assert of_class(loss_spec(name), True) is None
+    plot_losses([name], tmp_path / "alone.svg")
+    plot_losses([name, "ngl"], tmp_path / "beside.svg")
+    texts = [(tmp_path / f"{figure}.svg").read_text(encoding="utf-8") for figure in ("alone", "beside")]
+    assert ["wrong class's function" in text for text in texts] == [False, True]
 
 
 @pytest.mark.parametrize("classes", [2, 3, 100])

@@ -8,7 +8,7 @@ import pytest
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.interpreter import Interpreter
 from lossforge.losses.library import CROSS_ENTROPY
-from lossforge.screening.probes import MODERATE, probe, probe_reasons, round_to, run
+from lossforge.screening.probes import MODERATE, probe_reasons, round_to, run, screen_probe
 from lossforge.screening.settings import ScreenSettings
 
 SPIKED = "y_true / y_pred"
@@ -20,7 +20,7 @@ def reasons(formulas: list[str], **settings: object) -> list[str]:
 
 @pytest.mark.parametrize("classes", [2, 10, 100])
 def test_the_probe_spans_moderate_extreme_and_everything_between(classes: int) -> None:
-    data = probe(classes)
+    data = screen_probe(classes)
     assert data.logits.shape == (len(data.labels), classes)
     assert data.labels.min() >= 0
     assert data.labels.max() < classes
@@ -61,7 +61,7 @@ def test_rounding_is_that_of_the_type() -> None:
 
 
 def test_the_gradient_is_that_of_the_sum_on_the_logits() -> None:
-    data = probe(4)
+    data = screen_probe(4)
     _, gradient = run(Interpreter([parse_formula(CROSS_ENTROPY)]), data.logits[:MODERATE], data.labels[:MODERATE])
     shares = numpy.exp(data.logits[:MODERATE])
     expected = shares / shares.sum(1, keepdims=True) - numpy.eye(4)[data.labels[:MODERATE]]

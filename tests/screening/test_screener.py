@@ -15,7 +15,7 @@ from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import Expression
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.screening import screener
-from lossforge.screening.funnel import Findings, descended, probe
+from lossforge.screening.funnel import Findings, descended, findings_of
 from lossforge.screening.screener import Screened, Screener
 from lossforge.screening.settings import Screen, ScreenSettings
 
@@ -29,7 +29,7 @@ def screened(monkeypatch: pytest.MonkeyPatch) -> list[Expression]:
 
     def watched(forms: list[Expression], settings: ScreenSettings) -> list[Findings]:
         seen.extend(forms)
-        return probe(forms, settings)
+        return findings_of(forms, settings)
 
     monkeypatch.setattr(screener, "probe", watched)
     return seen

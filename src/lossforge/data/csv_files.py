@@ -21,6 +21,8 @@ _UNNAMED = re.compile(r"Unnamed: ?\d+(_level_\d+)?")
 _OF_ROWS = re.compile(
     r"(row|sample|record|instance)?[ _-]?(id|index|idx|no|nr|num|number|row|rownames)\.?|#", re.IGNORECASE
 )
+_LIKE_A_NUMBER = re.compile(r"[-+]?[$€£]? ?\d[\d., _']*[%$€£]?")
+"""A number with separators of thousands, a decimal comma, a percent sign or a currency."""
 _CATEGORIES = 1_000
 """Features that one column may become."""
 
@@ -55,7 +57,7 @@ def read_csv(place: str, form: Form) -> RawData:
         raise DataError(f"{path}: has no feature beside its label; a row must hold features and a label")
     x = numpy.concatenate(features, axis=1)
     if missing := int(numpy.isnan(x).sum()):
-        notes.append(f"{missing:,} missing values are filled from the training part (task.impute)")
+        notes.append(f"missing values that are filled from the training part (task.impute): {missing:,}")
     return from_labels((x[:, :, None, None], y), str(path), columns=tuple(columns), notes=tuple(notes))
 
 
@@ -75,8 +77,8 @@ def _index(table: Table, column: int) -> str:
 
 
 def _counts_rows(cells: list[str]) -> bool:
-    plain = [as_plain(cell) for cell in cells]
-    return plain[0] in ("0", "1") and plain == [str(int(plain[0]) + row) for row in range(len(plain))]
+    start = as_plain(cells[0])
+    return start in ("0", "1") and all(as_plain(cell) == str(int(start) + row) for row, cell in enumerate(cells))
 
 
 def _features(table: Table, column: int, form: Form, *, category: bool) -> NDArray[numpy.float32]:
@@ -88,15 +90,25 @@ def _features(table: Table, column: int, form: Form, *, category: bool) -> NDArr
             return _checked(numbers, table, column, keep_missing=form.keep_missing)
         if form.one_hot is not True:
             row = next(row for row, cell in enumerate(cells) if cell not in MISSING and not is_number(cell))
+            mend = "write it as a plain number"
+            if not _LIKE_A_NUMBER.fullmatch(cells[row]):
+                mend = "mend it, or, where the column holds categories, set task.one_hot = true"
             raise DataError(
-                f"{_place(table, column, row)} holds '{cells[row]}'; a feature must be a finite number: mend it, or, "
-                "where the column holds categories, set task.one_hot = true; task.drop_columns leaves it out"
+                f"{_place(table, column, row)} holds '{cells[row]}'; a feature must be a finite number: {mend}; "
+                "task.drop_columns leaves the column out"
             )
     return _one_hot(cells, table, column)
 
 
 def _numbers(cells: list[str]) -> Numbers | None:
     """The cells as numbers, NaN for missing ones; None where one is a word."""
+    try:
+        numbers = numpy.asarray(list(map(float, cells)))
+    except ValueError:
+        pass
+    else:
+        if not any("_" in cell for cell in cells):  # Python reads 1_000 as a number
+            return numbers
     if not all(is_number(cell) or cell in MISSING for cell in set(cells)):
         return None
     return numpy.asarray([numpy.nan if cell in MISSING else float(cell) for cell in cells])

@@ -96,10 +96,8 @@ def kept_or_decoded(work: Callable[[], Work], count: int, origin: str, key: str)
             _decode_to(kept, told, work(), count, origin)
         x, y = (map_array_file(file) for file in kept)
         report = Report(**json.loads(told.read_text(encoding="utf-8"))) if told.is_file() else Report()
-    except (
-        OSError,
-        json.JSONDecodeError,
-    ):  # a folder that cannot be written, a full disk, a damaged file: decode into memory, now and next time
+    except (OSError, json.JSONDecodeError):
+        # A folder that cannot be written, a full disk, a damaged file: decode into memory, now and next time.
         return _decode(work(), count, origin, numpy.empty)
     return Samples(x[: len(y)], numpy.asarray(y)), report
 

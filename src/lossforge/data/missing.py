@@ -26,7 +26,8 @@ def imputed(raw: RawData, rows: Labels, how: str) -> RawData:
         values = known[~numpy.isnan(known[:, place]), place]
         if not len(values):
             raise DataError(
-                f"task.impute: no training sample has a value of {feature_name(raw.columns, int(place))}; leave it out"
+                f"task.impute: no training sample has a value of {feature_name(raw.columns, int(place))}; leave it out "
+                "(of a csv: task.drop_columns)"
             )
         fill[place] = _typical(values, how)
     filled = {name: None if part is None else Samples(_filled(part.x, fill), part.y) for name, part in parts.items()}

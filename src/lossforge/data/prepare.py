@@ -84,7 +84,7 @@ def _divide(raw: RawData, task: TaskSection) -> tuple[Labels, Labels, Labels]:
     if raw.test is None:
         parts = stratified_parts(raw.train.strata, part_sizes(task, total), seed)
     elif raw.validation is None:
-        train, validation, test = own_part_sizes(task, total, len(raw.test))
+        train, validation, test = sizes_with_own_test(task, total, len(raw.test))
         first, second, _ = stratified_parts(raw.train.strata, (train, validation, 0), seed)
         parts = (first, second, stratified_parts(raw.test.strata, (0, 0, test), seed)[2])
     else:
@@ -119,7 +119,7 @@ def part_sizes(task: TaskSection, total: int) -> tuple[int, int, int]:
     return train, validation, test
 
 
-def own_part_sizes(task: TaskSection, total: int, tests: int) -> tuple[int, int, int]:
+def sizes_with_own_test(task: TaskSection, total: int, tests: int) -> tuple[int, int, int]:
     """Sizes where the set has a test part of ``tests`` samples: validation is a fifth of the rest, or what is left."""
     validation = task.validation
     if validation is None:

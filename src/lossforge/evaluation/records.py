@@ -31,6 +31,11 @@ class Outcome(StrEnum):
     DUPLICATE = "duplicate"
     CACHED = "cached"
 
+    @property
+    def of_training(self) -> bool:
+        """Whether something was trained; else a candidate was rejected, or known already."""
+        return self not in (Outcome.REJECTED, Outcome.DUPLICATE, Outcome.CACHED)
+
 
 @dataclass(frozen=True)
 class Setup:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from lossforge.expression.branches import ClassFunctions
 from lossforge.expression.tree import CONSTANT, Expression, format_number
 
 _LEAF_LATEX = {"y_pred": r"\hat{y}", "y_true": "y"}
@@ -51,19 +54,32 @@ _SUM, _OPEN, _PRODUCT, _SIGN, _ATOM = range(1, 6)
 
 def latex(expression: Expression) -> str:
     r"""LaTeX of the elementwise loss, with ``\hat{y}`` for y_pred and ``y`` for y_true."""
-    return _latex(expression)[0]
+    return _latex(expression, _LEAF_LATEX)[0]
 
 
-def _latex(node: Expression) -> tuple[str, int]:
+def latex_in_p(expression: Expression) -> str:
+    """LaTeX of an expression of y_pred alone, with ``p`` for it."""
+    return _latex(expression, {"y_pred": "p"})[0]
+
+
+def latex_by_class(functions: ClassFunctions) -> str:
+    """LaTeX of a loss as a function of p for the true class, y = 1, and one for every other."""
+    true, wrong = latex_in_p(functions.true), latex_in_p(functions.wrong)
+    if true == wrong:
+        return true
+    return rf"\begin{{cases}} {true} & y = 1 \\ {wrong} & y = 0 \end{{cases}}"
+
+
+def _latex(node: Expression, leaves: Mapping[str, str]) -> tuple[str, int]:
     if node.op == CONSTANT:
         text = format_number(node.value)
         if "e" in text:
             mantissa, exponent = text.split("e")
             text = rf"{mantissa} \cdot 10^{{{int(exponent)}}}"
         return text, _ATOM if node.value >= 0 and "cdot" not in text else _SIGN
-    if node.op in _LEAF_LATEX:
-        return _LEAF_LATEX[node.op], _ATOM
-    parts = [_latex(arg) for arg in node.args]
+    if node.op in leaves:
+        return leaves[node.op], _ATOM
+    parts = [_latex(arg, leaves) for arg in node.args]
     if node.op in ("add", "sub"):
         symbol = "+" if node.op == "add" else "-"
         # A sign does not follow a sign: x - (-2).
@@ -78,7 +94,7 @@ def _latex(node: Expression) -> tuple[str, int]:
     if node.op == "square":
         return f"{_paren(*parts[0], _ATOM + (node.args[0].op in _RAISED))}^{{2}}", _ATOM
     if node.op == "log" and node.args[0].op == "y_pred":
-        return rf"\log {_LEAF_LATEX['y_pred']}", _OPEN
+        return rf"\log {leaves['y_pred']}", _OPEN
     return _FUNCTIONS[node.op].format(*(text for text, _ in parts)), _ATOM
 
 

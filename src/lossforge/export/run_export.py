@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from lossforge.data.places import using_data_folder
 from lossforge.errors import LossforgeError
 from lossforge.evaluation.feasibility import class_count
 from lossforge.export.recipe import gain_lines, limits, recipe_lines
@@ -11,6 +12,7 @@ from lossforge.export.torch_module import Export, module_source
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.matching import matched_scales
 from lossforge.search.hall_of_fame import Entry, checked_entries
+from lossforge.spaces.base_folder import working_from
 from lossforge.spaces.schema import SearchSpace
 from lossforge.spaces.task_section import metric_title
 from lossforge.store.files import told_as_store_error, write_atomically
@@ -30,7 +32,8 @@ def export_run(run: Path, output: Path | None, number: int) -> Path:
     with told_as_store_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     comparisons = read_comparisons(folder)
-    losses = [_export(entry, folder, space, comparisons) for entry in entries]
+    with working_from(folder.base_folder(space)), using_data_folder(space.execution.data_dir):
+        losses = [_export(entry, folder, space, comparisons) for entry in entries]
     versions = folder.manifest.get("packages") or {}
     origin = (
         f"Run {folder.path.name} of space '{space.name}', seed {space.seed}, begun {folder.manifest.get('created')};\n"

@@ -12,7 +12,8 @@ from lossforge.expression.canonical import fold_constants
 from lossforge.expression.equivalence import classes_alike
 from lossforge.expression.meaning import view
 from lossforge.expression.rounding import rounded_forms
-from lossforge.expression.shrink import shrunk
+from lossforge.expression.shrink import LARGEST, shrunk
+from lossforge.expression.symbolic_derivative import derivative
 from lossforge.expression.tree import Expression, constant, format_formula
 
 TOLERANCE = 1e-3
@@ -46,6 +47,15 @@ def class_functions(expression: Expression) -> ClassFunctions:
 def branch(expression: Expression, y_true: float) -> Expression:
     """The loss of one class as a function of ``y_pred`` alone, in the shortest form found; nothing is rounded."""
     return shrunk(fold_constants(_with_target(expression, constant(y_true), {})), view((y_true,)))
+
+
+def slope(function: Expression) -> Expression | None:
+    """df/dp of a function of ``y_pred`` alone, shortened and rounded as the function is. Guards are ignored.
+
+    None where it would be too long to read.
+    """
+    change = derivative(function)
+    return None if change.size > LARGEST else _rounded(shrunk(change, view((0.0,))), 0.0)
 
 
 def in_p(expression: Expression) -> str:

@@ -20,6 +20,8 @@ from lossforge.expression.tree import CONSTANT, Expression, call, constant, leaf
 
 LARGEST = 120
 """Nodes above which a tree is not taken apart."""
+_MOST_PARTS = 40
+"""Parts of which a node may be found to be a multiple."""
 _LARGEST_TRIED = 40
 """Nodes up to which it is tried without each of its parts: that costs their square."""
 
@@ -80,9 +82,9 @@ def _proposals(node: Expression, view: View) -> Iterator[Expression]:
 
 
 def _parts(node: Expression) -> list[Expression]:
-    """Distinct parts below a node that ``y_pred`` moves, the smallest first."""
+    """Distinct parts below a node that ``y_pred`` moves, the smallest first, and no more than `_MOST_PARTS`."""
     inside = dict.fromkeys(part for arg in node.args for part in arg.walk() if "y_pred" in depends_on(part))
-    return sorted(inside, key=lambda part: part.size)
+    return sorted(inside, key=lambda part: part.size)[:_MOST_PARTS]
 
 
 def _multiples(node: Expression, view: View) -> Iterator[Expression]:

@@ -41,7 +41,7 @@ class Signature:
 
 
 @lru_cache(maxsize=2)
-def probe(
+def signature_probe(
     soft_targets: bool,
 ) -> tuple[tuple[tuple[NDArray[numpy.float64], NDArray[numpy.float64]], ...], NDArray[numpy.float64]]:
     """Parts ``(logits (N, C), y_true (N, C))`` and projections ``(P, total size)``, all float64."""
@@ -69,7 +69,7 @@ def _probed(losses: Interpreter, soft_targets: bool) -> tuple[NDArray[numpy.floa
     import numpy
 
     gradients, sizes = [], numpy.zeros(len(losses))
-    for logits, y_true in probe(soft_targets)[0]:
+    for logits, y_true in signature_probe(soft_targets)[0]:
         gradient = numpy.empty((len(losses), *logits.shape))
         values = numpy.empty((len(losses), len(logits)))
         terms = numpy.empty_like(gradient)
@@ -93,7 +93,7 @@ def signatures(losses: Interpreter, *, keep_scale: bool = False, soft_targets: b
     gradients, sizes = _probed(losses, soft_targets)
     with numpy.errstate(over="ignore", invalid="ignore"):
         norms = numpy.sqrt(numpy.square(gradients).sum(axis=1))
-    projections = probe(soft_targets)[1]
+    projections = signature_probe(soft_targets)[1]
     # One loss at a time: the products of a matrix of many would round by how many there are.
     return [
         _signature(projections @ (gradient / norm), float(norm), keep_scale)

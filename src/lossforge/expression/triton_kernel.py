@@ -13,6 +13,7 @@ import torch
 
 from lossforge.errors import ExecutionError
 from lossforge.expression.bytecode import CODE
+from lossforge.expression.primitives import LOG_Y_PRED
 
 try:
     import triton
@@ -35,6 +36,8 @@ ELEMENTS = 2**20
     _CLAMP_MIN, _CLAMP_MAX, _BOUND, _PROTECT, _GE, _LE, _OUTSIDE, _INSIDE, _SHARE,
 ) = (tl.constexpr(number) for number in CODE.values())
 # fmt: on
+
+_LEAST_LOG = tl.constexpr(LOG_Y_PRED[0])
 
 
 @triton.jit
@@ -218,7 +221,7 @@ def run(
         log_p = tl.where(known, shifted - tl.log(total)[:, None], 0.0)
         p = tl.where(known, _exp(log_p), 0.0)
         # As in the modules: a masked class has the logit -inf.
-        log_p = tl.maximum(log_p, -1e5, propagate_nan=tl.PropagateNan.ALL)
+        log_p = tl.maximum(log_p, _LEAST_LOG, propagate_nan=tl.PropagateNan.ALL)
         if soft:
             y = tl.load(target + k * target_step + place, mask=inside, other=0.0).to(tl.float64)
             y = (y * (1.0 - mixed) + off).to(number_type)
@@ -240,7 +243,7 @@ def run(
             tl.debug_barrier()
         value = _output(registers, outputs + 2 * k, constants + 2 * k, size)
         g = _output(registers, outputs + 2 * k + 1, constants + 2 * k + 1, size)
-        g = tl.where(log_p <= -1e5, 0.0, g)
+        g = tl.where(log_p <= _LEAST_LOG, 0.0, g)
         slope = g - p * tl.sum(tl.where(known, g, 0.0), 1)[:, None]
         tl.store(gradients + k * rows * classes + place, slope, mask=inside)
         if terms:

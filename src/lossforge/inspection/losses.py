@@ -24,11 +24,13 @@ def explain(name_or_formula: str) -> dict[str, Any]:
 
 
 def explain_all(names_or_formulas: Sequence[str], seconds: float = SYMPY_SECONDS) -> list[dict[str, Any]]:
-    """Formula, simplified form, LaTeX, derivative, size, signature, verdict, minimiser, gradient, nearest relative.
+    """Forms, functions of p, LaTeX, derivative, size, signature, verdict, minimiser, gradient, nearest relative.
 
-    ``seconds`` is what sympy may spend on all losses, in the order given; those that come too late are shown in
-    the shorter of their own and their canonical form. ``derivative`` is None where it is too long to read. A term
-    that is no formula has no simplified form, LaTeX, derivative, size or signature. Raises LossError or FormulaError.
+    ``simplified`` is the shortest form known that is equal for any labels; ``final`` is the form that is validated
+    and exported, which for hard labels may be another one. ``true_class`` and ``wrong_class`` are the final form's
+    two functions of one probability p, with their slopes; None where labels are smoothed. ``seconds`` is what sympy
+    may spend on all losses, in the order given. ``derivative`` is None where it is too long to read. A term that is
+    no formula has none of these, and no LaTeX, size or signature. Raises LossError or FormulaError.
     """
     from lossforge.expression.formula import parse_formula
     from lossforge.expression.simplify import simplified
@@ -61,17 +63,25 @@ def _of_formula(spec: LossSpec, expression: Expression, shorter: Expression, scr
     """What is told of formulas alone."""
     from lossforge.export.latex import latex
     from lossforge.expression.canonical import fold_constants
+    from lossforge.expression.final_form import final_form
     from lossforge.expression.interpreter import Interpreter
+    from lossforge.expression.meaning import view_for
     from lossforge.expression.signature import signatures
     from lossforge.expression.symbolic_derivative import derivative
     from lossforge.expression.tree import format_formula
 
     (signature,) = signatures(Interpreter([expression], [spec.label_smoothing]))
+    shorter = min((final_form(form, soft_targets=True) for form in (expression, shorter)), key=view_for(True).cost)
+    final = final_form(expression, soft_targets=spec.label_smoothing > 0)
     change = derivative(expression)
+    if change.size <= _READABLE:
+        change = final_form(change, soft_targets=True)
     readable = change.size <= _READABLE
     verdict = screener(expression)
     return {
         "simplified": format_formula(shorter),
+        "final": format_formula(final),
+        **(_by_class(None) if spec.label_smoothing else _by_class(final)),
         "latex": latex(expression),
         "derivative": format_formula(change) if readable else None,
         "derivative_latex": latex(change) if readable else None,
@@ -87,10 +97,32 @@ def _of_formula(spec: LossSpec, expression: Expression, shorter: Expression, scr
     }
 
 
+def _by_class(final: Expression | None) -> dict[str, Any]:
+    """The two functions of p and their slopes, as text, and both as one LaTeX; None of an expression that is None."""
+    from lossforge.export.latex import latex_by_class
+    from lossforge.expression.branches import class_functions, in_p, slope
+
+    if final is None:
+        return dict.fromkeys(("true_class", "wrong_class", "class_latex"))
+    functions = class_functions(final)
+
+    def told(function: Expression) -> dict[str, str | None]:
+        change = slope(function)
+        return {"value": in_p(function), "slope": None if change is None else in_p(change)}
+
+    return {
+        "true_class": told(functions.true),
+        "wrong_class": told(functions.wrong),
+        "class_latex": latex_by_class(functions),
+    }
+
+
 def _of_term(spec: LossSpec) -> dict[str, Any]:
     """The same keys for a term, which is no formula."""
     return {
         "simplified": spec.formula,
+        "final": spec.formula,
+        **_by_class(None),
         "latex": "",
         "derivative": None,
         "derivative_latex": None,

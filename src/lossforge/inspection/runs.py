@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 def run_status(path: Path) -> dict[str, Any]:
     """How far a run is. Raises StoreError where it is missing or damaged."""
-    from lossforge.search.audit import STAGE as AUDIT
     from lossforge.search.audit import audit_report
     from lossforge.search.hall_of_fame import read_hall_of_fame
     from lossforge.store.checkpoint import load_checkpoint
     from lossforge.store.ledger import Ledger
+    from lossforge.store.stages import Stage
 
     folder = RunFolder.open(path)
     space = folder.space()
@@ -31,7 +31,7 @@ def run_status(path: Path) -> dict[str, Any]:
         ledger = Ledger(folder.ledger_file, read_only=True)
         try:
             tally, trainings = ledger.tally(), ledger.training_count()
-            audit = audit_report(ledger.candidates(), ledger.trainings(AUDIT), ledger.trainings("control"))
+            audit = audit_report(ledger.candidates(), ledger.trainings(Stage.AUDIT), ledger.trainings(Stage.CONTROL))
         except StoreError:
             if done:
                 raise

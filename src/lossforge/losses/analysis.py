@@ -11,7 +11,7 @@ from torch import Tensor
 from lossforge.expression.codegen import compile_expression
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.interpreter import Interpreter
-from lossforge.expression.signature import probe, probe_gradients
+from lossforge.expression.signature import probe_gradients, signature_probe
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY, LIBRARY
 
@@ -114,7 +114,7 @@ def _probe_gradient(loss: LossSpec) -> Tensor:
 def _term_gradient(loss: LossSpec) -> Tensor:
     criterion = loss.build(reduction="sum")
     gradients: list[Tensor] = []
-    for logits, y_true in probe(False)[0]:
+    for logits, y_true in signature_probe(False)[0]:
         z = torch.from_numpy(logits).requires_grad_()
         gradients += torch.autograd.grad(criterion(z, torch.from_numpy(y_true)), z)
     return torch.cat([gradient.flatten() for gradient in gradients])

@@ -1,16 +1,23 @@
-"""Losses as curves: value and gradient against the true class's probability, and against a wrong class's."""
+"""Losses as curves: their two functions of one probability with their slopes, and what a sample's loss comes to.
+
+The functions are the true class's and each wrong class's (see `lossforge.expression.branches`). Below them stand
+value and gradient of a whole sample, against its true class's probability and against a wrong class's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy
 import torch
 from torch import Tensor
 
 from lossforge.errors import LossforgeError
+from lossforge.expression.elementwise import value_and_slope
+from lossforge.expression.formula import parse_formula
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY, loss_spec
 from lossforge.store.files import told_as_store_error
@@ -38,9 +45,10 @@ _LABEL = 44
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A loss along a line of predictions, each a sample on its own; all of shape ``(P,)``, in float64.
+    """A loss along a line of predictions; all of shape ``(P,)``, in float64.
 
-    ``p`` is the probability that moves and ``gradient`` is the derivative of the value on that class's logit.
+    ``p`` is the probability that moves. ``gradient`` is the derivative of the value: on that class's logit where each
+    prediction is a sample on its own, on p where the value is one class's function.
     """
 
     p: Tensor
@@ -60,6 +68,20 @@ def against_wrong(spec: LossSpec, classes: int = CLASSES) -> Curve:
     p = _line()
     nothing = torch.full((len(p), classes - 2), 1e-12, dtype=torch.float64)
     return _curve(spec, p, torch.cat([(1 - p)[:, None], p[:, None], nothing], 1), moving=1)
+
+
+def of_class(spec: LossSpec, true: bool, classes: int = CLASSES) -> Curve | None:
+    """The function of p that the loss is for the true class, or for each wrong one, and its slope.
+
+    None for a loss that has none: a term, or one whose labels are smoothed.
+    """
+    if spec.is_term or spec.label_smoothing:
+        return None
+    p = _line()
+    parts = (p.numpy(), numpy.full(len(p), float(true)), p.log().numpy())
+    value, slope = (torch.from_numpy(part.copy()) for part in value_and_slope(parse_formula(spec.formula), *parts))
+    share = 1 / classes if spec.class_mean else 1.0
+    return Curve(p, value * share, slope / p * share)
 
 
 def gradient_scale(spec: LossSpec, classes: int = CLASSES) -> float | None:
@@ -129,6 +151,7 @@ def _short(name: str) -> str:
     return name if len(name) <= _LABEL else name[: _LABEL - 3] + "..."
 
 
+_FUNCTIONS = ((True, "the true class's probability p"), (False, "a wrong class's probability p"))
 _ROWS = (
     (against_true, "p_t, the true class's probability (the others share the rest)", "the true class's logit"),
     (against_wrong, "a wrong class's probability (the true class has the rest)", "the wrong class's logit"),
@@ -139,40 +162,97 @@ def _drawn(labels: list[str], specs: list[LossSpec], classes: int) -> Figure:
     from matplotlib.figure import Figure
 
     lines = -(-(len(labels) + 1) // 2)
-    figure = Figure(figsize=(10, 7.2 + 0.22 * lines), layout="constrained")
-    panels = figure.subplots(2, 2, squeeze=False)
-    reference = LossSpec(CROSS_ENTROPY)
+    functions = _FUNCTIONS if any(of_class(spec, True) for spec in specs) else ()
+    rows = len(functions) + len(_ROWS)
+    figure = Figure(figsize=(10, 3.6 * rows + 0.22 * lines), layout="constrained")
+    panels = figure.subplots(rows, 2, squeeze=False)
     scales = [gradient_scale(spec, classes) for spec in specs]
     labels = [label if scale else f"{label} (not scaled)" for label, scale in zip(labels, scales, strict=True)]
-    for (curve, along, logit), (value_panel, gradient_panel) in zip(_ROWS, panels, strict=True):
-        standard = curve(reference, classes)
-        curves = [_scaled(curve(spec, classes), scale or 1.0) for spec, scale in zip(specs, scales, strict=True)]
-        _panel(
-            value_panel, labels, [(c.p, c.value) for c in curves], (standard.p, standard.value - standard.value.min())
-        )
-        _panel(gradient_panel, labels, [(c.p, c.gradient) for c in curves], (standard.p, standard.gradient))
-        value_panel.set(xlabel=along, ylabel="value (scaled as the gradient; least = 0)")
-        gradient_panel.set(xlabel=along, ylabel=f"gradient on {logit}\n(norm at uniform = cross-entropy's)")
-    handles, names = panels[0][0].get_legend_handles_labels()
+    factors = [scale or 1.0 for scale in scales]
+    for (true, along), row in zip(functions, panels, strict=False):
+        _draw_functions(row, labels, [of_class(spec, true, classes) for spec in specs], factors, true, along)
+    for (curve, along, logit), row in zip(_ROWS, panels[len(functions) :], strict=True):
+        curves = [curve(spec, classes) for spec in specs]
+        _draw_samples(row, labels, curves, factors, curve(LossSpec(CROSS_ENTROPY), classes), along, logit)
+    handles, names = panels[-1][0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize="small")
     figure.suptitle(f"{classes} classes, one sample", fontsize="medium")
     return figure
+
+
+def _draw_functions(
+    row: Sequence[Axes], labels: list[str], curves: list[Curve | None], factors: list[float], true: bool, along: str
+) -> None:
+    """One class's function of p and its slope, of every loss that has one."""
+    standard = of_class(LossSpec(CROSS_ENTROPY), true)
+    assert standard is not None, "cross-entropy is a formula"
+    scaled = [None if curve is None else _scaled(curve, factor) for curve, factor in zip(curves, factors, strict=True)]
+    values = [None if curve is None else (curve.p, curve.value) for curve in scaled]
+    slopes = [None if curve is None else (curve.p, curve.gradient) for curve in scaled]
+    title = "true class" if true else "wrong class"
+    _panel(row[0], labels, values, (standard.p, standard.value - standard.value.min()), _spread)
+    _panel(row[1], labels, slopes, (standard.p, standard.gradient), _spread)
+    row[0].set(xlabel=along, ylabel=f"{title}'s function\n(scaled as the gradient; least = 0)")
+    row[1].set(xlabel=along, ylabel="its slope (scaled as the gradient)")
+
+
+def _draw_samples(
+    row: Sequence[Axes],
+    labels: list[str],
+    curves: list[Curve],
+    factors: list[float],
+    standard: Curve,
+    along: str,
+    logit: str,
+) -> None:
+    """Value and gradient of whole samples."""
+    scaled = [_scaled(curve, factor) for curve, factor in zip(curves, factors, strict=True)]
+    least = standard.value - standard.value.min()
+    _panel(row[0], labels, [(c.p, c.value) for c in scaled], (standard.p, least), _limits)
+    _panel(row[1], labels, [(c.p, c.gradient) for c in scaled], (standard.p, standard.gradient), _limits)
+    row[0].set(xlabel=along, ylabel="value (scaled as the gradient; least = 0)")
+    row[1].set(xlabel=along, ylabel=f"gradient on {logit}\n(norm at uniform = cross-entropy's)")
 
 
 def _scaled(curve: Curve, scale: float) -> Curve:
     return Curve(curve.p, (curve.value - curve.value.min()) * scale, curve.gradient * scale)
 
 
-def _panel(axes: Axes, labels: list[str], lines: list[tuple[Tensor, Tensor]], standard: tuple[Tensor, Tensor]) -> None:
-    for index, (label, (p, height)) in enumerate(zip(labels, lines, strict=True)):
-        style = _STYLES[index // len(_COLOURS) % len(_STYLES)]
-        axes.plot(p.tolist(), height.tolist(), style, color=_COLOURS[index % len(_COLOURS)], label=label, linewidth=1.6)
+Line = tuple[Tensor, Tensor]
+"""Probabilities and heights, each of shape ``(P,)``."""
+
+
+def _panel(
+    axes: Axes,
+    labels: list[str],
+    lines: Sequence[Line | None],
+    standard: Line,
+    limits: Callable[[list[Tensor], Tensor], tuple[float, float]],
+) -> None:
+    """Draw what there is; a loss has its colour in every panel."""
+    for index, (label, line) in enumerate(zip(labels, lines, strict=True)):
+        if line is None:
+            continue
+        style, colour = _STYLES[index // len(_COLOURS) % len(_STYLES)], _COLOURS[index % len(_COLOURS)]
+        axes.plot(line[0].tolist(), line[1].tolist(), style, color=colour, label=label, linewidth=1.6)
     axes.plot(
         *(part.tolist() for part in standard), "--", color="0.55", label="cross-entropy, for reference", linewidth=1.6
     )
-    axes.set(xlim=(0, 1), ylim=_limits([height for _, height in lines], standard[1]))
+    axes.set(xlim=(0, 1), ylim=limits([line[1] for line in lines if line is not None], standard[1]))
     axes.grid(color="0.92", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _spread(heights: list[Tensor], standard: Tensor) -> tuple[float, float]:
+    """Room for nine tenths of each line: near 0 a slope such as -1 / p would leave none for the others."""
+    low, high = 0.0, 0.0
+    for line in [standard, *heights]:
+        finite = line[line.isfinite()]
+        if len(finite):
+            low = min(low, float(finite.quantile(0.05)))
+            high = max(high, float(finite.quantile(0.95)))
+    margin = 0.06 * (high - low) or 1.0
+    return low - margin, high + margin
 
 
 def _limits(heights: list[Tensor], standard: Tensor) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from lossforge.expression.tree import Expression, call
 from lossforge.screening.descent import Descent, descents
 from lossforge.screening.guards import guard_reasons
 from lossforge.screening.probes import probe_reasons
-from lossforge.screening.settings import Screen, ScreenSettings, Verdict
+from lossforge.screening.settings import Certain, Screen, ScreenSettings, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def static_reason(form: Expression) -> str:
     return f"{' and '.join(missing)} {'does' if len(missing) == 1 else 'do'} not occur" if missing else ""
 
 
-def probe(forms: Sequence[Expression], settings: ScreenSettings) -> list[Findings]:
+def findings_of(forms: Sequence[Expression], settings: ScreenSettings) -> list[Findings]:
     """Everything before the descent, on canonical forms."""
     found = [Findings(form) for form in forms]
     left = []
@@ -69,7 +69,7 @@ def probe(forms: Sequence[Expression], settings: ScreenSettings) -> list[Finding
     for index, place in enumerate(left):
         signature = signed.get(index)
         if signature is None:
-            found[place] = Findings(forms[place], Screen.PROBE, reasons[index] or "the gradient is zero")
+            found[place] = Findings(forms[place], Screen.PROBE, reasons[index] or Certain.NO_GRADIENT)
         else:
             found[place] = Findings(forms[place], signature=signature)
     if settings.guards:
@@ -107,7 +107,7 @@ def verdict(found: Findings, settings: ScreenSettings) -> Verdict:
 
 def screen_all(forms: Sequence[Expression], settings: ScreenSettings) -> list[Verdict]:
     """Verdicts on canonical forms; each stops at the first screen that rejects it."""
-    found = probe(forms, settings)
+    found = findings_of(forms, settings)
     left = [place for place, one in enumerate(found) if one.signature is not None]
     for place, one in zip(left, descended([found[place] for place in left], settings), strict=True):
         found[place] = one

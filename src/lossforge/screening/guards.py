@@ -22,7 +22,7 @@ from lossforge.expression.interpreter import Interpreter
 from lossforge.expression.primitives import GUARDS, Guards
 from lossforge.expression.program import guards_can_act
 from lossforge.expression.tree import Expression
-from lossforge.screening.probes import MODERATE, probe, run
+from lossforge.screening.probes import MODERATE, run, screen_probe
 from lossforge.screening.settings import ScreenSettings
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _least(classes: int) -> float:
     """Least probability among the moderate samples."""
     import numpy
 
-    shares = numpy.exp(probe(classes).logits[:MODERATE].astype(numpy.float64))
+    shares = numpy.exp(screen_probe(classes).logits[:MODERATE].astype(numpy.float64))
     return float((shares / shares.sum(1, keepdims=True)).min())
 
 
@@ -78,7 +78,7 @@ def changed(forms: Sequence[Expression], classes: int, label_smoothing: float = 
     """
     import numpy
 
-    data = probe(classes)
+    data = screen_probe(classes)
     logits, labels = data.logits[:MODERATE].astype(numpy.float64), data.labels[:MODERATE]
     smoothing = [label_smoothing] * len(forms)
     usual, *others = (run(Interpreter(forms, smoothing, guards), logits, labels)[1] for guards in (GUARDS, *OTHERS))

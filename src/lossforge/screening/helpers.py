@@ -20,7 +20,7 @@ from lossforge.expression.formula import parse_formula
 from lossforge.expression.signature import Signature
 from lossforge.expression.tree import Expression, format_formula
 from lossforge.screening.descent import Descent
-from lossforge.screening.funnel import Findings, descended, probe
+from lossforge.screening.funnel import Findings, descended, findings_of
 from lossforge.screening.settings import Screen, ScreenSettings
 
 WORKERS_EACH = 100
@@ -84,7 +84,7 @@ def _end_with(parent: int) -> None:
 
 def _find(formulas: list[str]) -> list[_Plain]:
     # The same form as the driver's, node for node: what is computed depends on the order of additions.
-    found = probe([canonical_form(parse_formula(formula)) for formula in formulas], _settings)
+    found = findings_of([canonical_form(parse_formula(formula)) for formula in formulas], _settings)
     left = [place for place, one in enumerate(found) if one.signature is not None]
     for place, one in zip(left, descended([found[place] for place in left], _settings), strict=True):
         found[place] = one

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from lossforge.expression.interpreter import Interpreter
-from lossforge.screening.settings import ScreenSettings
+from lossforge.screening.settings import Certain, ScreenSettings
 
 if TYPE_CHECKING:
     import numpy
@@ -32,7 +32,7 @@ class Probe:
 
 
 @lru_cache(maxsize=16)
-def probe(classes: int) -> Probe:
+def screen_probe(classes: int) -> Probe:
     """Moderate logits; extreme ones (±50, and exact probabilities 0 and 1); and the way between.
 
     The last are sweeps of the true class's logit, and of one wrong class's, over the others from -30 to 30, on
@@ -62,7 +62,7 @@ def probe(classes: int) -> Probe:
 @lru_cache(maxsize=64)
 def _rounded(classes: int, precision: str) -> NDArray[numpy.float32]:
     """The probe's logits as a network that computes in this precision gives them."""
-    return round_to(probe(classes).logits, precision)
+    return round_to(screen_probe(classes).logits, precision)
 
 
 def round_to(values: NDArray[Any], precision: str) -> NDArray[numpy.float32]:
@@ -95,7 +95,7 @@ def _usual_size(classes: int) -> float:
     """Root mean square of cross-entropy's gradient on the moderate logits: what matching gives every loss."""
     import numpy
 
-    data = probe(classes)
+    data = screen_probe(classes)
     z = data.logits[:MODERATE].astype(numpy.float64)
     p = numpy.exp(z - z.max(1, keepdims=True))
     p /= p.sum(1, keepdims=True)
@@ -105,7 +105,7 @@ def _usual_size(classes: int) -> float:
 def probe_reasons(losses: Interpreter, settings: ScreenSettings) -> list[str]:
     """Why each loss is rejected, or nothing."""
     reasons: list[str] = []
-    rows = len(probe(max(settings.classes)).labels) * max(settings.classes)
+    rows = len(screen_probe(max(settings.classes)).labels) * max(settings.classes)
     size = max(1, _CHUNK // rows)
     for start in range(0, len(losses), size):
         places = range(start, min(len(losses), start + size))
@@ -122,7 +122,7 @@ def probe_reasons(losses: Interpreter, settings: ScreenSettings) -> list[str]:
 def _reasons(losses: Interpreter, classes: int, precision: str, settings: ScreenSettings) -> list[str]:
     import numpy
 
-    values, gradient = run(losses, _rounded(classes, precision), probe(classes).labels)
+    values, gradient = run(losses, _rounded(classes, precision), screen_probe(classes).labels)
     finite_value = numpy.isfinite(values).all(1)
     peak = numpy.abs(gradient).max((1, 2))
     with numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -138,7 +138,7 @@ def _reasons(losses: Interpreter, classes: int, precision: str, settings: Screen
         elif not numpy.isfinite(peak[k]):
             reasons.append("the gradient is not finite")
         elif scale[k] < _SMALLEST:
-            reasons.append("the gradient is zero")
+            reasons.append(Certain.NO_GRADIENT)
         elif peak[k] / scale[k] > limit:
             reasons.append(f"the gradient reaches {peak[k] / scale[k]:.2g} times its usual size (limit {limit:g})")
         elif half and trained_peak[k] > _HALF_LARGEST:

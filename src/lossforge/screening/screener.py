@@ -12,7 +12,7 @@ from lossforge.expression.canonical import canonical_form, canonical_form_and_te
 from lossforge.expression.interpreter import Interpreter
 from lossforge.expression.signature import signatures
 from lossforge.expression.tree import Expression
-from lossforge.screening.funnel import Findings, descended, negated, probe, verdict
+from lossforge.screening.funnel import Findings, descended, findings_of, negated, verdict
 from lossforge.screening.settings import Screen, ScreenSettings
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ class Screener:
                 self._memory[text] = self._memory.pop(text)  # the latest again
             else:
                 forms[text] = form
-        self._memory.update(zip(forms, probe(list(forms.values()), self.settings), strict=True))
+        self._memory.update(zip(forms, findings_of(list(forms.values()), self.settings), strict=True))
 
     def _descend(self, texts: Iterable[str]) -> None:
         missing = [text for text in dict.fromkeys(texts) if self._memory[text].descent is None]

@@ -16,6 +16,19 @@ class Screen(StrEnum):
     GUARDS = "guards"
     DESCENT = "descent"
 
+    def judges(self, reason: str) -> bool:
+        """Whether a rejection is a judgement of what a loss can learn, which may be wrong.
+
+        That a leaf does not occur, or that there is no gradient, is certain; what the guards decide is another matter.
+        """
+        return self in (Screen.PROBE, Screen.DESCENT) and reason not in set(Certain)
+
+
+class Certain(StrEnum):
+    """Reasons of the probe's that are no judgement, as the ledger has them."""
+
+    NO_GRADIENT = "the gradient is zero"
+
 
 @dataclass(frozen=True, slots=True)
 class ScreenSettings:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from lossforge.losses.compiled import LossSpec
 from lossforge.screening.descent import free_logits
-from lossforge.screening.probes import MODERATE, probe
-from lossforge.screening.settings import Screen, ScreenSettings
+from lossforge.screening.probes import MODERATE, screen_probe
+from lossforge.screening.settings import Certain, Screen, ScreenSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +39,7 @@ def _gradient(spec: LossSpec, logits: Tensor, labels: Tensor) -> tuple[Tensor, T
 def _probe_reason(spec: LossSpec, classes: int, limit: float) -> str:
     import torch
 
-    data = probe(classes)
+    data = screen_probe(classes)
     logits, labels = torch.from_numpy(data.logits), torch.from_numpy(data.labels)
     # The moderate part is a batch of its own: it says what the gradient's usual size is.
     parts = [_gradient(spec, logits[rows], labels[rows]) for rows in (slice(0, MODERATE), slice(MODERATE, None))]
@@ -50,7 +50,7 @@ def _probe_reason(spec: LossSpec, classes: int, limit: float) -> str:
     scale = float(parts[0][1].square().mean().sqrt())
     peak = max(float(gradient.abs().max()) for _, gradient in parts)
     if scale < 1e-12:
-        return "the gradient is zero"
+        return Certain.NO_GRADIENT
     if peak / scale > limit:
         return f"the gradient reaches {peak / scale:.2g} times its usual size (limit {limit:g})"
     return ""

@@ -13,15 +13,14 @@ from statistics import fmean
 
 from lossforge.expression.canonical import canonical_key
 from lossforge.expression.formula import parse_formula
+from lossforge.screening.settings import Screen
+from lossforge.search.scores import as_score
 from lossforge.seeding import derive_seed
 from lossforge.store.ledger import CandidateRow, TrainingRow
+from lossforge.store.stages import Stage
 
-STAGE = "audit"
-"""Stage of the audit's trainings in the ledger."""
 GOOD = 0.9
 """Share of cross-entropy's accuracy that a rejected loss must reach for its rejection to be called false."""
-_JUDGED = ("probe", "descent")
-_CERTAIN = "the gradient is zero"
 
 
 def audit_key(row: CandidateRow) -> str:
@@ -31,14 +30,14 @@ def audit_key(row: CandidateRow) -> str:
 
 def drawn(rows: Iterable[CandidateRow], share: float, seed: int) -> dict[str, CandidateRow]:
     """The rejected candidates to train, by key. Who is drawn depends on the run's seed and the key alone."""
-    return {key: row for key, row in eligible(rows).items() if derive_seed(seed, STAGE, key) < share * 2**63}
+    return {key: row for key, row in eligible(rows).items() if derive_seed(seed, Stage.AUDIT, key) < share * 2**63}
 
 
 def eligible(rows: Iterable[CandidateRow]) -> dict[str, CandidateRow]:
     """The candidates whose rejection was a judgement, by key, each the first time it occurs."""
     found: dict[str, CandidateRow] = {}
     for row in rows:
-        if row.rejected_by in _JUDGED and row.reason != _CERTAIN:
+        if row.rejected_by and Screen(row.rejected_by).judges(row.reason):
             found.setdefault(audit_key(row), row)
     return found
 
@@ -74,11 +73,11 @@ def audit_report(
 ) -> AuditReport:
     """The report on the trainings of stage "audit", beside cross-entropy's."""
     count = len(eligible(candidates))
-    baseline = {(row.task, row.replicate): row.accuracy or 0.0 for row in control}
+    baseline = {(row.task, row.replicate): as_score(row.accuracy) for row in control}
     shares: dict[str, list[float]] = {}
     for row in audited:
         known = baseline.get((row.task, row.replicate), 0.0)
-        shares.setdefault(row.key, []).append((row.accuracy or 0.0) / known if known > 0 else 0.0)
+        shares.setdefault(row.key, []).append(as_score(row.accuracy) / known if known > 0 else 0.0)
     if not shares:
         return AuditReport(count, 0, 0, 0, None, 0.0, 1.0)
     from scipy.stats import binomtest

@@ -7,6 +7,7 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING
 
+from lossforge.evaluation.records import Outcome
 from lossforge.evaluation.space_trainings import loss_key, trainings
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
@@ -16,16 +17,18 @@ from lossforge.search.tuning import Sweep, TrainingsAt, require_trained, sweep_t
 from lossforge.spaces.schema import SearchSpace, TaskSection
 from lossforge.spaces.task_section import metric_title
 from lossforge.store.run_folder import RunFolder
+from lossforge.store.stages import Stage
 from lossforge.store.sweep_cache import cache_file, keep_sweep, restore_sweep
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from lossforge.evaluation.records import Training
+    from lossforge.store.ledger import TrainingRow
 
 _ROOT = 0
 """Seeds of the sweep derive from this and not from the run's seed: the best rate belongs to the recipe."""
-_STAGE = "sweep"
 
 
 def sweep_learning_rates(
@@ -56,18 +59,25 @@ def _sweeps(space: SearchSpace, tasks: list[TaskSection], recorder: Recorder) ->
     for file in files.values():
         restore_sweep(file, recorder.ledger)
     losses: dict[str, TrainingsAt] = {task.title: partial(_trainings, space, task) for task in tasks}
-    sweeps = sweep_together(recorder, losses, space.recipe.learning_rates, _STAGE)
-    rows = [row for row in recorder.ledger.trainings() if row.stage.startswith(_STAGE)]
+    sweeps = sweep_together(recorder, losses, space.recipe.learning_rates, Stage.SWEEP)
+    rows = [row for row in recorder.ledger.trainings() if row.stage.startswith(Stage.SWEEP)]
     for task in tasks:
-        keep_sweep(files[task.title], [row for row in rows if row.task == task.title])
+        own = [row for row in rows if row.task == task.title]
+        if worth_keeping(own):
+            keep_sweep(files[task.title], own)
     return [require_trained(sweep, "cross_entropy") for sweep in sweeps.values()]
+
+
+def worth_keeping(rows: Iterable[TrainingRow]) -> bool:
+    """Whether a sweep may decide other runs' rate: what a loaded machine cut short must not."""
+    return all(row.accuracy is not None or row.outcome == Outcome.DIVERGED for row in rows)
 
 
 def _trainings(space: SearchSpace, task: TaskSection, rate: float) -> list[Training]:
     loss = LossSpec(CROSS_ENTROPY)
     key = loss_key(loss, keep_scale=not space.recipe.match_gradient)
     replicates = range(space.recipe.sweep_seeds)
-    return trainings(space, task, loss, key, rate, replicates, stage=_STAGE, root=_ROOT)
+    return trainings(space, task, loss, key, rate, replicates, stage=Stage.SWEEP, root=_ROOT)
 
 
 def _cache_file(space: SearchSpace, task: TaskSection, device: str) -> Path | None:

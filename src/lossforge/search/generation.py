@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -22,14 +22,13 @@ from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import Expression, format_formula
 from lossforge.losses.compiled import LossSpec
 from lossforge.screening.screener import Begun, Screened, Screener
-from lossforge.search.audit import STAGE as AUDIT
 from lossforge.search.audit import drawn
 from lossforge.search.recorder import Recorder
 from lossforge.search.scores import Judged, Scores
 from lossforge.spaces.schema import FitnessSection, SearchSpace
 from lossforge.store.ledger import CandidateRow, TrainingRow
+from lossforge.store.stages import Stage
 
-STAGE = "search"
 _BATCH = 32
 """Proposals screened at a time."""
 
@@ -94,15 +93,15 @@ class Generation:
         self.rates = rates
         self.on_asked = on_asked
         self.floors = floors or {}
-        self._plans = [TaskTrainings(space, task, rates[task.title], stage=STAGE) for task in space.task]
+        self._plans = [TaskTrainings(space, task, rates[task.title], stage=Stage.SEARCH) for task in space.task]
 
     def run(self, number: int) -> list[CandidateRow]:
         """Run generation ``number`` and return a row for every candidate that it generated."""
         asked = Asked()
         begun = chain(self._promoted(), self._asked(asked, number))
-        first, _ = self.recorder.run_all([(STAGE, begun), (AUDIT, self._audited(asked))], number)
+        first, _ = self.recorder.run_all([(Stage.SEARCH, begun), (Stage.AUDIT, self._audited(asked))], number)
         self.scores.add(first)
-        self.scores.add(self.recorder.run(self._better(asked), STAGE, number))
+        self.scores.add(self.recorder.run(self._better(asked), Stage.SEARCH, number))
         members = {told.key: told.expression for told in self.strategy.members()}
         trees = {**asked.cached, **asked.new, **members}
         order = dict.fromkeys([*members, *asked.cached, *asked.new])
@@ -113,7 +112,7 @@ class Generation:
 
     def finish(self, number: int) -> None:
         """Give the leaders their further seeds, as generation ``number`` would, which is not to come."""
-        self.scores.add(self.recorder.run(self._promoted(), STAGE, number))
+        self.scores.add(self.recorder.run(self._promoted(), Stage.SEARCH, number))
 
     def _asked(self, asked: Asked, number: int) -> Iterator[Training]:
         """Ask until the generation's number of new candidates is reached, or the attempts are used up.
@@ -236,11 +235,11 @@ class Generation:
         return replace(row, outcome=failure) if failure else row
 
 
-def short_of_seeds(scores: Scores, settings: FitnessSection) -> list[str]:
-    """Keys of the leaders that have fewer seeds than a leader is to have."""
+def short_of_seeds(scores: Scores, settings: FitnessSection, leaders: Iterable[str] | None = None) -> list[str]:
+    """Keys of the ``leaders`` (default: those of the scores) that have fewer seeds than a leader is to have."""
     return [
         key
-        for key in scores.leaders(settings.finalists)
+        for key in (scores.leaders(settings.finalists) if leaders is None else leaders)
         if scores.replicates(key) < settings.finalist_seeds and scores.gains(key)
     ]
 
@@ -266,9 +265,8 @@ def long_lived() -> Iterator[None]:
 def judged_from_rows(candidates: list[CandidateRow], trainings: list[TrainingRow]) -> dict[str, Judged]:
     """Rebuild the judged candidates of finished generations from the ledger."""
     scores = Scores()
-    skipped = {Outcome.REJECTED, Outcome.DUPLICATE, Outcome.CACHED}
     for row in candidates:
-        if row.outcome not in skipped and row.signature is not None and row.signature not in scores.judged:
+        if Outcome(row.outcome).of_training and row.signature is not None and row.signature not in scores.judged:
             expression = parse_formula(row.formula)
             scores.judged[row.signature] = Judged(
                 row.signature, row.formula, expression.size, row.generation, row.origin

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lossforge.errors import FormulaError, LossforgeError, StoreError
@@ -18,7 +20,6 @@ from lossforge.screening.descent import compile_kernels
 from lossforge.screening.helpers import Helpers, helper_count
 from lossforge.screening.screener import Screener
 from lossforge.screening.settings import ScreenSettings
-from lossforge.search.audit import STAGE as AUDIT
 from lossforge.search.audit import audit_report
 from lossforge.search.control_rate import sweep_learning_rates
 from lossforge.search.generation import Asked, Generation, judged_from_rows, long_lived, short_of_seeds
@@ -30,14 +31,58 @@ from lossforge.spaces.schema import SearchSpace, TaskSection
 from lossforge.store.checkpoint import load_checkpoint, save_checkpoint
 from lossforge.store.ledger import Ledger
 from lossforge.store.run_folder import RunFolder
+from lossforge.store.stages import Stage
 
 
-def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progress) -> None:
+def search(
+    folder: RunFolder,
+    space: SearchSpace,
+    *,
+    stop: Stop,
+    progress: Progress,
+    ready: Callable[[], None] = lambda: None,
+) -> None:
     """Run or resume the search in ``folder`` until its budget is used up.
 
-    A run that has trained nothing yet settles the size of its cohorts, and keeps it in its space. Raises
-    InterruptedSearchError once ``stop()`` is true; a later call goes on where this one stopped.
+    A run that has trained nothing yet settles the size of its cohorts, and keeps it in its space. ``ready`` is called
+    once workers are there, before anything is trained. Raises InterruptedSearchError once ``stop()`` is true; a later
+    call goes on where this one stopped.
     """
+    with _opened(folder) as (state, ledger, done):
+        progress.phase("starting workers")
+        executor = make_executor(space.execution, isolated=needs_isolation(space))
+        try:
+            ready()
+            progress.working(executor.meter)
+            if not ledger.training_count():
+                space = _cut(space, folder, executor.device)
+            for task in space.task:
+                _tell_about(task, space, folder, progress, executor.device)
+            _Search(folder, space, ledger, executor, stop, progress).run(state, done)
+        finally:
+            executor.close()
+
+
+def is_finished(folder: RunFolder, space: SearchSpace) -> bool:
+    """Whether the search has used its budget up, and its leaders have all their seeds; nothing is trained for it.
+
+    The table of a finished one is written again: the process may have died between the last checkpoint and it.
+    """
+    with _opened(folder) as (state, ledger, done):
+        if state is None or done + 1 < space.budget.generations:
+            return False
+        # Who was to get further seeds was decided before they were trained; what they then led to asks for no more.
+        promoted = short_of_seeds(_known(ledger, space, done), space.fitness)
+        scores = _known(ledger, space, done, leaders=True)
+        if short_of_seeds(scores, space.fitness, promoted):
+            return False
+        _write_results(folder, space, scores)
+        return True
+
+
+@contextmanager
+def _opened(folder: RunFolder) -> Iterator[tuple[dict[str, object] | None, Ledger, int]]:
+    """Checkpoint, ledger, and the last generation that is done (-1: none). Raises StoreError where they do not fit."""
     state = load_checkpoint(folder.checkpoint_file)
     if state is not None and not folder.ledger_file.exists():
         raise StoreError(
@@ -52,23 +97,7 @@ def search(folder: RunFolder, space: SearchSpace, *, stop: Stop, progress: Progr
                 f"{folder.ledger_file}: ends before the checkpoint does (generation {ledger.last_generation() + 1}, "
                 f"not {done + 1}); copy the ledger back whole, with its -wal file, from where the run was copied from"
             )
-        if done + 1 >= space.budget.generations:
-            # Finished, unless the process died between the last checkpoint and the table.
-            scores = _known(ledger, space, done, leaders=True)
-            if not short_of_seeds(scores, space.fitness):
-                _write_results(folder, space, scores)
-                return
-        progress.phase("starting workers")
-        executor = make_executor(space.execution, isolated=needs_isolation(space))
-        try:
-            progress.working(executor.meter)
-            if not ledger.training_count():
-                space = _cut(space, folder, executor.device)
-            for task in space.task:
-                _tell_about(task, space, folder, progress, executor.device)
-            _Search(folder, space, ledger, executor, stop, progress).run(state, done)
-        finally:
-            executor.close()
+        yield state, ledger, done
     finally:
         ledger.close()
 
@@ -136,7 +165,9 @@ class _Search:
             if helpers is not None:
                 helpers.close()
         audit = audit_report(
-            self.ledger.candidates(Outcome.REJECTED), self.ledger.trainings(AUDIT), self.ledger.trainings("control")
+            self.ledger.candidates(Outcome.REJECTED),
+            self.ledger.trainings(Stage.AUDIT),
+            self.ledger.trainings(Stage.CONTROL),
         )
         for told in (f"audit: {audit}", f"workers: {self.progress.work()}"):
             self.folder.log(told)
@@ -182,8 +213,8 @@ class _Search:
         wanted: list[Training] = []
         for task in self.space.task:
             replicates = range(self.space.fitness.finalist_seeds)
-            wanted += trainings(self.space, task, loss, key, rates[task.title], replicates, stage="search")
-        rows = recorder.run(wanted, "control")
+            wanted += trainings(self.space, task, loss, key, rates[task.title], replicates, stage=Stage.SEARCH)
+        rows = recorder.run(wanted, Stage.CONTROL)
         scores.add_control(rows)
         failed = next((row for row in rows if row.accuracy is None), None)
         if failed is not None:
@@ -205,11 +236,13 @@ def _known(ledger: Ledger, space: SearchSpace, done: int, *, leaders: bool = Fal
     Later trainings in the ledger belong to a generation that was cut short; its replay looks them up.
     """
     scores = Scores()
-    scores.add_control(ledger.trainings("control"))
+    scores.add_control(ledger.trainings(Stage.CONTROL))
     if done >= 0:
         # The audit's too: what it trained may have been proposed later in a form that passes.
         trainings = [
-            row for stage in ("search", AUDIT) for row in ledger.trainings(stage, up_to_generation=done + leaders)
+            row
+            for stage in (Stage.SEARCH, Stage.AUDIT)
+            for row in ledger.trainings(stage, up_to_generation=done + leaders)
         ]
         scores.enter(judged_from_rows(ledger.candidates(up_to_generation=done), trainings).values())
     return scores

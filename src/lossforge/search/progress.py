@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from statistics import median
 from typing import TYPE_CHECKING
 
+from lossforge.evaluation.records import Outcome
 from lossforge.layout import wrapped
 from lossforge.screening.settings import Screen
 
@@ -123,7 +124,7 @@ class Progress:
     def judged(self) -> int:
         """Candidates that were trained, whatever became of it."""
         total = self.totals + self.current
-        return sum(total[name] for name in ("trained", "stopped", "diverged", "timed_out", "crashed"))
+        return sum(total[outcome] for outcome in Outcome if outcome.of_training)
 
     def work(self) -> str:
         """Workers, how busy they were, what failed, and candidates trained an hour."""
@@ -139,7 +140,7 @@ class Progress:
         told = ", ".join(f"{name} {count}" for name, count in rejected.items())
         return (
             f"{sum(total.values())} generated, {sum(rejected.values())} rejected ({told}), "
-            f"{total['duplicate']} duplicates, {total['cached']} in the cache, {self.judged()} trained"
+            f"{total[Outcome.DUPLICATE]} duplicates, {total[Outcome.CACHED]} in the cache, {self.judged()} trained"
         )
 
 

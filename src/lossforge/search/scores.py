@@ -10,8 +10,9 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from math import isfinite
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from lossforge.evolution.strategy import WORST_FITNESS
 from lossforge.store.ledger import TrainingRow
@@ -34,6 +35,24 @@ class Judged:
     origin: str
     accuracies: Accuracies = field(default_factory=dict)
     failure: str = ""
+
+
+FAILED = 0.0
+"""What a training that failed counts as, wherever scores are averaged."""
+
+
+def is_score(accuracy: float | None) -> TypeGuard[float]:
+    """Whether a training gave a score: it did not fail, and what it gave is a number."""
+    return accuracy is not None and isfinite(accuracy)
+
+
+def as_score(accuracy: float | None) -> float:
+    """A training's accuracy; `FAILED` where it has none.
+
+    >>> as_score(0.9), as_score(None)
+    (0.9, 0.0)
+    """
+    return accuracy if is_score(accuracy) else FAILED
 
 
 _Place = tuple[bool, float, int, str]
@@ -105,9 +124,10 @@ class Scores:
         by_task = []
         for task, found in self.judged[key].accuracies.items():
             pairs = [(found[replicate], self.control[task][replicate]) for replicate in sorted(found)]
-            if any(candidate is None or control is None for candidate, control in pairs):
+            gains = [mine - control for mine, control in pairs if is_score(mine) and is_score(control)]
+            if len(gains) < len(pairs):
                 return []
-            by_task.append([(candidate or 0.0) - (control or 0.0) for candidate, control in pairs])
+            by_task.append(gains)
         return [fmean(values) for values in zip(*by_task, strict=False)]
 
     def fitness(self, key: str) -> float:
@@ -156,7 +176,7 @@ class Scores:
 
 
 def _mean(found: dict[int, float | None]) -> float:
-    return fmean(0.0 if value is None else value for value in found.values())
+    return fmean(map(as_score, found.values()))
 
 
 def floors(control: Iterable[TrainingRow], recipe: RecipeSection) -> dict[str, float]:

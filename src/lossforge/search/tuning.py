@@ -10,6 +10,7 @@ from statistics import fmean
 from lossforge.errors import LossforgeError
 from lossforge.evaluation.records import Training
 from lossforge.search.recorder import Recorder
+from lossforge.search.scores import as_score
 from lossforge.store.ledger import TrainingRow
 
 MAX_EXTENSIONS = 3
@@ -33,7 +34,7 @@ TrainingsAt = Callable[[float], list[Training]]
 def sweep_together(
     recorder: Recorder, losses: dict[str, TrainingsAt], rates: list[float], stage: str
 ) -> dict[str, Sweep]:
-    """Tune several losses on one grid, in the same way. Failed trainings count as accuracy 0.
+    """Tune several losses on one grid, in the same way. Failed trainings count as in `as_score`.
 
     While a loss is best at an end of the grid, a further rate is tried beyond that end, up to
     ``MAX_EXTENSIONS`` times. Among equals the lower rate wins.
@@ -52,7 +53,7 @@ def sweep_together(
 
 
 def _mean_accuracy(rows: list[TrainingRow]) -> float:
-    return fmean(0.0 if row.accuracy is None else row.accuracy for row in rows)
+    return fmean(as_score(row.accuracy) for row in rows)
 
 
 def _best(accuracies: dict[float, float]) -> float:

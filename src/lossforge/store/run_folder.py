@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lossforge.errors import SpaceError, StoreError
+from lossforge.spaces.base_folder import best_base
 from lossforge.spaces.load import dump_space, forbidden_changes, read_toml, validate_frozen
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.files import told_as_store_error, write_atomically
@@ -36,6 +37,7 @@ class RunFolder:
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
         self.path = path
         self.manifest = manifest
+        self._made_in_folder = False
         self.space_file = path / "space.toml"
         self.manifest_file = path / "manifest.json"
         self.ledger_file = path / "ledger.sqlite"
@@ -58,8 +60,10 @@ class RunFolder:
                 raise StoreError(f"{path}: already holds a run; continue it with 'lossforge resume {path}'")
             if not path.is_dir() or any(path.iterdir()):
                 raise StoreError(f"{path}: exists and is not a run; choose another folder with --run")
-        manifest = {**_manifest(space), "data": data or {}}
         place = path.resolve()
+        # Where relative paths of the space start from, as it is and as seen from the run: both may be moved together.
+        origin = {"folder": str(Path.cwd()), "folder_from_run": os.path.relpath(Path.cwd(), place)}
+        manifest = {**_manifest(space), "data": data or {}, **origin}
         with told_as_store_error(path, "start again"):
             place.parent.mkdir(parents=True, exist_ok=True)
             draft = Path(tempfile.mkdtemp(prefix=f".{place.name[:100]}.", suffix=".new", dir=place.parent))
@@ -73,7 +77,9 @@ class RunFolder:
             except BaseException:
                 shutil.rmtree(draft, ignore_errors=True)
                 raise
-        return cls(path, manifest)
+        made = cls(path, manifest)
+        made._made_in_folder = exists
+        return made
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -117,6 +123,25 @@ class RunFolder:
                 f"{self.manifest.get('commit')}), so its scores and new ones do not compare; start a new run with its "
                 "space.toml (status, top and export still read this one)"
             )
+
+    def base_folder(self, space: SearchSpace) -> Path:
+        """The folder that relative paths of the space start from: where its search was started.
+
+        Where that is not there any more, the folder that lies to the run as it did, and then the current one. A run
+        that is older than this record has the current one.
+        """
+        candidates = [Path.cwd()]
+        if isinstance(self.manifest.get("folder_from_run"), str):
+            candidates.insert(0, Path(os.path.normpath(self.path.resolve() / self.manifest["folder_from_run"])))
+        if isinstance(self.manifest.get("folder"), str):
+            candidates.insert(0, Path(self.manifest["folder"]))
+        return best_base([folder for folder in candidates if folder.is_dir()], space)
+
+    def discard(self) -> None:
+        """Remove a run in which nothing was trained; an empty folder that it was made in stays."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._made_in_folder:
+            self.path.mkdir(exist_ok=True)
 
     def update_space(self, space: SearchSpace) -> None:
         """Freeze changed budget and execution keys; the manifest keeps the space as it began."""

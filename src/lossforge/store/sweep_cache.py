@@ -65,8 +65,7 @@ def _is_sound(row: TrainingRow) -> bool:
 
 def keep_sweep(file: Path | None, rows: list[TrainingRow]) -> None:
     """Write a sweep's trainings to the cache. A cache that cannot be written costs nothing but the next sweep."""
-    if file is None or any(row.accuracy is None and row.outcome != "diverged" for row in rows):
-        # What a loaded machine cut short must not decide another run's rate.
+    if file is None:
         return
     with suppress(OSError, StoreError):
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -11,12 +11,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 from statistics import fmean
-from typing import TypeGuard
 
 from lossforge.errors import LossforgeError, SpaceError
 from lossforge.evaluation.feasibility import class_count, resolution, validated_sizes
@@ -29,10 +27,12 @@ from lossforge.losses.library import loss_spec
 from lossforge.search.hall_of_fame import checked_entries
 from lossforge.search.progress import Progress
 from lossforge.search.recorder import Recorder
+from lossforge.search.scores import as_score, is_score
 from lossforge.search.tuning import Sweep, require_trained, sweep_together
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.ledger import Ledger
 from lossforge.store.run_folder import RunFolder
+from lossforge.store.stages import Stage
 from lossforge.validation.comparison import Comparison, summaries
 from lossforge.validation.results import write_comparisons
 from lossforge.validation.second_optimizer import second_optimizer, under_second_optimizer, with_second
@@ -144,13 +144,13 @@ class _Validation:
     def _tune(self, index: int) -> list[Sweep]:
         def at(contender: Contender) -> Callable[[float], list[Training]]:
             return lambda rate: self._trainings(
-                index, contender, rate, self.space.validation.tuning_seeds, "tuning", "validation"
+                index, contender, rate, self.space.validation.tuning_seeds, Stage.TUNING, "validation"
             )
 
         named = {f"{place} {one.loss.formula}": at(one) for place, one in enumerate(self.contenders)}
         # A training of the user's own has its own rate.
         rates = [1.0] if self.space.task[index].python else self.space.validation.learning_rates
-        sweeps = sweep_together(self.recorder, named, rates, "tuning")
+        sweeps = sweep_together(self.recorder, named, rates, Stage.TUNING)
         for one, sweep in zip(self.contenders, sweeps.values(), strict=True):
             if one.rival:
                 require_trained(sweep, one.rival)
@@ -162,10 +162,10 @@ class _Validation:
         Raises LossforgeError where a rival's was cut short: its zero would be every discovery's gain.
         """
         jobs = [
-            self._trainings(index, one, sweep.best, self.seeds, "validation", "test")
+            self._trainings(index, one, sweep.best, self.seeds, Stage.VALIDATION, "test")
             for one, sweep in zip(self.contenders, sweeps, strict=True)
         ]
-        answers = iter(self.recorder.run([training for wanted in jobs for training in wanted], "validation"))
+        answers = iter(self.recorder.run([training for wanted in jobs for training in wanted], Stage.VALIDATION))
         accuracies = []
         for one, wanted in zip(self.contenders, jobs, strict=True):
             rows = list(islice(answers, len(wanted)))
@@ -194,8 +194,8 @@ class _Validation:
         )
 
     def _compare(self, index: int, sweeps: list[Sweep], by_seed: list[list[float | None]]) -> list[Comparison]:
-        accuracies = [[value if _is_score(value) else 0.0 for value in values] for values in by_seed]
-        failed = [sum(not _is_score(value) for value in values) for values in by_seed]
+        accuracies = [[as_score(value) for value in values] for values in by_seed]
+        failed = [sum(not is_score(value) for value in values) for values in by_seed]
         finest = 100 * (resolution(self.space.task[index]) or _finest_step(accuracies))
         trained_on, tested_on = validated_sizes(self.space.task[index])
         classes = class_count(self.space.task[index])
@@ -241,10 +241,6 @@ class _Validation:
                     )
                 )
         return rows
-
-
-def _is_score(value: float | None) -> TypeGuard[float]:
-    return value is not None and math.isfinite(value)
 
 
 _LEAST_STEP = 1e-4

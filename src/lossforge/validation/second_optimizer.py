@@ -16,8 +16,10 @@ from lossforge.evaluation.space_trainings import loss_key, trainings
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.search.recorder import Recorder
+from lossforge.search.scores import as_score
 from lossforge.search.tuning import sweep_together
 from lossforge.spaces.schema import SearchSpace, TaskSection
+from lossforge.store.stages import Stage
 from lossforge.validation.comparison import Comparison
 
 ENOUGH = 0.95
@@ -25,7 +27,6 @@ ENOUGH = 0.95
 _KIND = {"sgd": "SGD with momentum", "adam": "Adam", "adamw": "AdamW", "muon": "Muon"}
 _ADAPTIVE_RATES = [0.0003, 0.001, 0.003, 0.01, 0.03]
 _RATES = {"sgd": [0.003, 0.01, 0.03, 0.1, 0.3]}
-_STAGE = "second optimizer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +85,18 @@ def under_second_optimizer(
     sweeps = sweep_together(
         recorder,
         {
-            str(place): lambda rate, place=place: of(place, rate, settings.second_tuning_seeds, "tuning", "validation")  # type: ignore[misc]
+            str(place): lambda rate, place=place: of(
+                place, rate, settings.second_tuning_seeds, Stage.TUNING, "validation"
+            )  # type: ignore[misc]
             for place in range(len(wanted))
         },
         settings.second_learning_rates or _RATES.get(name, _ADAPTIVE_RATES),
-        f"{_STAGE}, tuning",
+        Stage.SECOND_TUNING,
     )
     rates = [sweep.best for sweep in sweeps.values()]
-    jobs = [of(place, rate, settings.second_seeds, "validation", "test") for place, rate in enumerate(rates)]
-    rows = iter(recorder.run([training for job in jobs for training in job], _STAGE))
-    scores = [fmean(row.accuracy or 0.0 for row in islice(rows, len(job))) for job in jobs]
+    jobs = [of(place, rate, settings.second_seeds, Stage.VALIDATION, "test") for place, rate in enumerate(rates)]
+    rows = iter(recorder.run([training for job in jobs for training in job], Stage.SECOND))
+    scores = [fmean(as_score(row.accuracy) for row in islice(rows, len(job))) for job in jobs]
     return [
         SecondResult(name, score, scores[-1], rate, settings.second_seeds)
         for score, rate in zip(scores[:-1], rates[:-1], strict=True)
