@@ -37,7 +37,7 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE
 
 @app.command()
 def search(
-    space: Annotated[Path, typer.Argument(metavar="SPACE", help="A search space, such as search_spaces/digits.toml.")],
+    space: Annotated[Path, typer.Argument(metavar="SPACE", help="A TOML file, or a shipped space's name: digits.")],
     run: Annotated[Path | None, typer.Option(help="The new run's folder; default runs/NAME-TIME.")] = None,
     seed: Annotated[int | None, typer.Option(help="The run's seed; default: the space's.")] = None,
     executor: ExecutorOption = None,
