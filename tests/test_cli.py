@@ -169,7 +169,7 @@ def test_status_top_and_validate_print_json(finished_run: Path) -> None:
     assert status["finished"] is True
     assert status["generations_done"] == 3
     assert status["candidates"]["trained"] > 0
-    top = json_of("top", str(finished_run), "--number", "2")
+    top = json_of("top", str(finished_run), "-n", "2")
     assert [set(entry) >= {"rank", "formula", "fitness", "gain", "size"} for entry in top] == [True, True]
     rows = json_of("validate", str(finished_run), "--workers", "1")
     assert all(set(row) >= {"formula", "rival", "gain", "low", "high", "seeds"} for row in rows)
@@ -194,7 +194,7 @@ def test_the_list_of_losses_tells_how_each_is_reduced() -> None:
 
 def test_an_exported_file_is_the_searched_loss_and_needs_torch_alone(finished_run: Path, tmp_path: Path) -> None:
     output = tmp_path / "found.py"
-    answer = lossforge("export", str(finished_run), "--output", str(output))
+    answer = lossforge("export", str(finished_run), "-o", str(output), "-n", "4")
     assert answer.returncode == 0, answer.stderr
     assert "lossforge" not in [
         line.split()[1].split(".")[0] for line in output.read_text().splitlines() if "import " in line[:7]

@@ -117,7 +117,7 @@ def status(run: RunArgument, json: JsonOption = False) -> None:
 @app.command()
 def top(
     run: RunArgument,
-    number: Annotated[int, typer.Option(min=1, help="How many losses.")] = 10,
+    number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many losses.")] = 10,
     json: JsonOption = False,
 ) -> None:
     """The best losses of a run, by their gain over cross-entropy in the search."""
@@ -193,8 +193,10 @@ def validate(
 @app.command()
 def export(
     run: RunArgument,
-    output: Annotated[Path | None, typer.Option(help="The file; default RUN/export/losses.py.")] = None,
-    number: Annotated[int, typer.Option(min=1, help="How many of the best losses.")] = 5,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file; default RUN/export/losses.py.")
+    ] = None,
+    number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many of the best losses.")] = 5,
 ) -> None:
     """Write the best losses as one Python module that needs torch alone."""
     from lossforge.export.run_export import export_run
