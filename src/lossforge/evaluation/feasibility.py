@@ -7,6 +7,7 @@ from lossforge.data.datasets import load_task
 from lossforge.errors import DataError
 from lossforge.evaluation.evaluate import network
 from lossforge.spaces.schema import TaskSection
+from lossforge.training.metrics import chance_score
 
 
 def check_fit(task: TaskSection) -> None:
@@ -53,3 +54,12 @@ def validated_sizes(task: TaskSection) -> tuple[int, int]:
         return 0, 0
     data = load_task(task, "cpu")
     return len(data.train) + len(data.validation), len(data.test)
+
+
+def chance_level(task: TaskSection) -> tuple[float, int, tuple[str, ...]]:
+    """What guessing scores on the task's validation part, in its metric; how many samples that has, and the classes."""
+    import torch
+
+    data = load_task(task, "cpu")
+    counts = torch.bincount(data.validation.y.flatten().cpu().long(), minlength=data.classes)
+    return chance_score(counts, task.measure), len(data.validation), data.names
