@@ -45,6 +45,18 @@ def metric_title(metrics: str) -> str:
     return " and ".join(_TITLES.get(name, name.replace("_", " ")) for name in metrics.split("+"))
 
 
+def searched_title(metrics: str) -> str:
+    """The same of what a search measures: on validation data, unless a training of the user's own returns it.
+
+    >>> searched_title("accuracy"), searched_title("score")
+    ('validation accuracy', "the training's own score")
+    """
+    names = dict.fromkeys(metrics.split("+"))
+    return " and ".join(
+        "the training's own score" if one == "score" else f"validation {metric_title(one)}" for one in names
+    )
+
+
 class AugmentationSection(Section):
     """How training images are varied, anew in every epoch, each on its own."""
 
