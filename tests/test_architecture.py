@@ -17,6 +17,7 @@ KNOWS: dict[str, set[str]] = {
     "seeding": set(),
     "interrupts": set(),
     "layout": set(),
+    "standard_output": set(),
     "expression": {"errors"},
     "losses": {"expression", "errors"},
     "screening": {"expression", "losses", "errors"},
@@ -26,7 +27,7 @@ KNOWS: dict[str, set[str]] = {
     "training": {"data", "models", "losses", "expression", "spaces", *GROUND},
 }
 KNOWS["evaluation"] = {"training", *KNOWS["training"]}
-KNOWS["executors"] = {"evaluation", *KNOWS["evaluation"]}
+KNOWS["executors"] = {"evaluation", "standard_output", *KNOWS["evaluation"]}
 KNOWS["evolution"] = {"expression", "spaces", *GROUND}
 KNOWS["store"] = {"spaces", *GROUND}
 KNOWS["search"] = {*KNOWS}

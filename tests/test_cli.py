@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.conftest import SMOKE, TINY
 
 from lossforge.losses.library import loss
 
@@ -168,7 +169,7 @@ def test_status_top_and_validate_print_json(finished_run: Path) -> None:
     assert status["finished"] is True
     assert status["generations_done"] == 3
     assert status["candidates"]["trained"] > 0
-    top = json_of("top", str(finished_run), "--number", "2")
+    top = json_of("top", str(finished_run), "-n", "2")
     assert [set(entry) >= {"rank", "formula", "fitness", "gain", "size"} for entry in top] == [True, True]
     rows = json_of("validate", str(finished_run), "--workers", "1")
     assert all(set(row) >= {"formula", "rival", "gain", "low", "high", "seeds"} for row in rows)
@@ -193,7 +194,7 @@ def test_the_list_of_losses_tells_how_each_is_reduced() -> None:
 
 def test_an_exported_file_is_the_searched_loss_and_needs_torch_alone(finished_run: Path, tmp_path: Path) -> None:
     output = tmp_path / "found.py"
-    answer = lossforge("export", str(finished_run), "--output", str(output))
+    answer = lossforge("export", str(finished_run), "-o", str(output), "-n", "4")
     assert answer.returncode == 0, answer.stderr
     assert "lossforge" not in [
         line.split()[1].split(".")[0] for line in output.read_text().splitlines() if "import " in line[:7]
@@ -237,3 +238,41 @@ def test_help_is_printed_without_torch() -> None:
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert "search" in answer.stdout
     assert answer.stderr.strip() == "[]"
+
+
+NOISY = """
+import atexit, ctypes, os, sys
+
+print("IMPORTED")
+atexit.register(print, "AT EXIT")
+
+def network(shape, classes, width):
+    from torch import nn
+
+    print("PYTHON")
+    sys.__stdout__.write("PLAIN\\\\n")
+    os.system("echo SHELL")
+    os.write(1, b"RAW\\\\n")
+    ctypes.CDLL(None).puts(b"LIBRARY")
+    features = shape[0] * shape[1] * shape[2]
+    return nn.Sequential(nn.Flatten(), nn.Linear(features, classes))
+""".replace("\\\\n", "\\n")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_json_stays_clean_whatever_a_network_prints(workers: str, tmp_path: Path) -> None:
+    (tmp_path / "noisy.py").write_text(NOISY, encoding="utf-8")
+    changes = [
+        *TINY,
+        "task.model=noisy:network",
+        "budget.generations=1",
+        "evolution.population=4",
+        "evolution.elites=1",
+    ]
+    words = [word for change in changes for word in ("--set", change)]
+    run = ("search", str(SMOKE), "--run", "run", "--workers", workers, *words, "--json")
+    answer = lossforge(*run, cwd=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads(answer.stdout)["run"] == "run"
+    for told in ("IMPORTED", "PYTHON", "PLAIN", "SHELL", "RAW", "LIBRARY", "AT EXIT", "generation 1/1"):
+        assert told in answer.stderr

@@ -17,6 +17,7 @@ from lossforge.interrupts import stop_on_signal
 from lossforge.spaces.base_folder import working_from
 from lossforge.spaces.load import apply_overrides, load_space, validate_space
 from lossforge.spaces.schema import SearchSpace
+from lossforge.spaces.shipped import find_space
 from lossforge.store.run_folder import RunFolder, refuse_changes
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def search(
     progress: Progress | None = None,
     **changes: Any,
 ) -> Run:
-    """Search the space in a TOML file, to the end of its budget, and re-validate the best.
+    """Search a space, a TOML file or a shipped one's name, to the end of its budget, and re-validate the best.
 
     ``run`` is the new run's folder (default: ``runs/NAME-TIME``); ``overrides`` are ``"KEY=VALUE"``
     texts, and ``changes`` may give ``seed``, ``executor``, ``workers``, ``device``, ``address``,
@@ -57,7 +58,7 @@ def search(
         )
     from lossforge.evaluation.names import check_names, faults_of_names
 
-    loaded = load_space(Path(space), _overrides(overrides, changes), faults_of_names).decided()
+    loaded = load_space(find_space(space), _overrides(overrides, changes), faults_of_names).decided()
     with working_from(Path.cwd()), using_data_folder(loaded.execution.data_dir):
         check_names(loaded, str(space))
         check_device(loaded)

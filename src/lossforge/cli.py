@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from lossforge.errors import InterruptedSearchError, LossforgeError, SpaceError, offered
+from lossforge.standard_output import kept_clean, to_standard_error
 
 app = typer.Typer(
     name="lossforge",
@@ -36,7 +37,7 @@ SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE
 
 @app.command()
 def search(
-    space: Annotated[Path, typer.Argument(metavar="SPACE", help="A search space, such as search_spaces/digits.toml.")],
+    space: Annotated[Path, typer.Argument(metavar="SPACE", help="A TOML file, or a shipped space's name: digits.")],
     run: Annotated[Path | None, typer.Option(help="The new run's folder; default runs/NAME-TIME.")] = None,
     seed: Annotated[int | None, typer.Option(help="The run's seed; default: the space's.")] = None,
     executor: ExecutorOption = None,
@@ -116,7 +117,7 @@ def status(run: RunArgument, json: JsonOption = False) -> None:
 @app.command()
 def top(
     run: RunArgument,
-    number: Annotated[int, typer.Option(min=1, help="How many losses.")] = 10,
+    number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many losses.")] = 10,
     json: JsonOption = False,
 ) -> None:
     """The best losses of a run, by their gain over cross-entropy in the search."""
@@ -145,7 +146,9 @@ def show(
         plot_losses(losses, plot)
     if not kernels_are_compiled():
         typer.echo("compiling the screens for this machine: half a minute, once", err=True)
-    print_losses(explain_all(losses), json)
+    with kept_clean():
+        found = explain_all(losses)
+    print_losses(found, json)
 
 
 @app.command()
@@ -190,8 +193,10 @@ def validate(
 @app.command()
 def export(
     run: RunArgument,
-    output: Annotated[Path | None, typer.Option(help="The file; default RUN/export/losses.py.")] = None,
-    number: Annotated[int, typer.Option(min=1, help="How many of the best losses.")] = 5,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file; default RUN/export/losses.py.")
+    ] = None,
+    number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many of the best losses.")] = 5,
 ) -> None:
     """Write the best losses as one Python module that needs torch alone."""
     from lossforge.export.run_export import export_run
@@ -230,12 +235,13 @@ def doctor(
 
     if executor not in (None, "local", "ray"):
         raise typer.BadParameter(f"--executor: '{executor}' is none of local, ray")
-    if executor == "ray":
-        from lossforge.inspection.ray_doctor import examine_ray
+    with kept_clean():
+        if executor == "ray":
+            from lossforge.inspection.ray_doctor import examine_ray
 
-        checks = examine_ray(address or "", gpus_per_worker, data or "digits", resize, data_dir or "")
-    else:
-        checks = examine() if data is None else examine_data(data, data_dir or "", resize, set_)
+            checks = examine_ray(address or "", gpus_per_worker, data or "digits", resize, data_dir or "")
+        else:
+            checks = examine() if data is None else examine_data(data, data_dir or "", resize, set_)
     print_rows(checks, json)
     if any(check["state"] == "bad" for check in checks):
         raise typer.Exit(1)
@@ -260,7 +266,10 @@ def options(
 def main() -> None:
     """Entry point: 0 done, 1 the run or the file is at fault, 2 usage, 130 stopped."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            to_standard_error()  # what is printed at exit is no result
     except InterruptedSearchError as error:
         _leave(str(error), 130)
     except SpaceError as error:

@@ -17,6 +17,7 @@ from rich.text import Text
 from lossforge.inspection.runs import leader_seeds
 from lossforge.layout import Column, Line, Style, facts, table, wrapped
 from lossforge.search.progress import LineProgress, LiveProgress, Progress
+from lossforge.standard_output import kept_clean
 from lossforge.validation.comparison import LEGEND, Comparison, how_measured, summaries, told, verdict
 
 if TYPE_CHECKING:
@@ -47,12 +48,13 @@ def _prose(text: str, style: Style = "") -> None:
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """Progress on standard error: a live panel on a terminal, lines elsewhere."""
-    if sys.stderr.isatty():
-        with LiveProgress(Console(stderr=True)) as shown:
-            yield shown
-    else:
-        yield LineProgress(lambda text: print(text, file=sys.stderr, flush=True))  # noqa: T201
+    """Progress on standard error: a live panel on a terminal, lines elsewhere. Nothing else is printed within it."""
+    with kept_clean():
+        if sys.stderr.isatty():
+            with LiveProgress(Console(stderr=True)) as shown:
+                yield shown
+        else:
+            yield LineProgress(lambda text: print(text, file=sys.stderr, flush=True))  # noqa: T201
 
 
 def print_json(value: object) -> None:

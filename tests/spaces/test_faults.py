@@ -65,7 +65,7 @@ def test_a_key_of_another_section_is_found_there() -> None:
 
 def test_what_is_like_nothing_is_sent_to_the_file_with_all_keys() -> None:
     assert told({**SMALLEST, "zzz": 1}) == {
-        "zzz": "unknown key; see search_spaces/digits.toml for every key that exists"
+        "zzz": "unknown key; digits.toml has every key ('lossforge list spaces' tells where it lies)"
     }
 
 

@@ -19,6 +19,7 @@ from lossforge.executors.protocol import Stop, look_ahead
 from lossforge.executors.retries import Retries, ahead_of
 from lossforge.executors.workers import crashed, evaluate_text, hung, wall_seconds
 from lossforge.interrupts import StoppedAtOnceError
+from lossforge.standard_output import to_standard_error
 
 
 class InProcessExecutor:
@@ -134,6 +135,7 @@ def _start_worker(parent: int) -> None:
     # Ctrl-C reaches the whole process group; the driver decides what happens to the workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    to_standard_error()
     # Standard output is the driver's, for answers; what a worker prints goes where progress goes.
     os.dup2(2, 1)
     global _parent

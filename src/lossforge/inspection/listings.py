@@ -52,11 +52,14 @@ def listing(what: str) -> list[dict[str, Any]]:
 
 
 def _spaces() -> list[dict[str, Any]]:
-    """Spaces in ``search_spaces/`` below the current folder."""
+    """Shipped spaces by name, and the files in ``search_spaces/`` below the current folder."""
     from lossforge.spaces.load import read_toml
+    from lossforge.spaces.shipped import shipped_spaces
 
+    files = shipped_spaces()
+    own = [path for path in sorted(Path("search_spaces").glob("*.toml")) if path.resolve() not in files.values()]
     rows = []
-    for path in sorted(Path("search_spaces").glob("*.toml")):
+    for name, path in [*files.items(), *((str(path), path) for path in own)]:
         description = " ".join(str(read_toml(path).get("description", "")).split())
-        rows.append({"space": str(path), "description": description})
+        rows.append({"space": name, "description": description, "file": str(path)})
     return rows

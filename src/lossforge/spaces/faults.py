@@ -130,7 +130,10 @@ def _suggestion(path: KeyPath, data: object) -> str:
         names = [table["name"] for table in _tables(path, data) if isinstance(table.get("name"), str)]
         near = probably_meant(name, names) if len(names) > 1 else []
     near = near or elsewhere[:2]
-    return f"; did you mean {_either(near)}?" if near else "; see search_spaces/digits.toml for every key that exists"
+    return f"; did you mean {_either(near)}?" if near else f"; {_EVERY_KEY}"
+
+
+_EVERY_KEY = "digits.toml has every key ('lossforge list spaces' tells where it lies)"
 
 
 def _meant_here(path: KeyPath, data: object) -> str:

@@ -32,7 +32,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise SpaceError(f"{path}: there is no such file; 'lossforge list spaces' shows those that exist") from None
+        raise SpaceError(
+            f"{path}: there is no such file; 'lossforge list spaces' shows the spaces that there are"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SpaceError(f"{path}: cannot be read ({error}); give the path of a TOML file") from None
     try:
