@@ -229,8 +229,9 @@ def _finished_validation(folder: RunFolder, space: SearchSpace, best: list[Entry
     from lossforge.validation.results import read_comparisons
 
     rows = read_comparisons(folder)
-    wanted = [entry.formula for entry in best[: space.validation.top]]
-    same = list(dict.fromkeys(row.searched or row.formula for row in rows))[: len(wanted)] == wanted
+    by_rank = {row.rank: (row.formula, row.searched) for row in rows}
+    wanted = best[: space.validation.top]
+    same = all(entry.formula in by_rank.get(rank, ()) for rank, entry in enumerate(wanted, 1))
     return rows if rows and same and rows[0].seeds >= space.validation.seeds else []
 
 

@@ -18,7 +18,7 @@ from lossforge.inspection.runs import leader_seeds
 from lossforge.layout import Column, Line, Style, facts, table, wrapped
 from lossforge.search.progress import LineProgress, LiveProgress, Progress
 from lossforge.standard_output import kept_clean
-from lossforge.validation.comparison import LEGEND, Comparison, summaries, told, verdict
+from lossforge.validation.comparison import LEGEND, Comparison, how_measured, summaries, told, verdict
 
 if TYPE_CHECKING:
     from lossforge.api import Run
@@ -160,9 +160,10 @@ def print_hall_of_fame(entries: list[Entry], json: bool, leader_seeds: int) -> N
     if json:
         print_json([asdict(entry) for entry in entries])
         return
-    from lossforge.spaces.task_section import metric_title
+    from lossforge.spaces.task_section import metric_title, searched_title
 
-    measured = metric_title(entries[0].metric if entries else "accuracy")
+    metric = entries[0].metric if entries else "accuracy"
+    measured = metric_title(metric)
     names = ("rank", "formula", "size", "gain", "seeds", measured, "cross-entropy")
     columns = [Column(name, "formula" if name == "formula" else "word") for name in names]
     rows = [
@@ -178,7 +179,7 @@ def print_hall_of_fame(entries: list[Entry], json: bool, leader_seeds: int) -> N
         for entry in entries
     ]
     _print(table(columns, rows, _width()))
-    _prose(f"gain: percentage points of validation {measured} over cross-entropy, in the search", "dim")
+    _prose(f"gain: percentage points of {searched_title(metric)} over cross-entropy, in the search", "dim")
     if len({entry.seeds for entry in entries}) > 1:
         _prose(
             f"order: losses that were trained on {leader_seeds} seeds or more come before those with fewer, whose gain "
@@ -192,7 +193,6 @@ def print_validation(rows: list[Comparison], json: bool) -> None:
     if json:
         print_json(told(rows))
         return
-    from lossforge.spaces.task_section import metric_title
     from lossforge.validation.second_optimizer import under_both
 
     rivals = list(dict.fromkeys(row.rival for row in rows))
@@ -210,17 +210,7 @@ def print_validation(rows: list[Comparison], json: bool) -> None:
             lines.append([str(rank), first.formula, str(first.size), *place, f"{first.search_gain:+.2f}", *cells])
     _print(table(columns, lines, _width()))
     if rows:
-        rates = ", ".join(
-            f"{row.rival} {row.rival_learning_rate:g}"
-            for row in by_place.values()
-            if row.rank == 1 and row.task == tasks[0]
-        )
-        measured = metric_title("+".join(dict.fromkeys(row.metric for row in rows)))
-        _prose(
-            f"against ...: percentage points of test {measured} with 95 % interval, {rows[0].seeds} paired fresh "
-            f"seeds, every loss at its own best learning rate ({rates}); {LEGEND}",
-            "dim",
-        )
+        _prose(f"against ...: {how_measured(rows)}; {LEGEND}", "dim")
         if sentence := under_both(rows):
             _prose(sentence, "dim")
         for sentence in summaries(rows):

@@ -7,8 +7,9 @@ from pathlib import Path
 from tests.conftest import SMOKE
 
 from lossforge.evaluation.records import Outcome
+from lossforge.search.control import control_key
 from lossforge.search.hall_of_fame import read_hall_of_fame
-from lossforge.search.loop import control_key, is_finished, screen_settings
+from lossforge.search.loop import is_finished, screen_settings
 from lossforge.spaces.load import load_space, validate_space
 from lossforge.store.checkpoint import save_checkpoint
 from lossforge.store.ledger import CandidateRow, Ledger, TrainingRow

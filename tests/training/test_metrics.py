@@ -15,7 +15,7 @@ from sklearn import metrics as reference
 from torchmetrics.functional import classification as of_classes
 from torchmetrics.functional import segmentation as of_masks
 
-from lossforge.training.metrics import classification_metrics, segmentation_metrics
+from lossforge.training.metrics import chance_score, classification_metrics, segmentation_metrics
 
 Samples = tuple[torch.Tensor, torch.Tensor]
 """Logits ``(N, C)`` and class indices ``(N,)``."""
@@ -214,3 +214,28 @@ def test_calibration_and_confusion_are_torchmetrics(present: int) -> None:
         float(of_classes.multiclass_calibration_error(y_pred, target, 10, n_bins=15)), abs=1e-5
     )
     assert found["confusion_matrix"] == of_classes.multiclass_confusion_matrix(y_pred, target, 10).tolist()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(2, 8), st.integers(0, 2**32 - 1))
+def test_guessing_scores_what_is_called_chance_and_no_constant_class_more(classes: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    shares = torch.rand(classes, generator=generator) + 0.05
+    target = torch.multinomial(shares, 20_000, replacement=True, generator=generator)
+    counts = torch.bincount(target, minlength=classes)
+    guesses = target[torch.randperm(len(target), generator=generator)]
+    guessed = [
+        torch.nn.functional.one_hot(one, classes).float() for one in (guesses, target.mode().values.expand(20_000))
+    ]
+    for names, measured in (
+        (("accuracy", "balanced_accuracy", "precision", "f1"), [classification_metrics(x, target) for x in guessed]),
+        (("mean_iou", "dice", "accuracy"), [segmentation_metrics(x, target) for x in guessed]),
+    ):
+        for name in names:
+            found = max(float(one[name]) for one in measured)
+            assert found == pytest.approx(chance_score(counts, name), abs=0.02)
+    if classes > 5:
+        order = counts.float().expand(20_000, classes)
+        assert classification_metrics(order, target)["top5_accuracy"] == pytest.approx(
+            chance_score(counts, "top5_accuracy"), abs=1e-6
+        )

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lossforge.validation.comparison import LEAST_SEEDS, LEGEND, Comparison, Verdict, summaries, told, verdict
+from lossforge.validation.comparison import (
+    LEAST_SEEDS,
+    LEGEND,
+    Comparison,
+    Verdict,
+    how_measured,
+    summaries,
+    told,
+    verdict,
+)
 
 
 def compared(
@@ -111,3 +122,16 @@ def test_programs_are_told_each_verdict_and_its_sentence(rows: list[Comparison])
     assert [answer["formula"] for answer in answers] == [row.formula for row in rows]
     assert [answer["verdict"] for answer in answers] == [verdict(row).value for row in rows]
     assert {answer["summary"] for answer in answers} == set(summaries(rows))
+
+
+def test_what_was_measured_is_said_as_it_was() -> None:
+    usual = compared()
+    told = how_measured([usual, compared(rank=2)])
+    assert "points of test accuracy with 95 % interval, 8 paired fresh seeds" in told
+    assert "at its own best learning rate (cross_entropy 0.01)" in told
+    own = replace(usual, metric="score", learning_rate=1.0, rival_learning_rate=1.0)
+    told = how_measured([replace(own, unseen=False)])
+    assert "the training's own score, on the same data as in the search" in told
+    assert not any(word in told for word in ("test", "accuracy", "learning rate"))
+    assert "for its test part" in how_measured([own])
+    assert "where lossforge trains (cross_entropy 0.01)" in how_measured([usual, replace(own, task="own")])

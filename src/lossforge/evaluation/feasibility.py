@@ -6,7 +6,9 @@ from lossforge.data.augmentation import Preparation
 from lossforge.data.datasets import load_task
 from lossforge.errors import DataError
 from lossforge.evaluation.evaluate import network
+from lossforge.models.imported import has_parameter, import_function
 from lossforge.spaces.schema import TaskSection
+from lossforge.training.metrics import chance_score
 
 
 def check_fit(task: TaskSection) -> None:
@@ -53,3 +55,17 @@ def validated_sizes(task: TaskSection) -> tuple[int, int]:
         return 0, 0
     data = load_task(task, "cpu")
     return len(data.train) + len(data.validation), len(data.test)
+
+
+def scores_unseen(task: TaskSection) -> bool:
+    """Whether a re-validation scores on data that the search has not seen; a user's own function may have no such."""
+    return not task.python or has_parameter(import_function(task.python, "task.python"), "part")
+
+
+def chance_level(task: TaskSection) -> tuple[float, int, tuple[str, ...]]:
+    """What guessing scores on the task's validation part, in its metric; how many samples that has, and the classes."""
+    import torch
+
+    data = load_task(task, "cpu")
+    counts = torch.bincount(data.validation.y.flatten().cpu().long(), minlength=data.classes)
+    return chance_score(counts, task.measure), len(data.validation), data.names

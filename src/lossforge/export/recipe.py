@@ -25,7 +25,11 @@ def recipe_lines(space: SearchSpace, row: Comparison) -> list[str]:
     """How the loss of a re-validation's row was trained, one line a fact: ``name: value``."""
     task = next(task for task in space.task if task.title == row.task)
     if task.python:
-        return [f"training: {task.python}, a function of one's own", f"classes: {task.classes}"]
+        return [
+            f"training: {task.python}, a function of one's own, with its own learning rate, which is tuned for no loss",
+            f"classes: {task.classes}",
+            f"seeds: {row.seeds}",
+        ]
     recipe = space.recipe
     return [
         f"data: {task.data}{_input(task)}; {row.trained_on:,} samples to train on (training and validation parts), "
@@ -79,9 +83,12 @@ def _others(recipe: RecipeSection) -> list[str]:
 def gain_lines(rows: list[Comparison]) -> list[str]:
     """What came of it against each rival."""
     return [
-        f"against {row.rival}: {row.gain:+.2f} points of {metric_title(row.metric)} [{row.low:+.2f}, {row.high:+.2f}] "
-        f"on the test part of {row.task} ({row.accuracy:.2%} and {row.rival_accuracy:.2%}; {row.rival} at its own best "
-        f"learning rate {row.rival_learning_rate:g})"
+        f"against {row.rival}: {row.gain:+.2f} points of {row.scored} [{row.low:+.2f}, {row.high:+.2f}] by {row.task} "
+        f"({row.accuracy:.2%} and {row.rival_accuracy:.2%})"
+        if row.is_own
+        else f"against {row.rival}: {row.gain:+.2f} points of {metric_title(row.metric)} "
+        f"[{row.low:+.2f}, {row.high:+.2f}] on the test part of {row.task} ({row.accuracy:.2%} and "
+        f"{row.rival_accuracy:.2%}; {row.rival} at its own best learning rate {row.rival_learning_rate:g})"
         for row in rows
     ]
 

@@ -14,7 +14,7 @@ from lossforge.losses.matching import matched_scales
 from lossforge.search.hall_of_fame import Entry, checked_entries
 from lossforge.spaces.base_folder import working_from
 from lossforge.spaces.schema import SearchSpace
-from lossforge.spaces.task_section import metric_title
+from lossforge.spaces.task_section import searched_title
 from lossforge.store.files import told_as_store_error, write_atomically
 from lossforge.store.run_folder import RunFolder
 from lossforge.validation.comparison import Comparison
@@ -72,7 +72,7 @@ def _classes(space: SearchSpace) -> int:
 def _provenance(entry: Entry, rows: list[Comparison]) -> tuple[str, ...]:
     lines = [
         f"Found in generation {entry.generation} by {entry.origin}, rank {entry.rank}, signature {entry.signature}.",
-        f"In the search: {entry.gain:+.2f} points of validation {metric_title(entry.metric)} over cross-entropy, "
+        f"In the search: {entry.gain:+.2f} points of {searched_title(entry.metric)} over cross-entropy, "
         f"{entry.seeds} seeds.",
     ]
     if entry.searched != entry.formula:

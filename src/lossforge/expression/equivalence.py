@@ -119,12 +119,13 @@ def _close(a: NDArray[Any], b: NDArray[Any], least: float) -> bool:
 
 @lru_cache(maxsize=2)
 def _logits(soft_targets: bool) -> tuple[tuple[NDArray[numpy.float64], ...], ...]:
-    """Parts ``(log_y_pred, y_true)``, each ``(N, C)`` in float64, of several numbers of classes."""
+    """Parts ``(log_y_pred, y_true)``, each ``(N, C)`` in float64: `probe_grid` and others of more and fewer classes."""
     import numpy
 
     generator = numpy.random.Generator(numpy.random.PCG64(11))
-    parts = []
-    for classes in (2, 3, 10, 100):
+    given = [array.numpy() for array in probe_grid()]
+    parts = [(given[0], given[1] if soft_targets else numpy.eye(10)[given[1].argmax(1)])]
+    for classes in (2, 3, 100):
         logits = numpy.concatenate(
             [
                 generator.normal(size=(24, classes)) * numpy.array([0.1, 1.0, 3.0, 8.0])[:, None].repeat(6, 0),
@@ -138,10 +139,16 @@ def _logits(soft_targets: bool) -> tuple[tuple[NDArray[numpy.float64], ...], ...
         y_true[-6:] = numpy.roll(y_true[-6:], 1, axis=1)
         if soft_targets:
             y_true[::3] = y_true[::3] * 0.9 + 0.1 / classes
-        logits -= logits.max(axis=1, keepdims=True)
-        log_y_pred = logits - numpy.log(numpy.exp(logits).sum(axis=1, keepdims=True))
-        parts.append((log_y_pred, y_true))
-    return tuple(parts)
+        parts.append((logits, y_true))
+    return tuple((_log_softmax(logits), y_true) for logits, y_true in parts)
+
+
+def _log_softmax(logits: NDArray[numpy.float64]) -> NDArray[numpy.float64]:
+    import numpy
+
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    found: NDArray[numpy.float64] = shifted - numpy.log(numpy.exp(shifted).sum(axis=1, keepdims=True))
+    return found
 
 
 def trains_alike(first: Expression, second: Expression, soft_targets: bool, tolerance: float = 1e-3) -> bool:

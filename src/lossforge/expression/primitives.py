@@ -39,7 +39,9 @@ Operand = int | float
 
 
 class Builder(Protocol):
-    """What instructions are emitted to; see `lossforge.expression.program`."""
+    """What instructions are emitted to; see `lossforge.expression.program`. ``guarded``: a guard can act."""
+
+    guarded: bool
 
     def emit(self, op: str, a: Operand, b: Operand = 0.0, *, inner: bool = False) -> Operand:
         """Append ``op(a, b)`` and return its register; ``inner``: written inside the instruction that uses it."""
@@ -109,6 +111,7 @@ def _divisor(builder: Builder, y: Operand, interval: Interval, eps: float) -> Op
     """The divisor kept ``eps`` away from zero, on its own side of zero (zero counts as positive)."""
     low, high = interval
     if isinstance(y, float):
+        builder.guarded |= abs(y) < eps
         return protect(y, eps)
     if low >= eps or high <= -eps:
         return y

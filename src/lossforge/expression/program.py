@@ -102,6 +102,7 @@ class ProgramBuilder:
         return Program(tuple(code), tuple(at(operand) for operand in outputs), self.guarded)
 
 
+_PROTECTED = frozenset({"div", "sqrt", "log", "exp"})
 _LEAVES = {name: interval for name, (_, interval) in LEAVES.items()}
 
 
@@ -159,7 +160,7 @@ class Lowering:
         held = clip(low, bound), clip(high, bound)
         if held[0] == held[1]:
             # Such as min(-1, y_pred), or exp(30 + y_pred): always the same value, with gradient zero.
-            self.builder.guarded = True
+            self.builder.guarded |= low != high or op in _PROTECTED
             return held[0], held
         if self.y_true is not None and (kept := _kept(op, *operands)) is not None:
             return kept, held
@@ -204,11 +205,17 @@ def _outward(op: str, intervals: tuple[Interval, ...], low: float, high: float) 
     return low - _FLOAT32_STEP * abs(low), high + _FLOAT32_STEP * abs(high)
 
 
-def guards_can_act(expression: Expression, guards: Guards, least: float) -> bool:
-    """Whether guards of these sizes may act in what depends on y_pred while every probability is ``least`` or more."""
-    lowering = Lowering(guards=guards, least=least)
-    lowering.lower(expression)
-    return lowering.builder.guarded
+def guards_can_act(expression: Expression, guards: Guards, least: float, *, hard: bool = True) -> bool:
+    """Whether guards of these sizes may act in what depends on y_pred, while every probability is ``least`` or more.
+
+    ``hard``: for targets of 0 and 1; else for any.
+    """
+    for y_true in (0.0, 1.0) if hard else (None,):
+        lowering = Lowering(y_true, guards, least)
+        lowering.lower(expression)
+        if lowering.builder.guarded:
+            return True
+    return False
 
 
 @lru_cache(maxsize=4096)

@@ -133,6 +133,8 @@ def call_all(op: str, args: list[Expression], view: View) -> Expression:
 
 
 _DEGREE = 3
+_FAR = 1e3
+"""Distance from which a parabola's peak is no help to anyone."""
 
 
 def _polynomials(node: Expression, view: View) -> Iterator[Expression]:
@@ -157,6 +159,8 @@ def _polynomials(node: Expression, view: View) -> Iterator[Expression]:
     yield nested
     if parts[3] == constant(0) and parts[2].op == CONSTANT and parts[1].op == CONSTANT:
         middle = -parts[1].value / (2 * parts[2].value)
+        if abs(middle) > _FAR:
+            return
         shifted = call("sub", y_pred, constant(middle)) if middle > 0 else call("add", y_pred, constant(-middle))
         rest = view.of_target(coefficients[:, 0] - parts[2].value * middle**2)
         if rest is not None:

@@ -37,6 +37,8 @@ def run_status(path: Path) -> dict[str, Any]:
                 raise
         finally:
             ledger.close()
+    rates: dict[str, float] = {} if state is None else state.get("learning_rates", {})
+    own = {task.title for task in space.task if task.python}  # their rate is their own
     best = read_hall_of_fame(folder.hall_of_fame_file)[:1] if folder.hall_of_fame_file.exists() else []
     return {
         "run": str(path),
@@ -48,7 +50,7 @@ def run_status(path: Path) -> dict[str, Any]:
         "candidates": tally,
         "trainings": trainings,
         "audit": None if audit is None else asdict(audit),
-        "learning_rates": {} if state is None else state.get("learning_rates", {}),
+        "learning_rates": {title: rate for title, rate in rates.items() if title not in own},
         "best_formula": best[0].formula if best else None,
         "best_gain": best[0].gain if best else None,
         "metric": space.measure,

@@ -119,18 +119,22 @@ def descend(losses: Interpreter, classes: int, settings: ScreenSettings, sign: N
 def train_network(
     losses: Interpreter, classes: int, settings: ScreenSettings, sign: NDArray[Any]
 ) -> NDArray[numpy.float64]:
-    """Accuracy ``(K,)`` of small networks trained with ``sign`` (K,) times each loss, in their mean."""
+    """Accuracy ``(K,)`` of small networks trained with ``sign`` (K,) times each loss, in their mean.
+
+    Once the mean cannot become what is needed, it is that of the networks so far.
+    """
     import numpy
 
     from lossforge.screening import descent_kernel
 
-    reached = numpy.zeros(len(losses))
+    total, trained = numpy.zeros(len(losses)), numpy.zeros(len(losses))
     for seed in _NETWORKS:
+        able = numpy.flatnonzero(total + len(_NETWORKS) - trained >= settings.descent_accuracy * len(_NETWORKS))
         x, labels, w1, w2 = network(classes, seed)
-        one = numpy.empty(len(losses))
+        one = numpy.empty(len(able))
         norm = float(numpy.sqrt(labels.size * classes))
         descent_kernel.train_network(
-            *losses.tables["float32"],
+            *losses.take(able.tolist()).tables["float32"],
             x,
             labels,
             w1,
@@ -138,11 +142,12 @@ def train_network(
             settings.network_steps,
             _RATE,
             norm,
-            sign.astype(numpy.float32),
+            sign[able].astype(numpy.float32),
             one,
         )
-        reached += one / len(_NETWORKS)
-    return reached
+        total[able] += one
+        trained[able] += 1
+    return total / trained
 
 
 def _worst(measure: Any, losses: Interpreter, settings: ScreenSettings, sign: NDArray[Any]) -> NDArray[numpy.float64]:

@@ -7,21 +7,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from lossforge.errors import FormulaError, LossforgeError, StoreError
-from lossforge.evaluation.records import Outcome, Training
-from lossforge.evaluation.space_trainings import loss_key, trainings
+from lossforge.errors import FormulaError, StoreError
+from lossforge.evaluation.records import Outcome
 from lossforge.evolution.genetic import make_strategy
 from lossforge.evolution.strategy import Strategy
 from lossforge.executors.choice import make_executor, needs_isolation
 from lossforge.executors.protocol import Executor, Stop
 from lossforge.glossary import MEANING
-from lossforge.losses.compiled import LossSpec
-from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.screening.descent import compile_kernels
 from lossforge.screening.helpers import Helpers, helper_count
 from lossforge.screening.screener import Screener
 from lossforge.screening.settings import ScreenSettings
 from lossforge.search.audit import audit_report
+from lossforge.search.control import check_control, check_own_trainings, control_key, train_control
 from lossforge.search.control_rate import sweep_learning_rates
 from lossforge.search.generation import Asked, Generation, judged_from_rows, long_lived, short_of_seeds
 from lossforge.search.hall_of_fame import Entry, hall_of_fame, write_hall_of_fame
@@ -149,7 +147,7 @@ class _Search:
         recorder = Recorder(self.ledger, self.executor, self.stop, self.progress.trained, self.folder.log)
         rates = sweep_learning_rates(self.space, recorder, self.folder, self.progress)
         scores = _known(self.ledger, self.space, done)
-        floors = self._train_control(recorder, scores, rates)
+        floors = self._control(recorder, scores, rates, begun=done >= 0)
         strategy = make_strategy(self.space)
         if state is not None:
             self._load(strategy, state)
@@ -204,32 +202,19 @@ class _Search:
                 "the search goes on from the checkpoint before and the ledger"
             ) from None
 
-    def _asked(self, asked: Asked) -> None:
-        self.progress.asked(asked.tally.copy(), len(asked.rows))
-
-    def _train_control(self, recorder: Recorder, scores: Scores, rates: dict[str, float]) -> dict[str, float]:
-        """Train cross-entropy on every replicate that a candidate can be given; returns what stops others, by task."""
-        key = control_key(self.space)
+    def _control(self, recorder: Recorder, scores: Scores, rates: dict[str, float], *, begun: bool) -> dict[str, float]:
+        """Train cross-entropy, and see that it can be compared with; returns what stops others, by task."""
+        if not begun:
+            check_own_trainings(self.space, recorder, rates, self.folder, self.progress)
         self.progress.phase("training cross-entropy, the control")
-        loss = LossSpec(CROSS_ENTROPY)
-        wanted: list[Training] = []
-        for task in self.space.task:
-            replicates = range(self.space.fitness.finalist_seeds)
-            wanted += trainings(self.space, task, loss, key, rates[task.title], replicates, stage=Stage.SEARCH)
-        rows = recorder.run(wanted, Stage.CONTROL)
+        rows = train_control(self.space, recorder, rates)
         scores.add_control(rows)
-        failed = next((row for row in rows if row.accuracy is None), None)
-        if failed is not None:
-            raise LossforgeError(
-                f"cross-entropy itself failed on task '{failed.task}' ({failed.outcome}: {failed.reason}); a "
-                "search needs a task that it can train on: change the recipe"
-            )
+        if not begun:
+            check_control(self.space, rows, self.folder, self.progress)
         return floors(rows, self.space.recipe)
 
-
-def control_key(space: SearchSpace) -> str:
-    """Cross-entropy's key in a space."""
-    return loss_key(LossSpec(CROSS_ENTROPY), keep_scale=not space.recipe.match_gradient)
+    def _asked(self, asked: Asked) -> None:
+        self.progress.asked(asked.tally.copy(), len(asked.rows))
 
 
 def _known(ledger: Ledger, space: SearchSpace, done: int, *, leaders: bool = False) -> Scores:

@@ -12,6 +12,8 @@ from lossforge.spaces.section import Section
 Side = Annotated[int, Field(ge=1, le=4096)]
 Metric = Literal["accuracy", "top5_accuracy", "balanced_accuracy", "precision", "f1", "mean_iou", "dice"]
 
+Measure = Literal["accuracy", "top5_accuracy", "balanced_accuracy", "precision", "f1", "mean_iou", "dice", "score"]
+
 _OF_CLASSES: tuple[Metric, ...] = ("accuracy", "top5_accuracy", "balanced_accuracy", "precision", "f1")
 _OF_MASKS: tuple[Metric, ...] = ("mean_iou", "dice", "balanced_accuracy", "accuracy")
 _OWN = {"name", "python", "classes", "data"}
@@ -41,6 +43,18 @@ def metric_title(metrics: str) -> str:
     'accuracy and mean IoU'
     """
     return " and ".join(_TITLES.get(name, name.replace("_", " ")) for name in metrics.split("+"))
+
+
+def searched_title(metrics: str) -> str:
+    """The same of what a search measures: on validation data, unless a training of the user's own returns it.
+
+    >>> searched_title("accuracy"), searched_title("score")
+    ('validation accuracy', "the training's own score")
+    """
+    names = dict.fromkeys(metrics.split("+"))
+    return " and ".join(
+        "the training's own score" if one == "score" else f"validation {metric_title(one)}" for one in names
+    )
 
 
 class AugmentationSection(Section):
@@ -123,9 +137,12 @@ class TaskSection(Section):
         return "mean_iou" if self.masks else "accuracy"
 
     @property
-    def measure(self) -> Metric:
-        """What fitness is measured in: ``metric``, or accuracy; of masks mean IoU, since most pixels are background."""
-        return self.metric or self._usual
+    def measure(self) -> Measure:
+        """What fitness is measured in: ``metric``, or accuracy; of masks mean IoU, since most pixels are background.
+
+        A training of the user's own returns a score, and what that is nobody else knows.
+        """
+        return "score" if self.python else self.metric or self._usual
 
     @model_validator(mode="after")
     def _trained_somewhere(self) -> TaskSection:
@@ -156,7 +173,7 @@ class TaskSection(Section):
     @model_validator(mode="after")
     def _fitting(self) -> TaskSection:
         choice, kind = (_OF_MASKS, "a mask") if self.masks else (_OF_CLASSES, "a class")
-        if self.measure not in choice:
+        if not self.python and self.measure not in choice:
             raise ValueError(
                 f"metric: '{self.metric}' does not fit data with {kind} for each sample; choose {', '.join(choice)}"
             )
@@ -181,7 +198,7 @@ class TaskSection(Section):
         inputs = {"resize", "greyscale", "normalize", "augmentation", "python", "classes", *_OF_KINDS}
         unused = {name for name in inputs if getattr(self, name) == type(self).model_fields[name].default}
         unused |= {name for name in _SWITCHES if not self.switched_on(name)}
-        unused |= {"metric"} if self.measure == self._usual else set()
+        unused |= {"metric"} if self.metric in (None, self._usual) else set()
         # nested says what is meant: where it says otherwise there is nothing to train on. cohort: the recipe says it.
         unused |= {"nested", "cohort"}
         return self.decided().model_dump(mode="json", exclude=unused)

@@ -9,6 +9,7 @@ class Stage(StrEnum):
     """What a training was for, as the ledger has it. Some name the seeds of their trainings too: they never change."""
 
     SWEEP = "sweep"
+    CHECK = "check"
     CONTROL = "control"
     SEARCH = "search"
     AUDIT = "audit"

@@ -105,3 +105,20 @@ def segmentation_metrics(logits: Tensor, target: Tensor) -> Metrics:
     known = iter(iou.tolist())
     metrics["class_iou"] = [round(next(known), _DIGITS) if occurs else None for occurs in occurring.tolist()]
     return metrics
+
+
+def chance_score(counts: Tensor, metric: str) -> float:
+    """The best expected score of predictions that know nothing of a sample, for ``counts`` ``(C,)`` of true classes.
+
+    They are always the commonest class (or in top5_accuracy the five commonest), or drawn as often as the classes
+    occur: the means over classes of precision, F1 and Dice are then those of the shares p, and of intersection over
+    union p² / (2 p - p²).
+    """
+    shares = (counts[counts > 0] / counts.sum()).double().sort(descending=True).values
+    if metric == "accuracy":
+        return float(shares[0])
+    if metric == "top5_accuracy":
+        return float(shares[:5].sum())
+    if metric == "mean_iou":
+        return float(max(shares[0] / len(shares), (shares / (2 - shares)).mean()))
+    return 1 / len(shares)

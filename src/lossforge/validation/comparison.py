@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from lossforge.spaces.task_section import metric_title
+
 LEAST_SEEDS = 4
 """Seeds below which nothing is called better or worse.
 
@@ -27,7 +29,8 @@ class Comparison:
     what ``metric`` names; ``failed`` and ``rival_failed`` count trainings that diverged, each with accuracy 0.
     ``formula`` is what was trained, in the form that people read, and ``searched`` what the search trained. Under
     ``second_optimizer`` ("": none was tried) the loss has ``second_score`` and cross-entropy ``second_control``.
-    ``trained_on`` and ``tested_on`` count samples (0: not known).
+    ``trained_on`` and ``tested_on`` count samples (0: not known). Where the training is the user's own, ``metric`` is
+    "score" and learning rates are 1; ``unseen`` says whether what it is scored on had no part in the search.
     """
 
     rank: int
@@ -57,6 +60,34 @@ class Comparison:
     classes: int = 0
     trained_on: int = 0
     tested_on: int = 0
+    unseen: bool = True
+
+    @property
+    def is_own(self) -> bool:
+        """Whether a function of the user's own trained and scored: nothing is known of rates, or of what a score is."""
+        return self.metric == "score"
+
+    @property
+    def scored(self) -> str:
+        """What the numbers are points of, and where that was measured, in words."""
+        if not self.is_own:
+            return f"test {metric_title(self.metric)}"
+        return (
+            f"the training's own score{' for its test part' if self.unseen else ', on the same data as in the search'}"
+        )
+
+
+def how_measured(rows: Sequence[Comparison]) -> str:
+    """What the differences in a table of comparisons are, and how the losses were trained for them."""
+    seeds = f"with 95 % interval, {rows[0].seeds} paired fresh seeds"
+    kinds = " and ".join(dict.fromkeys(row.scored for row in rows))
+    tuned = [row for row in rows if not row.is_own]
+    if not tuned:
+        return f"percentage points of {kinds} {seeds}, all losses trained alike, at no rate tuned for any"
+    first = [row for row in tuned if row.rank == 1 and row.task == tuned[0].task]
+    rates = ", ".join(f"{row.rival} {row.rival_learning_rate:g}" for row in first)
+    where = "" if len(tuned) == len(rows) else " where lossforge trains"
+    return f"percentage points of {kinds} {seeds}, every loss at its own best learning rate{where} ({rates})"
 
 
 class Verdict(StrEnum):

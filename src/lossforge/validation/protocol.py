@@ -1,7 +1,7 @@
 """Re-validation: the best losses of a run, trained again beside rivals that were tuned in the same way.
 
 1. Every loss, discovered or rival, gets its learning rate from one grid, by validation accuracy (an
-   accuracy here is the task's metric).
+   accuracy here is the task's metric); a training of the user's own has a rate of its own.
 2. Each is trained at its own best rate on training and validation data together, with seeds that the
    search never used and a longer recipe, and scored on the test part, which nothing has touched before.
 3. Differences are paired by seed; the interval is Student's t, no finer than one test sample, and p-values are
@@ -17,7 +17,7 @@ from itertools import islice, pairwise
 from statistics import fmean
 
 from lossforge.errors import LossforgeError, SpaceError
-from lossforge.evaluation.feasibility import class_count, resolution, validated_sizes
+from lossforge.evaluation.feasibility import class_count, resolution, scores_unseen, validated_sizes
 from lossforge.evaluation.records import Outcome, Training
 from lossforge.evaluation.space_trainings import loss_key, trainings
 from lossforge.executors.choice import make_executor, needs_isolation
@@ -125,9 +125,12 @@ class _Validation:
     def run(self) -> list[Comparison]:
         comparisons = []
         for index in range(len(self.space.task)):
-            self.progress.phase("tuning the best losses and their rivals alike")
+            own = bool(self.space.task[index].python)
+            if not own:
+                self.progress.phase("tuning the best losses and their rivals alike")
             sweeps = self._tune(index)
-            self.progress.phase("training the best losses and their rivals for the test")
+            again = "again" if own else "for the test"
+            self.progress.phase(f"training the best losses and their rivals {again}")
             accuracies = self._test(index, sweeps)
             rows = self._compare(index, sweeps, accuracies)
             comparisons += self._with_second(index, rows)
@@ -142,6 +145,9 @@ class _Validation:
         return [row if (second := results[row.rank - 1]) is None else with_second(row, second) for row in rows]
 
     def _tune(self, index: int) -> list[Sweep]:
+        if self.space.task[index].python:  # it has a rate of its own, told as 1
+            return [Sweep({1.0: 0.0}, 1.0, at_edge=False)] * len(self.contenders)
+
         def at(contender: Contender) -> Callable[[float], list[Training]]:
             return lambda rate: self._trainings(
                 index, contender, rate, self.space.validation.tuning_seeds, Stage.TUNING, "validation"
@@ -198,7 +204,7 @@ class _Validation:
         failed = [sum(not is_score(value) for value in values) for values in by_seed]
         finest = 100 * (resolution(self.space.task[index]) or _finest_step(accuracies))
         trained_on, tested_on = validated_sizes(self.space.task[index])
-        classes = class_count(self.space.task[index])
+        classes, unseen = class_count(self.space.task[index]), scores_unseen(self.space.task[index])
         found = [place for place, one in enumerate(self.contenders) if not one.rival]
         rows: list[Comparison] = []
         for other, rival in enumerate(self.contenders):
@@ -238,6 +244,7 @@ class _Validation:
                         classes=classes,
                         trained_on=trained_on,
                         tested_on=tested_on,
+                        unseen=unseen,
                     )
                 )
         return rows
