@@ -246,10 +246,14 @@ def test_what_a_search_settles_on_is_frozen_beside_what_was_asked(run: RunFolder
 def test_a_kill_while_a_search_settles_leaves_a_run_that_goes_on(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def killed(self: RunFolder, space: SearchSpace) -> None:
+        raise KeyboardInterrupt
+
     run.update_space(changed("budget.generations=77"))
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(RunFolder, "update_space", lambda self, space: (_ for _ in ()).throw(KeyboardInterrupt))
-        run.settle(changed("recipe.cohort=4", "budget.generations=77"))
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "update_space", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run.settle(changed("recipe.cohort=4", "budget.generations=77"))
     assert RunFolder.open(run.path).space() == changed("recipe.cohort=4", "budget.generations=77")
 
 
