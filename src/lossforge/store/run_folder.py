@@ -112,6 +112,11 @@ class RunFolder:
         if not self.space_file.is_file():
             raise StoreError(f"{self.space_file}: is missing; copy it back from where the run was copied from")
         space = validate_frozen(read_toml(self.space_file), str(self.space_file))
+        if "asked" in self.manifest:
+            asked = validate_frozen(self.manifest["asked"], f"{self.manifest_file} (asked)")
+            if forbidden_changes(frozen, space) and not forbidden_changes(asked, space):
+                # The process was killed between the two files that `settle` writes.
+                return frozen.model_copy(update={"budget": space.budget, "execution": space.execution})
         refuse_changes(frozen, space, str(self.space_file))
         return space
 
@@ -142,6 +147,13 @@ class RunFolder:
         shutil.rmtree(self.path, ignore_errors=True)
         if self._made_in_folder:
             self.path.mkdir(exist_ok=True)
+
+    def settle(self, space: SearchSpace) -> None:
+        """Freeze the space that a search has settled on before its first training; what was ``asked`` is kept too."""
+        asked = self.manifest.get("asked", self.manifest["space"])
+        self.manifest = {**self.manifest, "space": _frozen(space), "asked": asked}
+        write_atomically(self.manifest_file, _manifest_text(self.manifest))
+        self.update_space(space)
 
     def update_space(self, space: SearchSpace) -> None:
         """Freeze changed budget and execution keys; the manifest keeps the space as it began."""
@@ -216,8 +228,12 @@ def _manifest(space: SearchSpace) -> dict[str, Any]:
         "packages": package_versions(),
         "hardware": hardware(),
         "command": sys.argv,
-        "space": space.model_dump(mode="json", exclude_none=True),
+        "space": _frozen(space),
     }
+
+
+def _frozen(space: SearchSpace) -> dict[str, Any]:
+    return space.model_dump(mode="json", exclude_none=True)
 
 
 def package_versions() -> dict[str, str | None]:
