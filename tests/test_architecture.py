@@ -17,6 +17,7 @@ KNOWS: dict[str, set[str]] = {
     "seeding": set(),
     "interrupts": set(),
     "layout": set(),
+    "glossary": {"errors"},
     "standard_output": set(),
     "expression": {"errors"},
     "losses": {"expression", "errors"},

@@ -240,6 +240,12 @@ def test_help_is_printed_without_torch() -> None:
     assert answer.stderr.strip() == "[]"
 
 
+def test_words_are_explained() -> None:
+    assert [*json_of("explain", "hall", "of", "fame")] == ["hall of fame"]
+    assert {"static", "audit", "signature", "lane"} <= {*json_of("explain")}
+    assert "did you mean 'audit'?" in one_sentence(lossforge("explain", "auditt"))
+
+
 NOISY = """
 import atexit, ctypes, os, sys
 

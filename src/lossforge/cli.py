@@ -204,6 +204,18 @@ def export(
     typer.echo(export_run(run, output, number))
 
 
+@app.command()
+def explain(
+    words: Annotated[list[str] | None, typer.Argument(metavar="WORD", help="A word of the output; none: all.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """What a word of the output means, such as static, probe, duplicate, audit or signature."""
+    from lossforge.console import print_facts
+    from lossforge.glossary import OUTPUT, SOURCE, explained
+
+    print_facts(dict([explained(" ".join(words))]) if words else {**OUTPUT, **SOURCE}, json)
+
+
 @app.command("list")
 def list_(
     what: Annotated[str, typer.Argument(metavar="WHAT", help="losses, primitives, datasets, models or spaces.")],
