@@ -132,15 +132,15 @@ class RunFolder:
     def base_folder(self, space: SearchSpace) -> Path:
         """The folder that relative paths of the space start from: where its search was started.
 
-        Where that is not there any more, the folder that lies to the run as it did, and then the current one. A run
-        that is older than this record has the current one.
+        The folder that lies to the run as that one did comes first, since both may have been moved or copied
+        together; then that one itself, and then the current one, which is all that a run older than this record has.
         """
-        candidates = [Path.cwd()]
+        candidates = []
         if isinstance(self.manifest.get("folder_from_run"), str):
-            candidates.insert(0, Path(os.path.normpath(self.path.resolve() / self.manifest["folder_from_run"])))
+            candidates.append(Path(os.path.normpath(self.path.resolve() / self.manifest["folder_from_run"])))
         if isinstance(self.manifest.get("folder"), str):
-            candidates.insert(0, Path(self.manifest["folder"]))
-        return best_base([folder for folder in candidates if folder.is_dir()], space)
+            candidates.append(Path(self.manifest["folder"]))
+        return best_base([folder for folder in (*candidates, Path.cwd()) if folder.is_dir()], space)
 
     def discard(self) -> None:
         """Remove a run in which nothing was trained; an empty folder that it was made in stays."""
