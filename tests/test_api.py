@@ -24,7 +24,7 @@ from lossforge.search.progress import LineProgress
 SPACE = """
 name = "away"
 task = { data = "npz:data/blobs.npz", model = "nets.mine:network", train = 60, validation = 60 }
-recipe = { epochs = 2, batch_size = 20, learning_rate = 0.05 }
+recipe = { epochs = 10, batch_size = 20, learning_rate = 0.05 }
 evolution = { population = 4, elites = 1 }
 fitness = { seeds = 1, finalists = 1, finalist_seeds = 2 }
 validation = { after_search = false, learning_rates = [0.05], tuning_seeds = 1, rivals = ["cross_entropy"] }

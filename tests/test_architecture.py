@@ -11,11 +11,12 @@ import pytest
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "lossforge"
 FILES = sorted(SOURCE.rglob("*.py"))
 
-GROUND = {"errors", "seeding", "interrupts"}
+GROUND = {"errors", "seeding", "interrupts", "cache_folders"}
 KNOWS: dict[str, set[str]] = {
     "errors": set(),
     "seeding": set(),
     "interrupts": set(),
+    "cache_folders": set(),
     "layout": set(),
     "glossary": {"errors"},
     "standard_output": set(),

@@ -107,7 +107,7 @@ def print_losses(losses: list[dict[str, Any]], json: bool) -> None:
 
 
 _SHORT = 100
-"""Characters up to which the LaTeX of a derivative is worth a line."""
+"""Characters up to which the LaTeX of a derivative, or the slope of a class's function, is worth a line."""
 _LONG = 200
 """Characters up to which the LaTeX of both classes' functions is."""
 
@@ -125,7 +125,7 @@ def _loss_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         yield "final form", loss["final"]
     for name, title in (("true_class", "true class"), ("wrong_class", "wrong class")):
         if loss[name] is not None:
-            yield title, f"{loss[name]['value']}   with slope {loss[name]['slope'] or 'too long to read'}"
+            yield title, loss[name]["value"] + _with_slope(loss[name]["slope"])
     if loss["class_latex"] and len(loss["class_latex"]) <= _LONG:
         yield "their LaTeX", loss["class_latex"]
     if loss["latex"]:
@@ -140,6 +140,10 @@ def _loss_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     yield "least at", _by_classes(loss["minimiser"], "p_t = {:.3g}")
     yield "gradient", _by_classes(loss["gradient_ratio"], "{:.3g} x cross-entropy's")
     yield "nearest", f"{relative['name']} (cosine of the gradients {relative['similarity']:.3f})"
+
+
+def _with_slope(slope: str | None) -> str:
+    return f"   with slope {slope}" if slope and len(slope) <= _SHORT else ""
 
 
 def _verdict(screen: Mapping[str, Any]) -> str:

@@ -127,8 +127,13 @@ def test_a_run_that_has_trained_keeps_its_cohorts(tmp_path: Path) -> None:
     path = lossforge.search(SMOKE, run=tmp_path / "run", workers=1, overrides=overrides).path
     assert load_space(path / "space.toml", []).recipe.cohort == 8
     # As a run of an earlier version has it.
-    text = (path / "space.toml").read_text(encoding="utf-8")
-    (path / "space.toml").write_text(text.replace("cohort = 8", "cohort = 16"), encoding="utf-8")
+    for file, old, new in (
+        ("space.toml", "cohort = 8", "cohort = 16"),
+        ("manifest.json", '"cohort": 8', '"cohort": 16'),
+    ):
+        text = (path / file).read_text(encoding="utf-8")
+        assert old in text
+        (path / file).write_text(text.replace(old, new), encoding="utf-8")
     lossforge.resume(path, workers=1, overrides=["budget.generations=2"])
     assert load_space(path / "space.toml", []).recipe.cohort == 16
 

@@ -70,7 +70,7 @@ def test_the_final_form_of_a_formula(formula: str, expected: str | None) -> None
         ("y_pred / y_true", "y_pred / y_true"),
         ("sqrt(y_true) * y_pred", "sqrt(y_true) * y_pred"),
         ("y_true**2 * y_pred", "y_true**2 * y_pred"),
-        ("min(y_true, y_true) * abs(y_pred) * 1", "y_pred * y_true"),
+        ("min(y_true, y_true) * abs(y_pred) * 1", "y_true * y_pred"),
         ("y_true * sqrt(sqrt(7.3)) + y_pred", "1.644 * y_true + y_pred"),
     ],
 )

@@ -22,13 +22,13 @@ def test_one_is_the_first_of_many() -> None:
 
 def test_a_loss_that_sympy_cannot_do_costs_its_time_once_and_its_neighbours_nothing() -> None:
     found = explain_all(["exp(y_pred) * exp(y_true)", ENDLESS, "exp(y_true) * exp(y_pred)"])
-    assert [entry["simplified"] for entry in found] == ["exp(y_pred + y_true)", ENDLESS, "exp(y_pred + y_true)"]
+    assert [entry["simplified"] for entry in found] == ["exp(y_pred + y_true)", ENDLESS, "exp(y_true + y_pred)"]
 
 
 def test_without_time_for_sympy_our_own_rules_simplify() -> None:
     formulas = [ENDLESS, "exp(y_pred) * exp(y_true)", "y_pred - y_pred + y_true * y_pred"]
     found = explain_all(formulas, seconds=0.0)
-    assert [entry["simplified"] for entry in found] == [ENDLESS, "exp(y_pred + y_true)", "y_pred * y_true"]
+    assert [entry["simplified"] for entry in found] == [ENDLESS, "exp(y_pred + y_true)", "y_true * y_pred"]
 
 
 def test_a_loss_is_told_as_two_functions_of_p_and_in_its_final_form() -> None:

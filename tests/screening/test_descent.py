@@ -10,7 +10,7 @@ import pytest
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.interpreter import Interpreter
 from lossforge.losses.library import CROSS_ENTROPY
-from lossforge.screening import descent
+from lossforge.screening import descent, descent_kernel
 from lossforge.screening.descent import descend, descents, network, train_network
 from lossforge.screening.settings import ScreenSettings
 
@@ -94,6 +94,25 @@ def test_only_the_unsure_train_a_network(monkeypatch: pytest.MonkeyPatch) -> Non
     assert [one.passed for one in found] == [True, False, False]
     assert "small network" not in found[1].reason
     assert "a small network learns" in found[2].reason
+
+
+def test_a_second_network_is_trained_where_it_can_change_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    kernel = descent_kernel.train_network
+
+    def counted(*arguments: Any) -> None:
+        asked.append(len(arguments[-1]))
+        kernel(*arguments)
+
+    monkeypatch.setattr(descent_kernel, "train_network", counted)
+    pool = losses(CROSS_ENTROPY, "sqrt(abs(y_true + 0.44 + y_pred))", BRIER)
+    reached = train_network(pool, 10, SETTINGS, numpy.ones(3))
+    assert asked == [3, 2]
+    assert reached[1] < 0.6
+    # Where nothing is needed, both are trained: those that could be enough have the same mean.
+    both = train_network(pool, 10, ScreenSettings(descent_accuracy=0.0), numpy.ones(3))
+    assert asked == [3, 2, 3, 3]
+    assert both[[0, 2]].tolist() == reached[[0, 2]].tolist()
 
 
 def test_a_second_chance_is_taken() -> None:

@@ -52,7 +52,7 @@ def in_turn(screener: Screener) -> list[list[Screened]]:
 def test_they_say_what_this_process_says(helpers: Helpers, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = in_turn(Screener(SETTINGS))
     helped = Screener(SETTINGS, helpers=helpers)
-    for name in ("probe", "descended"):  # nothing is left for this process
+    for name in ("findings_of", "descended"):  # nothing is left for this process
         inner = getattr(screener_module, name)
         monkeypatch.setattr(
             screener_module, name, lambda given, settings, inner=inner: inner(given, settings) if not given else 1 / 0

@@ -31,7 +31,7 @@ def screened(monkeypatch: pytest.MonkeyPatch) -> list[Expression]:
         seen.extend(forms)
         return findings_of(forms, settings)
 
-    monkeypatch.setattr(screener, "probe", watched)
+    monkeypatch.setattr(screener, "findings_of", watched)
     return seen
 
 

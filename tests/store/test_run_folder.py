@@ -230,6 +230,33 @@ def test_an_updated_space_does_not_move_what_the_run_began_with(run: RunFolder) 
         RunFolder.open(run.path).space()
 
 
+def test_what_a_search_settles_on_is_frozen_beside_what_was_asked(run: RunFolder) -> None:
+    settled = changed("recipe.cohort=4")
+    run.settle(settled)
+    again = RunFolder.open(run.path)
+    assert again.space() == settled
+    assert again.manifest["asked"] == SPACE.model_dump(mode="json", exclude_none=True)
+    again.settle(changed("recipe.cohort=2"))
+    assert RunFolder.open(run.path).manifest["asked"]["recipe"]["cohort"] == SPACE.recipe.cohort
+    run.space_file.write_text(dump_space(changed("recipe.cohort=3")), encoding="utf-8")
+    with pytest.raises(SpaceError, match=r"recipe\.cohort changed since the run began"):
+        RunFolder.open(run.path).space()
+
+
+def test_a_kill_while_a_search_settles_leaves_a_run_that_goes_on(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(self: RunFolder, space: SearchSpace) -> None:
+        raise KeyboardInterrupt
+
+    run.update_space(changed("budget.generations=77"))
+    with monkeypatch.context() as patched:
+        patched.setattr(RunFolder, "update_space", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run.settle(changed("recipe.cohort=4", "budget.generations=77"))
+    assert RunFolder.open(run.path).space() == changed("recipe.cohort=4", "budget.generations=77")
+
+
 def test_a_full_disk_keeps_the_frozen_space(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     before = content(run.path)
     with monkeypatch.context() as patched:

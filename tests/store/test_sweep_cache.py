@@ -156,10 +156,7 @@ def test_a_cache_that_cannot_be_looked_into_costs_nothing(
 
 
 def test_without_a_home_there_is_no_cache(monkeypatch: pytest.MonkeyPatch, ledger: Ledger) -> None:
-    def homeless() -> Path:
-        raise RuntimeError("Could not determine home directory.")
-
     monkeypatch.delenv("LOSSFORGE_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     assert restore_sweep(cache_file("recipe", "machine"), ledger) == 0

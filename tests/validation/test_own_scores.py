@@ -30,6 +30,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 def train(criterion, seed, device, part="validation"):
+    if criterion.formula == "y_true * y_pred":  # what a search tries a function out with
+        return 0.1
     rival = criterion.formula == "-y_true * log(y_pred)"
     if part == "validation":
         return 0.5 if rival else round(0.6 + zlib.crc32(criterion.formula.encode()) % 1000 / 5000, 4)
@@ -42,7 +44,7 @@ def train(criterion, seed, device, part="validation"):
     return 0.9 + seed % 7 / 1000 if told == "varied" else float(told)
 
 def other(criterion, seed, device, part="validation"):
-    return 0.7
+    return 0.1 if criterion.formula == "y_true * y_pred" else 0.7
 """
 SPACE = """
 name = "own"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lossforge.cache_folders import cache_folder
 from lossforge.spaces.base_folder import from_base
 
 VARIABLE = "LOSSFORGE_DATA"
@@ -18,19 +18,7 @@ VARIABLE = "LOSSFORGE_DATA"
 def data_folder() -> Path:
     """The folder of known data sets: ``LOSSFORGE_DATA``, or ``lossforge/data`` in the user's cache."""
     given = os.environ.get(VARIABLE, "")
-    return Path(given).expanduser() if given else _cache_folder() / "lossforge" / "data"
-
-
-def _cache_folder() -> Path:
-    if os.environ.get("XDG_CACHE_HOME"):
-        return Path(os.environ["XDG_CACHE_HOME"])
-    if os.environ.get("LOCALAPPDATA"):
-        return Path(os.environ["LOCALAPPDATA"])
-    try:
-        home = Path.home()
-    except RuntimeError:  # a user without a home
-        return Path()
-    return home / "Library" / "Caches" if sys.platform == "darwin" else home / ".cache"
+    return Path(given).expanduser() if given else (cache_folder() or Path("lossforge")) / "data"
 
 
 @contextmanager

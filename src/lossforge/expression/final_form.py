@@ -72,7 +72,7 @@ def _forms(expression: Expression, seen: View) -> Iterator[Expression]:
 def _equal_forms(expression: Expression, seen: View) -> list[Expression]:
     """Forms with the same value and gradient, the simplest first."""
     hard = seen.targets == HARD
-    plain = [fold_targets(expression) if hard else canonical_form(expression), expression]
+    plain = [expression, fold_targets(expression) if hard else canonical_form(expression)]
     found: list[Expression] = []
     if expression.size <= LARGEST:
         found = [shrunk(start, seen) for start in plain]

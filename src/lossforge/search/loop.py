@@ -108,7 +108,7 @@ def _cut(space: SearchSpace, folder: RunFolder, device: str) -> SearchSpace:
 
     cut = with_gainful_cohorts(space, device)
     if cut != space:
-        folder.update_space(cut)
+        folder.settle(cut)
         for told in told_cuts(space, cut):
             folder.log(told)
     return cut

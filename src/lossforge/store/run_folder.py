@@ -112,6 +112,11 @@ class RunFolder:
         if not self.space_file.is_file():
             raise StoreError(f"{self.space_file}: is missing; copy it back from where the run was copied from")
         space = validate_frozen(read_toml(self.space_file), str(self.space_file))
+        if "asked" in self.manifest:
+            asked = validate_frozen(self.manifest["asked"], f"{self.manifest_file} (asked)")
+            if forbidden_changes(frozen, space) and not forbidden_changes(asked, space):
+                # The process was killed between the two files that `settle` writes.
+                return frozen.model_copy(update={"budget": space.budget, "execution": space.execution})
         refuse_changes(frozen, space, str(self.space_file))
         return space
 
@@ -127,21 +132,28 @@ class RunFolder:
     def base_folder(self, space: SearchSpace) -> Path:
         """The folder that relative paths of the space start from: where its search was started.
 
-        Where that is not there any more, the folder that lies to the run as it did, and then the current one. A run
-        that is older than this record has the current one.
+        The folder that lies to the run as that one did comes first, since both may have been moved or copied
+        together; then that one itself, and then the current one, which is all that a run older than this record has.
         """
-        candidates = [Path.cwd()]
+        candidates = []
         if isinstance(self.manifest.get("folder_from_run"), str):
-            candidates.insert(0, Path(os.path.normpath(self.path.resolve() / self.manifest["folder_from_run"])))
+            candidates.append(Path(os.path.normpath(self.path.resolve() / self.manifest["folder_from_run"])))
         if isinstance(self.manifest.get("folder"), str):
-            candidates.insert(0, Path(self.manifest["folder"]))
-        return best_base([folder for folder in candidates if folder.is_dir()], space)
+            candidates.append(Path(self.manifest["folder"]))
+        return best_base([folder for folder in (*candidates, Path.cwd()) if folder.is_dir()], space)
 
     def discard(self) -> None:
         """Remove a run in which nothing was trained; an empty folder that it was made in stays."""
         shutil.rmtree(self.path, ignore_errors=True)
         if self._made_in_folder:
             self.path.mkdir(exist_ok=True)
+
+    def settle(self, space: SearchSpace) -> None:
+        """Freeze the space that a search has settled on before its first training; what was ``asked`` is kept too."""
+        asked = self.manifest.get("asked", self.manifest["space"])
+        self.manifest = {**self.manifest, "space": _frozen(space), "asked": asked}
+        write_atomically(self.manifest_file, _manifest_text(self.manifest))
+        self.update_space(space)
 
     def update_space(self, space: SearchSpace) -> None:
         """Freeze changed budget and execution keys; the manifest keeps the space as it began."""
@@ -216,8 +228,12 @@ def _manifest(space: SearchSpace) -> dict[str, Any]:
         "packages": package_versions(),
         "hardware": hardware(),
         "command": sys.argv,
-        "space": space.model_dump(mode="json", exclude_none=True),
+        "space": _frozen(space),
     }
+
+
+def _frozen(space: SearchSpace) -> dict[str, Any]:
+    return space.model_dump(mode="json", exclude_none=True)
 
 
 def package_versions() -> dict[str, str | None]:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from lossforge.cache_folders import cache_folder
 from lossforge.errors import StoreError
 from lossforge.store.files import write_atomically
 from lossforge.store.ledger import Ledger, TrainingRow
@@ -26,11 +27,8 @@ def cache_file(recipe_key: str, machine: str) -> Path | None:
     folder = os.environ.get("LOSSFORGE_CACHE", "")
     if folder == "off":
         return None
-    try:
-        base = (
-            Path(folder) if folder else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lossforge"
-        )
-    except RuntimeError:  # a user without a home
+    base = Path(folder) if folder else cache_folder()
+    if base is None:
         return None
     name = hashlib.sha256(f"{recipe_key} {machine}".encode()).hexdigest()[:32]
     return base / "sweeps" / f"{name}.json"

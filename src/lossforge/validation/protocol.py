@@ -139,7 +139,7 @@ class _Validation:
     def _with_second(self, index: int, rows: list[Comparison]) -> list[Comparison]:
         """The rows with what became of their losses under the second optimiser."""
         found = [(one.loss, one.key) for one in self.contenders if not one.rival]
-        if second_optimizer(self.space):
+        if second_optimizer(self.space) and not self.space.task[index].python:
             self.progress.phase("training the best losses under another kind of optimiser")
         results = under_second_optimizer(self.space, self.space.task[index], found, self.recorder, self.epochs)
         return [row if (second := results[row.rank - 1]) is None else with_second(row, second) for row in rows]
