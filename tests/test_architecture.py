@@ -247,3 +247,43 @@ def test_every_error_is_one_of_ours() -> None:
     found = [item for item in vars(errors).values() if isinstance(item, type) and issubclass(item, Exception)]
     assert len(found) > 8
     assert all(issubclass(item, errors.LossforgeError) for item in found)
+
+
+def public_of(room: str) -> dict[str, tuple[str, ...]]:
+    """What a room's ``__init__`` says that other rooms may use."""
+    tree = tree_of(SOURCE / room / "__init__.py")
+    (names,) = [node.value for node in tree.body if isinstance(node, ast.AnnAssign) and node.value is not None]
+    return dict(ast.literal_eval(names))
+
+
+def defined_in(path: Path) -> set[str]:
+    """Names that a module has: defined or imported."""
+    found: set[str] = set()
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            found |= {*names(node)}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {alias.asname or alias.name for alias in node.names}
+    return found
+
+
+ROOMS = sorted(path.parent.name for path in FILES if path.name == "__init__.py" and path.parent != SOURCE)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_what_a_room_calls_public_is_there(room: str) -> None:
+    assert (ast.get_docstring(tree_of(SOURCE / room / "__init__.py")) or "").count("\n") >= 2
+    for module, listed in public_of(room).items():
+        assert set(listed) <= defined_in(SOURCE / room / f"{module}.py"), module
+        assert not any(name.startswith("_") for name in listed)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_rooms_use_of_each_other_what_is_public(path: Path) -> None:
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "lossforge" and len(parts) == 4 and parts[1] in ROOMS and parts[1] != room_of(path):
+            listed = public_of(parts[1]).get(parts[2], ())
+            assert parts[3] in listed, f"list '{parts[3]}' in PUBLIC of lossforge/{parts[1]}/__init__.py, or do without"

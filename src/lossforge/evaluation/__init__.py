@@ -1,1 +1,27 @@
-"""From a request in plain text to a result in plain numbers."""
+"""From a request in plain text to a result in plain numbers.
+
+``PUBLIC`` is what other rooms use, by module; the rest is free to change.
+"""
+
+from __future__ import annotations
+
+PUBLIC: dict[str, tuple[str, ...]] = {
+    "calibrate": ("settled", "told_cuts", "with_gainful_cohorts"),
+    "evaluate": ("backend_name", "evaluate"),
+    "feasibility": ("chance_level", "check_fit", "class_count", "resolution", "scores_unseen", "validated_sizes"),
+    "names": ("check_names", "faults_of_names"),
+    "records": (
+        "Outcome",
+        "Training",
+        "TrainingRequest",
+        "TrainingResult",
+        "cohorts",
+        "pack",
+        "request_from_text",
+        "request_to_text",
+        "result_from_text",
+        "result_to_text",
+    ),
+    "space_trainings": ("TaskTrainings", "loss_key", "trainings"),
+    "threads": ("one_thread",),
+}

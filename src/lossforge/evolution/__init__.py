@@ -1,1 +1,11 @@
-"""Strategies that propose candidates: ask and tell. DEAP lives here and nowhere else."""
+"""Strategies that propose candidates: ask and tell. DEAP lives here and nowhere else.
+
+``PUBLIC`` is what other rooms use, by module; the rest is free to change.
+"""
+
+from __future__ import annotations
+
+PUBLIC: dict[str, tuple[str, ...]] = {
+    "genetic": ("make_strategy",),
+    "strategy": ("Proposal", "Strategy", "Told", "WORST_FITNESS"),
+}

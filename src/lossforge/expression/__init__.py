@@ -1,1 +1,26 @@
-"""Loss expressions: trees, formulas, canonical forms, signatures and emitted code."""
+"""Loss expressions: trees, formulas, canonical forms, signatures and emitted code.
+
+``PUBLIC`` is what other rooms use, by module; the rest is free to change.
+"""
+
+from __future__ import annotations
+
+PUBLIC: dict[str, tuple[str, ...]] = {
+    "adjoint": ("joint_program",),
+    "branches": ("ClassFunctions", "class_functions", "in_p", "slope"),
+    "canonical": ("canonical_form", "canonical_form_and_text", "canonical_key", "canonical_text", "fold_constants"),
+    "codegen": ("compile_expression", "compile_joint", "emit", "function_source"),
+    "cpu_kernel": ("ROWS_FROM", "add_scaled", "loss_and_gradient", "peaks", "place", "softmax", "sums", "take"),
+    "elementwise": ("value_and_slope",),
+    "final_form": ("final_form",),
+    "formula": ("parse_formula",),
+    "interpreter": ("Interpreter",),
+    "jit": ("compiler", "folder_of", "is_kept"),
+    "meaning": ("view_for",),
+    "primitives": ("BOUND", "GUARDS", "Guards", "LEAVES", "PRIMITIVES", "clip"),
+    "program": ("guards_can_act",),
+    "signature": ("Signature", "probe_gradients", "signature", "signature_probe", "signatures"),
+    "simplify": ("simplified",),
+    "symbolic_derivative": ("derivative",),
+    "tree": ("CONSTANT", "Expression", "call", "constant", "format_formula", "format_number", "leaf"),
+}

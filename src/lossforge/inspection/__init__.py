@@ -1,1 +1,14 @@
-"""Questions that change nothing: about a run, a loss, the machine, and what there is to choose from."""
+"""Questions that change nothing: about a run, a loss, the machine, and what there is to choose from.
+
+``PUBLIC`` is what other rooms use, by module; the rest is free to change.
+"""
+
+from __future__ import annotations
+
+PUBLIC: dict[str, tuple[str, ...]] = {
+    "doctor": ("examine", "examine_data"),
+    "listings": ("LISTS", "listing"),
+    "losses": ("explain_all",),
+    "ray_doctor": ("examine_ray",),
+    "runs": ("Status", "leader_seeds", "run_status", "run_top"),
+}

@@ -1,1 +1,16 @@
-"""Losses as torch modules, and the library of named ones."""
+"""Losses as torch modules, and the library of named ones.
+
+``PUBLIC`` is what other rooms use, by module; the rest is free to change.
+"""
+
+from __future__ import annotations
+
+PUBLIC: dict[str, tuple[str, ...]] = {
+    "analysis": ("CLASSES", "gradient_ratio", "minimiser", "nearest"),
+    "compiled": ("LossSpec",),
+    "library": ("CROSS_ENTROPY", "LIBRARY", "loss", "loss_spec"),
+    "matching": ("matched_scales",),
+    "population": ("PopulationLoss",),
+    "soft_labels": ("hard_labels_only",),
+    "terms": ("parse_term",),
+}

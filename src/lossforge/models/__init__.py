@@ -1,1 +1,12 @@
-"""Networks by name."""
+"""Networks by name.
+
+``PUBLIC`` is what other rooms use, by module; the rest is free to change.
+"""
+
+from __future__ import annotations
+
+PUBLIC: dict[str, tuple[str, ...]] = {
+    "imported": ("has_parameter", "import_function", "source_digest"),
+    "registry": ("MODELS", "PUBLISHED_WIDTH", "build_model", "check_model"),
+    "user_code": ("calling", "ending", "message_of", "pass_on_stop", "shown", "whole_traceback"),
+}

@@ -1,1 +1,10 @@
-"""Figures for people."""
+"""Figures for people.
+
+``PUBLIC`` is what other rooms use, by module; the rest is free to change.
+"""
+
+from __future__ import annotations
+
+PUBLIC: dict[str, tuple[str, ...]] = {
+    "loss_plot": ("plot_losses",),
+}

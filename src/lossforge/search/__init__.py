@@ -1,1 +1,16 @@
-"""A search: its loop and generations, scores, the hall of fame, and the recorder that trains what is missing."""
+"""A search: its loop and generations, scores, the hall of fame, and the recorder that trains what is missing.
+
+``PUBLIC`` is what other rooms use, by module; the rest is free to change.
+"""
+
+from __future__ import annotations
+
+PUBLIC: dict[str, tuple[str, ...]] = {
+    "audit": ("AuditReport", "audit_report"),
+    "hall_of_fame": ("Entry", "checked_entries", "read_hall_of_fame"),
+    "loop": ("is_finished", "search"),
+    "progress": ("Progress", "in_notebook", "shown"),
+    "recorder": ("Recorder",),
+    "scores": ("as_score", "is_score"),
+    "tuning": ("Sweep", "require_trained", "sweep_together"),
+}

@@ -1,1 +1,32 @@
-"""Search spaces: their schema, and reading, overriding, freezing and comparing them."""
+"""Search spaces: their schema, and reading, overriding, freezing and comparing them.
+
+``PUBLIC`` is what other rooms use, by module; the rest is free to change.
+"""
+
+from __future__ import annotations
+
+PUBLIC: dict[str, tuple[str, ...]] = {
+    "base_folder": ("VARIABLE", "base_folder", "best_base", "from_base", "working_from"),
+    "faults": ("Fault", "in_words"),
+    "load": (
+        "apply_overrides",
+        "dump_space",
+        "forbidden_changes",
+        "load_space",
+        "read_space",
+        "read_toml",
+        "validate_frozen",
+        "validate_space",
+    ),
+    "recipe_section": ("RecipeSection",),
+    "schema": (
+        "AugmentationSection",
+        "ExecutionSection",
+        "FitnessSection",
+        "RecipeSection",
+        "SearchSpace",
+        "TaskSection",
+    ),
+    "shipped": ("find_space", "shipped_spaces"),
+    "task_section": ("metric_title", "searched_title"),
+}

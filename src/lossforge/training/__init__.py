@@ -1,1 +1,14 @@
-"""Cohort training: many replicas of one network in one training."""
+"""Cohort training: many replicas of one network in one training.
+
+``PUBLIC`` is what other rooms use, by module; the rest is free to change.
+"""
+
+from __future__ import annotations
+
+PUBLIC: dict[str, tuple[str, ...]] = {
+    "backends": ("gainful_lanes", "make_backend"),
+    "captured": ("forget",),
+    "metrics": ("chance_score",),
+    "plan": ("Plan", "Replica", "ReplicaScore", "TrainingTimeoutError"),
+    "train": ("train_cohort",),
+}
