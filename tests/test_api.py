@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import torch
 from tests.conftest import SMOKE
 
 import lossforge
-from lossforge.errors import ExecutionError, LossforgeError
+from lossforge.errors import ExecutionError, LossforgeError, SpaceError
 from lossforge.export.run_export import export_run
 from lossforge.models.imported import source_digest
 from lossforge.search import loop
@@ -175,5 +177,18 @@ def test_a_finished_run_says_so_at_once(finished_run: Path, tmp_path: Path, monk
         f"'lossforge resume {run} --set budget.generations=6'"
     ]
     assert found.hall_of_fame
-    assert found.validation
+    assert found.validation()
     assert (run / "hall_of_fame.csv").read_bytes() == (finished_run / "hall_of_fame.csv").read_bytes()
+
+
+def test_a_space_may_be_a_dict(project: Path) -> None:
+    tables = tomllib.loads(SPACE)
+    before = copy.deepcopy(tables)
+    run = lossforge.search(tables, run="dict", overrides=["evolution.population=5", "recipe.epochs=10"], seed=3)
+    assert tables == before
+    assert (run.space.seed, run.space.evolution.population, run.space.name) == (3, 5, "away")
+    with pytest.raises(SpaceError, match=r"^the space: recipe\.epoch: unknown key; did you mean 'epochs'\?$"):
+        lossforge.search({**tables, "recipe": {"epoch": 3}}, run="other")
+    with pytest.raises(TypeError, match="unexpected argument 'worker'"):
+        lossforge.search(tables, run="other", worker=1)  # type: ignore[call-arg]
+    assert not Path("other").exists()

@@ -37,11 +37,12 @@ KNOWS["validation"] = {*KNOWS}
 KNOWS["export"] = {*KNOWS}
 KNOWS["report"] = {*KNOWS}
 KNOWS["inspection"] = {*KNOWS}
+KNOWS["run"] = {*KNOWS}
 KNOWS["api"] = {*KNOWS} - {"inspection"}
 KNOWS["console"] = {*KNOWS}
 KNOWS["cli"] = {*KNOWS, "lossforge"}
 KNOWS["__main__"] = {"cli"}
-KNOWS["lossforge"] = {"api", "losses"}
+KNOWS["lossforge"] = {*KNOWS} - {"cli", "console", "__main__"}
 
 OWNERS = {
     "deap": "evolution/",

@@ -127,7 +127,10 @@ def test_a_shown_loss_breaks_no_token(width: int, capsys: pytest.CaptureFixture[
         "minimiser": {"2": 0.5, "10": 0.25},
         "gradient_ratio": {"2": 1.0, "10": 2.0},
         "nearest": {"name": "ngl", "similarity": 0.5},
-        "branches": None,
+        "final": "y_pred",
+        "true_class": {"value": FORMULA, "slope": "1"},
+        "wrong_class": {"value": "0", "slope": None},
+        "class_latex": None,
     }
     print_losses([loss, loss], json=False)
     printed = capsys.readouterr().out

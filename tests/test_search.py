@@ -145,9 +145,11 @@ def test_the_audit_trains_rejected_losses_and_changes_nothing_else(reference: Pa
     assert audited
     assert set(audited.values()) <= {row.formula for row in rejected}
     assert not judged & audited.keys()
-    report = run_status(run)["audit"]
-    assert report["trained"] == len(audited)
-    assert 0 <= report["low"] <= report["rate"] <= report["high"] <= 1
+    report = run_status(run).audit
+    assert report is not None
+    assert report.rate is not None
+    assert report.trained == len(audited)
+    assert 0 <= report.low <= report.rate <= report.high <= 1
     assert "audit: " in (run / "log.txt").read_text(encoding="utf-8")
 
 

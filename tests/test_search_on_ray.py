@@ -112,7 +112,7 @@ def wait_for(condition: Any, seconds: float = 120.0) -> None:
 
 def count(run: Path) -> int:
     try:
-        return int(run_status(run)["trainings"])
+        return run_status(run).trainings
     except Exception:
         return 0
 

@@ -80,8 +80,8 @@ def test_a_search_on_masks_from_start_to_export(squares: Path, tmp_path: Path) -
     rivals = "validation.rivals=['cross_entropy', 'dice', 'tversky']"
     found = lossforge.search(SMOKE, run=run, seed=1, workers=1, overrides=[*keys, rivals])
     assert {entry.metric for entry in found.hall_of_fame} == {"mean_iou"}
-    assert [row.rival for row in found.validation] == ["cross_entropy", "dice", "tversky"]
-    assert {row.metric for row in found.validation} == {"mean_iou"}
+    assert [row.rival for row in found.validation()] == ["cross_entropy", "dice", "tversky"]
+    assert {row.metric for row in found.validation()} == {"mean_iou"}
     log = (run / "log.txt").read_text()
     assert "learning rate" not in log  # it was given
     assert "of the training pixels; fitness is mean IoU" in log

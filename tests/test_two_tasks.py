@@ -102,9 +102,9 @@ def test_the_re_validation_compares_on_each_task(found: Run) -> None:
     best = [entry.formula for entry in read_hall_of_fame(found.path / "hall_of_fame.csv")[:2]]
     tasks, rivals = ("images", "vectors"), ("cross_entropy", "ngl")
     wanted = {(task, rival, loss) for task in tasks for rival in rivals for loss in best}
-    assert {(row.task, row.rival, row.formula) for row in found.validation} == wanted
-    assert len(found.validation) == len(wanted)
-    for row in found.validation:
+    assert {(row.task, row.rival, row.formula) for row in found.validation()} == wanted
+    assert len(found.validation()) == len(wanted)
+    for row in found.validation():
         mine = [
             one.accuracy or 0.0
             for one in rows(found, "validation")

@@ -3,56 +3,98 @@
 Three nouns: a search *space* is a TOML file, a *candidate* is one loss expression, a *run* is one folder.
 
     import lossforge
-    criterion = lossforge.loss("ngl")          # or a formula; called like nn.CrossEntropyLoss
-    run = lossforge.search("search_spaces/digits.toml")
+
+    criterion = lossforge.loss("ngl")              # or a formula; called like nn.CrossEntropyLoss
+    if __name__ == "__main__":                     # worker processes import the script again
+        run = lossforge.search("digits")           # a shipped space, the path of a TOML file, or a dict
+        run = lossforge.resume(run.path)           # after a stop; nothing is trained twice
+        lossforge.validate(run.path, seeds=32)     # the best losses beside tuned rivals, on the test part
+
+    run = lossforge.Run("runs/digits-...")         # open a run: top(), status(), validation(), export()
+
+What is named here is public, with the fields of `Entry`, `Comparison`, `Status` and `AuditReport`; the rest may change.
 """
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lossforge.api import Execution as Execution
     from lossforge.api import resume as resume
     from lossforge.api import search as search
     from lossforge.api import validate as validate
+    from lossforge.errors import LossforgeError as LossforgeError
+    from lossforge.inspection.runs import Status as Status
     from lossforge.losses.library import loss as loss
+    from lossforge.run import Run as Run
+    from lossforge.search.audit import AuditReport as AuditReport
+    from lossforge.search.hall_of_fame import Entry as Entry
+    from lossforge.search.progress import Progress as Progress
+    from lossforge.validation.comparison import Comparison as Comparison
 
 try:
     __version__ = version("lossforge")
 except PackageNotFoundError:  # running from a source tree that was not installed
     __version__ = "0+unknown"
 
-__all__ = ["__version__", "loss", "resume", "search", "validate"]
+__all__ = [
+    "__version__",
+    "loss",
+    "search",
+    "resume",
+    "validate",
+    "Run",
+    "Execution",
+    "Entry",
+    "Comparison",
+    "Status",
+    "AuditReport",
+    "Progress",
+    "LossforgeError",
+]
+
+_ROOMS = {
+    "loss": "losses.library",
+    "search": "api",
+    "resume": "api",
+    "validate": "api",
+    "Run": "run",
+    "Execution": "api",
+    "Entry": "search.hall_of_fame",
+    "Comparison": "validation.comparison",
+    "Status": "inspection.runs",
+    "AuditReport": "search.audit",
+    "Progress": "search.progress",
+    "LossforgeError": "errors",
+}
+"""Where what is public lives: torch and DEAP load with the first use, not with the import."""
 
 
-def __getattr__(name: str) -> Any:
-    # torch and DEAP load with the first use, not with the import.
-    if name == "loss":
-        from lossforge.losses.library import loss
-
-        return loss
-    if name in ("resume", "validate"):
-        from lossforge import api
-
-        return getattr(api, name)
-    raise AttributeError(f"module 'lossforge' has no attribute '{name}'")
+def __dir__() -> list[str]:
+    return sorted(__all__)
 
 
-class _Package(ModuleType):
-    """``lossforge.search`` stays the function, though a room has that name: imports set it as an attribute."""
+if not TYPE_CHECKING:  # which would take any name for one of ours
 
-    @property
-    def search(self) -> Any:
-        from lossforge import api
+    def __getattr__(name: str) -> object:
+        if name in _ROOMS:
+            return getattr(import_module(f"lossforge.{_ROOMS[name]}"), name)
+        raise AttributeError(f"module 'lossforge' has no attribute '{name}'")
 
-        return api.search
+    class _Package(ModuleType):
+        """``lossforge.search`` stays the function, though a room has that name: imports set it as an attribute."""
 
-    @search.setter
-    def search(self, room: ModuleType) -> None:
-        """The room is found in ``sys.modules``, as every import finds it."""
+        @property
+        def search(self) -> object:
+            return __getattr__("search")
 
+        @search.setter
+        def search(self, room: ModuleType) -> None:
+            """The room is found in ``sys.modules``, as every import finds it."""
 
-sys.modules[__name__].__class__ = _Package
+    sys.modules[__name__].__class__ = _Package

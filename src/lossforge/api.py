@@ -5,17 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from lossforge.data.places import using_data_folder
 from lossforge.errors import DataError, ExecutionError, InterruptedSearchError, LossforgeError
 from lossforge.interrupts import stop_on_signal
+from lossforge.run import Run
 from lossforge.spaces.base_folder import working_from
-from lossforge.spaces.load import apply_overrides, load_space, validate_space
+from lossforge.spaces.load import apply_overrides, load_space, read_space, validate_space
 from lossforge.spaces.schema import SearchSpace
 from lossforge.spaces.shipped import find_space
 from lossforge.store.run_folder import RunFolder, refuse_changes
@@ -27,28 +27,33 @@ if TYPE_CHECKING:
     from lossforge.validation.comparison import Comparison
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A finished search: its folder, its leaders, and how the best of them stood the re-validation."""
+class Execution(TypedDict, total=False):
+    """Where trainings run; changes no result. ``executor`` is "local" or "ray", ``device`` "auto", "cpu" or "cuda"."""
 
-    path: Path
-    hall_of_fame: list[Entry]
-    validation: list[Comparison] = field(default_factory=list)
-    generations: int = 0
+    executor: str | None
+    workers: int | None
+    device: str | None
+    address: str | None
+    gpus_per_worker: float | None
+    cpus_per_worker: float | None
+    data_dir: str | Path | None
 
 
 def search(
-    space: str | Path,
+    space: str | Path | Mapping[str, object],
     *,
     run: str | Path | None = None,
-    overrides: list[str] | None = None,
-    progress: Progress | None = None,
-    **changes: Any,
+    seed: int | None = None,
+    overrides: Sequence[str] = (),
+    progress: Progress | bool | None = None,
+    **execution: Unpack[Execution],
 ) -> Run:
-    """Search a space, a TOML file or a shipped one's name, to the end of its budget, and re-validate the best.
+    """Search a space to the end of its budget, and re-validate the best.
 
-    ``run`` is the new run's folder (default: ``runs/NAME-TIME``); ``overrides`` are ``"KEY=VALUE"``
-    texts, and ``changes`` may give ``seed``, ``executor``, ``workers``, ``device``, ``address``,
+    ``space`` is the path of a TOML file, the name of a shipped space such as ``"digits"``, or a space's tables as a
+    dict. ``run`` is the new run's folder (default: ``runs/NAME-TIME``), ``seed`` the run's (default: the space's), and
+    ``overrides`` are ``"KEY=VALUE"`` texts. ``progress`` True shows it on standard error, or in a notebook; None does
+    so in a notebook alone. ``execution`` may give ``executor``, ``workers``, ``device``, ``address``,
     ``gpus_per_worker``, ``cpus_per_worker`` and ``data_dir``. Raises LossforgeError.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
@@ -58,9 +63,15 @@ def search(
         )
     from lossforge.evaluation.names import check_names, faults_of_names
 
-    loaded = load_space(find_space(space), _overrides(overrides, changes), faults_of_names).decided()
+    changes = _overrides(overrides, execution, seed)
+    if isinstance(space, Mapping):
+        origin = "the space"
+        loaded = read_space(space, origin, changes, faults_of_names).decided()
+    else:
+        origin = str(space)
+        loaded = load_space(find_space(space), changes, faults_of_names).decided()
     with working_from(Path.cwd()), using_data_folder(loaded.execution.data_dir):
-        check_names(loaded, str(space))
+        check_names(loaded, origin)
         check_device(loaded)
         digests = check_data(loaded)
         if loaded.recipe.cohort == "auto" or loaded.recipe.backend == "trial":
@@ -70,26 +81,34 @@ def search(
             loaded = settled(loaded, resolve_device(loaded.execution.device))
     path = Path("runs") / f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S')}" if run is None else Path(run)
     folder = RunFolder.create(path, loaded, digests)
-    progress = progress or _progress()
-    try:
-        return _go(folder, loaded, progress)
-    except InterruptedSearchError:
-        raise
-    except LossforgeError:
-        # What is refused before anything is trained leaves nothing behind.
-        if not progress.trainings:
-            folder.discard()
-        raise
+    with _shown(progress) as told:
+        try:
+            return _go(folder, loaded, told)
+        except InterruptedSearchError:
+            raise
+        except LossforgeError:
+            # What is refused before anything is trained leaves nothing behind.
+            if not told.trainings:
+                folder.discard()
+            raise
 
 
 def resume(
-    run: str | Path, *, overrides: list[str] | None = None, progress: Progress | None = None, **changes: Any
+    run: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    progress: Progress | bool | None = None,
+    **execution: Unpack[Execution],
 ) -> Run:
-    """Go on with a search where it stopped. Only budget and execution keys may be changed. Raises LossforgeError."""
+    """Go on with a search where it stopped. Only budget and execution keys may be changed; see `search` for the others.
+
+    Raises LossforgeError.
+    """
     folder = RunFolder.open(Path(run))
     folder.refuse_other_scores()
-    space = changed_space(folder, _overrides(overrides, changes))
-    return _go(folder, space, progress or _progress(), resumed=True)
+    space = changed_space(folder, _overrides(overrides, execution))
+    with _shown(progress) as told:
+        return _go(folder, space, told, resumed=True)
 
 
 def validate(
@@ -98,12 +117,12 @@ def validate(
     top: int | None = None,
     seeds: int | None = None,
     rivals: Sequence[str] = (),
-    progress: Progress | None = None,
-    **changes: Any,
+    progress: Progress | bool | None = None,
+    **execution: Unpack[Execution],
 ) -> list[Comparison]:
     """Re-validate the best ``top`` losses of a run on ``seeds`` fresh seeds, beside the space's rivals.
 
-    ``rivals`` are further ones, names or formulas. Raises LossforgeError.
+    ``rivals`` are further ones, names or formulas; see `search` for the others. Raises LossforgeError.
     """
     from lossforge.validation.protocol import validate as run_validation
     from lossforge.validation.rivals import further_rivals
@@ -111,8 +130,9 @@ def validate(
     further = further_rivals(rivals)
     folder = RunFolder.open(Path(run))
     folder.refuse_other_scores()
-    space = changed_space(folder, _overrides(None, changes))
-    with places_of(folder, space), folder.locked(), stop_on_signal(_told_to_stop) as stop:
+    space = changed_space(folder, _overrides((), execution))
+    watched = stop_on_signal(_told_to_stop)
+    with _shown(progress) as told, places_of(folder, space), folder.locked(), watched as stop:
         check_device(space)
         refuse_changed_data(folder, space)
         try:
@@ -120,7 +140,7 @@ def validate(
                 folder,
                 space,
                 stop=stop,
-                progress=progress or _progress(),
+                progress=told,
                 top=top if top is not None else space.validation.top,
                 seeds=seeds if seeds is not None else space.validation.seeds,
                 rivals=further,
@@ -206,39 +226,37 @@ def refuse_changed_data(folder: RunFolder, space: SearchSpace) -> None:
             )
 
 
-def _overrides(overrides: list[str] | None, changes: dict[str, Any]) -> list[str]:
-    keys = {
-        "seed": "seed",
-        "executor": "execution.executor",
-        "workers": "execution.workers",
-        "device": "execution.device",
-        "address": "execution.address",
-        "gpus_per_worker": "execution.gpus_per_worker",
-        "cpus_per_worker": "execution.cpus_per_worker",
-        "data_dir": "execution.data_dir",
-    }
-    unknown = sorted(set(changes) - set(keys))
+def _overrides(overrides: Sequence[str], execution: Mapping[str, object], seed: int | None = None) -> list[str]:
+    unknown = sorted(set(execution) - Execution.__optional_keys__)
     if unknown:
         raise TypeError(f"unexpected argument '{unknown[0]}'; give other keys as overrides=['KEY=VALUE']")
-    given = [f"{keys[name]}={value}" for name, value in changes.items() if value is not None]
-    return [*(overrides or []), *given]
+    given = {"seed": seed, **{f"execution.{name}": value for name, value in execution.items()}}
+    return [*overrides, *(f"{key}={value}" for key, value in given.items() if value is not None)]
 
 
-def _finished_validation(folder: RunFolder, space: SearchSpace, best: list[Entry]) -> list[Comparison]:
-    """The recorded re-validation where it is of the same losses and of as many seeds as the space asks for, or more."""
+def _is_validated(folder: RunFolder, space: SearchSpace, best: list[Entry]) -> bool:
+    """Whether a re-validation is recorded, of the same losses and of as many seeds as the space asks for, or more."""
     from lossforge.validation.results import read_comparisons
 
     rows = read_comparisons(folder)
     by_rank = {row.rank: (row.formula, row.searched) for row in rows}
     wanted = best[: space.validation.top]
     same = all(entry.formula in by_rank.get(rank, ()) for rank, entry in enumerate(wanted, 1))
-    return rows if rows and same and rows[0].seeds >= space.validation.seeds else []
+    return bool(rows) and same and rows[0].seeds >= space.validation.seeds
 
 
-def _progress() -> Progress:
-    from lossforge.search.progress import Progress
+@contextmanager
+def _shown(progress: Progress | bool | None) -> Iterator[Progress]:
+    """The progress that was given, or one that is shown, or one that is not."""
+    from lossforge.search.progress import Progress, in_notebook, shown
 
-    return Progress()
+    if isinstance(progress, Progress):
+        yield progress
+    elif progress or (progress is None and in_notebook()):
+        with shown() as told:
+            yield told
+    else:
+        yield Progress()
 
 
 def _told_to_stop() -> None:
@@ -254,22 +272,19 @@ def _go(folder: RunFolder, space: SearchSpace, progress: Progress, *, resumed: b
             trained = _search(folder, space, stop, progress, resumed=resumed)
             space = folder.space()  # with the cohorts that the search has settled on
             best = read_hall_of_fame(folder.hall_of_fame_file)
-            comparisons: list[Comparison] = []
-            if space.validation.after_search and best:
-                comparisons = _finished_validation(folder, space, best)
-                if not comparisons:
-                    if not trained:
-                        check_device(space)
-                        refuse_changed_data(folder, space)
-                    comparisons = _validate(folder, space, stop, progress)
-                    trained = True
+            if space.validation.after_search and best and not _is_validated(folder, space, best):
+                if not trained:
+                    check_device(space)
+                    refuse_changed_data(folder, space)
+                _validate(folder, space, stop, progress)
+                trained = True
         except InterruptedSearchError:
             raise InterruptedSearchError(
                 f"stopped; everything finished is recorded: go on with 'lossforge resume {folder.path}'"
             ) from None
         if not trained:
             progress.line(_finished(folder, space))
-        return Run(folder.path, best, comparisons, space.budget.generations)
+        return Run(folder.path)
 
 
 def _search(folder: RunFolder, space: SearchSpace, stop: Stop, progress: Progress, *, resumed: bool) -> bool:
@@ -290,11 +305,11 @@ def _search(folder: RunFolder, space: SearchSpace, stop: Stop, progress: Progres
     return True
 
 
-def _validate(folder: RunFolder, space: SearchSpace, stop: Stop, progress: Progress) -> list[Comparison]:
+def _validate(folder: RunFolder, space: SearchSpace, stop: Stop, progress: Progress) -> None:
     from lossforge.validation.protocol import validate as run_validation
 
     top, seeds = space.validation.top, space.validation.seeds
-    return run_validation(folder, space, stop=stop, progress=progress, top=top, seeds=seeds)
+    run_validation(folder, space, stop=stop, progress=progress, top=top, seeds=seeds)
 
 
 def _finished(folder: RunFolder, space: SearchSpace) -> str:

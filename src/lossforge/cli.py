@@ -58,7 +58,7 @@ def search(
         result = api.search(
             space,
             run=run,
-            overrides=overrides,
+            overrides=overrides or (),
             progress=shown,
             seed=seed,
             executor=executor,
@@ -92,7 +92,7 @@ def resume(
     with progress() as shown:
         result = api.resume(
             run,
-            overrides=overrides,
+            overrides=overrides or (),
             progress=shown,
             executor=executor,
             workers=workers,
@@ -108,10 +108,12 @@ def resume(
 @app.command()
 def status(run: RunArgument, json: JsonOption = False) -> None:
     """How far a run is, and what became of its candidates."""
+    from dataclasses import asdict
+
     from lossforge.console import print_facts
     from lossforge.inspection.runs import run_status
 
-    print_facts(run_status(run), json)
+    print_facts(asdict(run_status(run)), json)
 
 
 @app.command()

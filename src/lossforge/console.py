@@ -16,12 +16,12 @@ from rich.text import Text
 
 from lossforge.inspection.runs import leader_seeds
 from lossforge.layout import Column, Line, Style, facts, table, wrapped
-from lossforge.search.progress import LineProgress, LiveProgress, Progress
+from lossforge.search.progress import Progress, shown
 from lossforge.standard_output import kept_clean
 from lossforge.validation.comparison import LEGEND, Comparison, how_measured, summaries, told, verdict
 
 if TYPE_CHECKING:
-    from lossforge.api import Run
+    from lossforge.run import Run
     from lossforge.search.hall_of_fame import Entry
 
 
@@ -48,13 +48,9 @@ def _prose(text: str, style: Style = "") -> None:
 
 @contextmanager
 def progress() -> Iterator[Progress]:
-    """Progress on standard error: a live panel on a terminal, lines elsewhere. Nothing else is printed within it."""
-    with kept_clean():
-        if sys.stderr.isatty():
-            with LiveProgress(Console(stderr=True)) as shown:
-                yield shown
-        else:
-            yield LineProgress(lambda text: print(text, file=sys.stderr, flush=True))  # noqa: T201
+    """Progress, shown on standard error; nothing else is printed within it."""
+    with kept_clean(), shown() as told:
+        yield told
 
 
 def print_json(value: object) -> None:
@@ -236,21 +232,22 @@ def _interval(row: Comparison) -> str:
 
 def print_run(run: Run, json: bool) -> None:
     """Print what a search found, and what to type next."""
+    rows = run.validation() if run.space.validation.after_search else []
     if json:
         print_json(
             {
                 "run": str(run.path),
                 "hall_of_fame": [asdict(entry) for entry in run.hall_of_fame],
-                "validation": told(run.validation),
-                "verdict": summaries(run.validation),
+                "validation": told(rows),
+                "verdict": summaries(rows),
             }
         )
         return
-    if run.validation:
-        print_validation(run.validation, json)
+    if rows:
+        print_validation(rows, json)
     else:
-        print_hall_of_fame(run.hall_of_fame[:5], json, leader_seeds(run.path))
-    more = 2 * run.generations or 40
+        print_hall_of_fame(run.top(5), json, leader_seeds(run.path))
+    more = 2 * run.space.budget.generations
     _print(
         [
             [],

@@ -273,8 +273,8 @@ def test_the_documented_example_searches_and_validates(tmp_path: Path, monkeypat
     small += ["validation.top=1", "validation.seeds=2", "validation.rivals=['cross_entropy']"]
     run = lossforge.search(tmp_path / "digits_mlp.toml", run=tmp_path / "run", workers=2, overrides=small)
     assert run.hall_of_fame
-    assert [row.learning_rate for row in run.validation] == [1.0]
-    assert all(row.rival_accuracy > 0.5 for row in run.validation)
+    assert [row.learning_rate for row in run.validation()] == [1.0]
+    assert all(row.rival_accuracy > 0.5 for row in run.validation())
     # Old scores must not stand beside those of an edited script.
     script = tmp_path / "digits_mlp.py"
     script.write_text(script.read_text(encoding="utf-8").replace("lr=0.01", "lr=0.001"), encoding="utf-8")

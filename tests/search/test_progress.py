@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections import Counter
 
 import pytest
 from rich.console import Console
 
+from lossforge import api
 from lossforge.executors.meter import Meter
 from lossforge.search.hall_of_fame import Entry
-from lossforge.search.progress import LineProgress, LiveProgress, Progress
+from lossforge.search.progress import LineProgress, LiveProgress, Progress, in_notebook
+from lossforge.search.progress import shown as progress_shown
 
 FORMULA = "-(y_true * log(y_pred)) + 0.125 * square(sin(y_pred - y_true)) / aq(y_pred, 3.25)"
 
@@ -117,3 +120,53 @@ def test_a_file_gets_a_line_for_each_generation_with_every_figure() -> None:
         assert f"{18 * number} rejected (" in line
         assert f"{3 * number} duplicates" in line
     assert generations[-1].endswith("search finished")
+
+
+class _Stream(io.StringIO):
+    """What a notebook or a service puts in standard error's place."""
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation
+
+
+@pytest.mark.parametrize("stream", [_Stream(), None, object()], ids=["no descriptor", "none", "no stream at all"])
+def test_whatever_standard_error_is_progress_goes_on(stream: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress_shown() as progress:
+        go_through(progress)
+    assert isinstance(progress, LineProgress)
+    if isinstance(stream, _Stream):
+        assert "generation 3/3: best" in stream.getvalue()
+
+
+@pytest.mark.parametrize("widgets", [True, False])
+def test_a_notebook_gets_a_panel_where_it_can_draw_one_and_lines_elsewhere(
+    widgets: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = _Stream()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(Console, "is_jupyter", True, raising=False)
+    module = sys.modules["lossforge.search.progress"]
+    monkeypatch.setattr(module, "in_notebook", lambda: True)
+    monkeypatch.setattr(module, "find_spec", lambda name: object() if widgets else None)
+    if widgets:
+        monkeypatch.setattr("rich.live.Live.refresh", lambda live: None)
+    with progress_shown() as progress:
+        progress.line("learning rate")
+    assert isinstance(progress, LiveProgress if widgets else LineProgress)
+
+
+def test_outside_a_notebook_a_program_is_told_nothing_unless_it_asks(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert not in_notebook()
+    for asked in (None, False):
+        with api._shown(asked) as progress:
+            progress.line("a line")
+        assert type(progress) is Progress
+    assert capsys.readouterr().err == ""
+    with api._shown(True) as progress:
+        progress.line("a line")
+    assert capsys.readouterr().err == "a line\n"
+    with api._shown(progress) as same:
+        assert same is progress

@@ -91,14 +91,14 @@ def test_a_resume_takes_a_finished_validation_as_it_is_and_makes_up_for_missing_
     fewer = lossforge.validate(run, seeds=3, workers=1)
     assert {row.seeds for row in fewer} == {3}
     progress = Progress()
-    assert lossforge.resume(run, workers=1, progress=progress).validation == before
+    assert lossforge.resume(run, workers=1, progress=progress).validation() == before
     assert progress.trainings == 0
 
     def again(*_: object, **__: object) -> None:
         raise AssertionError("a finished re-validation was made again")
 
     monkeypatch.setattr(protocol, "validate", again)
-    assert lossforge.resume(run, workers=1).validation == before
+    assert lossforge.resume(run, workers=1).validation() == before
     assert read_comparisons(RunFolder.open(run)) == before
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -204,3 +207,38 @@ class LiveProgress(Progress):
         left = f", {self.remaining()}" if self.generations and self.generation > self.first_generation else ""
         table.add_row("trainings", f"{self.trainings} in {elapsed:.0f} s{left}")
         return table
+
+
+@contextmanager
+def shown() -> Iterator[Progress]:
+    """Progress that people see, on standard error: a live panel on a terminal or in a notebook, lines elsewhere."""
+    if _has_panel():
+        from rich.console import Console
+
+        with LiveProgress(Console(stderr=True)) as told:
+            yield told
+    else:
+        yield LineProgress(_write_line)
+
+
+def in_notebook() -> bool:
+    """Whether this runs in a cell of a notebook."""
+    from rich.console import Console
+
+    return Console(stderr=True).is_jupyter
+
+
+def _has_panel() -> bool:
+    """A notebook draws panels where ipywidgets is installed."""
+    if in_notebook():
+        return find_spec("ipywidgets") is not None
+    try:
+        return bool(sys.stderr.isatty())
+    except (AttributeError, OSError, ValueError):  # none, closed, or something else that can be written to
+        return False
+
+
+def _write_line(text: str) -> None:
+    with suppress(AttributeError, OSError, ValueError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,10 +22,17 @@ Further = Callable[[object], Sequence[Fault]] | None
 
 def load_space(path: Path, overrides: list[str] | None = None, further: Further = None) -> SearchSpace:
     """Read a space from TOML, with ``KEY=VALUE`` overrides. Raises SpaceError that names file and keys."""
-    data = read_toml(path)
+    return read_space(read_toml(path), str(path), overrides, further)
+
+
+def read_space(
+    tables: Mapping[str, object], origin: str, overrides: list[str] | None = None, further: Further = None
+) -> SearchSpace:
+    """The space in tables from ``origin``, with ``KEY=VALUE`` overrides. Raises SpaceError with all its faults."""
+    data = copy.deepcopy(dict(tables))
     given = _given(data, overrides or [])
     apply_overrides(data, overrides or [])
-    return validate_space(data, str(path), given, further)
+    return validate_space(data, origin, given, further)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

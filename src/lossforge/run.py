@@ -1,0 +1,70 @@
+"""A run, opened: what leads it, how far it is, how its best stood the re-validation, and their export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lossforge.spaces.schema import SearchSpace
+from lossforge.store.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from lossforge.inspection.runs import Status
+    from lossforge.search.hall_of_fame import Entry
+    from lossforge.validation.comparison import Comparison
+
+
+class Run:
+    """One run, by its folder; it is read anew with every question, also while a search is going on in it.
+
+    Raises StoreError where ``path`` is no run folder, or was written by a newer lossforge.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._folder = RunFolder.open(Path(path))
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return self._folder.path
+
+    @property
+    def space(self) -> SearchSpace:
+        """The space that is searched, with the budget of now."""
+        return self._folder.space()
+
+    @property
+    def hall_of_fame(self) -> list[Entry]:
+        """The best losses, in order. Raises StoreError before the first generation is done."""
+        from lossforge.search.hall_of_fame import read_hall_of_fame
+
+        return read_hall_of_fame(self._folder.hall_of_fame_file)
+
+    def top(self, number: int = 10) -> list[Entry]:
+        """The best ``number`` losses, in order. Raises StoreError before the first generation is done."""
+        return self.hall_of_fame[:number]
+
+    def status(self) -> Status:
+        """How far it is, and what became of its candidates."""
+        from lossforge.inspection.runs import run_status
+
+        return run_status(self.path)
+
+    def validation(self) -> list[Comparison]:
+        """What the last re-validation found, each loss against each rival; empty where there was none."""
+        from lossforge.validation.results import read_comparisons
+
+        return read_comparisons(self._folder)
+
+    def export(self, output: str | Path | None = None, number: int = 5) -> Path:
+        """Write the best ``number`` losses as one Python module that needs torch alone, and return its path.
+
+        ``output`` is the file (default: ``export/losses.py`` in the run's folder). Raises LossforgeError where there
+        is no loss, or the file cannot be written.
+        """
+        from lossforge.export.run_export import export_run
+
+        return export_run(self.path, None if output is None else Path(output), number)

@@ -1,0 +1,47 @@
+"""A run, opened."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+import lossforge
+from lossforge.errors import LossforgeError, StoreError
+from lossforge.inspection.runs import run_status, run_top
+
+
+def test_a_run_tells_what_the_command_line_tells(finished_run: Path) -> None:
+    run = lossforge.Run(str(finished_run))
+    assert run.path == finished_run
+    assert run.top(2) == run_top(finished_run, 2)
+    assert run.hall_of_fame[:2] == run.top(2)
+    assert run.status() == run_status(finished_run)
+    assert run.status().finished
+    assert run.status().generations_done == run.space.budget.generations == 3
+    assert {row.rival for row in run.validation()} == {"cross_entropy", "label_smoothing", "ngl"}
+    assert str(finished_run) in repr(run)
+    assert asdict(run.status())["best_formula"] == run.top(1)[0].formula
+
+
+def test_a_run_is_exported_where_it_is_asked_for(finished_run: Path, tmp_path: Path) -> None:
+    run = lossforge.Run(shutil.copytree(finished_run, tmp_path / "run"))
+    assert run.export() == tmp_path / "run" / "export" / "losses.py"
+    other = run.export(str(tmp_path / "mine.py"), number=1)
+    assert other == tmp_path / "mine.py"
+    assert "class Discovered1" in other.read_text(encoding="utf-8")
+    assert "class Discovered2" not in other.read_text(encoding="utf-8")
+
+
+def test_what_is_no_run_is_refused_and_what_is_not_there_yet_is_told(finished_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="is not a run folder"):
+        lossforge.Run(tmp_path)
+    run = lossforge.Run(shutil.copytree(finished_run, tmp_path / "run"))
+    (run.path / "hall_of_fame.csv").unlink()
+    shutil.rmtree(run.path / "validation")
+    assert run.validation() == []
+    for question in (run.top, run.export):
+        with pytest.raises(LossforgeError, match="not there yet"):
+            question()
