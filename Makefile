@@ -1,5 +1,5 @@
 # make search   sets everything up, runs the default search, ends with what it found
-# make test     sets everything up, runs all tests
+# make test     sets everything up, compiles the kernels once, runs all tests: fast ones first, two at a time; Ray's alone
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -20,7 +20,10 @@ search: setup
 	$(BIN)/lossforge search search_spaces/digits.toml
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -c 'from lossforge.screening.descent import compile_kernels; compile_kernels()'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow and not ray'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'slow and not ray'
+	$(BIN)/python -m pytest -m ray
 
 check: setup
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ if __name__ == "__main__":
     network = timm.create_model("resnet10t", num_classes=10, in_chans=1)
     criterion = lossforge.loss("generalized_ce", match=True)  # or the class of an exported file
     optimizer = torch.optim.Adam(network.parameters(), lr=0.003)
-    for _ in range(2):
+    for _ in range(5):
         for batch in torch.randperm(len(x)).split(32):
             optimizer.zero_grad()
             criterion(network(x[batch]), y[batch]).backward()

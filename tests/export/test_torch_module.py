@@ -301,6 +301,7 @@ def test_an_exported_loss_gives_what_torch_gives_where_no_sample_counts(name: st
             torch.testing.assert_close(found, expected, equal_nan=True)
 
 
+@pytest.mark.filterwarnings("ignore:.*made for labels of 0 and 1")
 @pytest.mark.parametrize("name", [export.name for export in LOSSES])
 def test_an_exported_loss_is_finite_where_a_class_is_masked(name: str, exported: Path) -> None:
     make = getattr(loaded(exported.read_text(encoding="utf-8")), name)

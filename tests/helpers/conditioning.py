@@ -40,18 +40,21 @@ EXACT = frozenset({"neg", "abs", "max", "min", "sign"})
 
 
 class _Rounded(torch.autograd.Function):
-    """x * factor + nudge, in one draw zero where that is below ``smallest``; the gradient is multiplied by ``back``."""
+    """x * factor + nudge, and its gradient times ``back``; in one draw both are zero where below ``smallest``."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, factor: Tensor, nudge: Tensor, back: Tensor, smallest: float) -> Tensor:
         ctx.save_for_backward(back)
+        ctx.smallest = smallest
         moved = x * factor + nudge * (x != 0)
         moved[1] *= moved[1].abs() >= smallest
         return moved
 
     @staticmethod
     def backward(ctx: Any, *given: Tensor) -> tuple[Tensor | None, ...]:
-        return given[0] * ctx.saved_tensors[0], None, None, None, None
+        moved = given[0] * ctx.saved_tensors[0]
+        moved[1] *= moved[1].abs() >= ctx.smallest
+        return moved, None, None, None, None
 
 
 def _protected(y: Tensor) -> Tensor:
