@@ -47,9 +47,12 @@ def test_a_search_on_ones_own_arrays_and_what_changed_is_noticed(mine: Path, tmp
     lossforge.resume(run, workers=1)
     assert (run / "hall_of_fame.csv").read_bytes() == before
     numpy.savez(mine, x_train=255 - X, y_train=Y)
-    for again in (lossforge.resume, lossforge.validate):
-        with pytest.raises(DataError, match="is not what it was when the run began; put the old data back"):
-            again(run, workers=1)
+    told = "is not what it was when the run began; put the old data back"
+    with pytest.raises(DataError, match=told):
+        lossforge.validate(run, workers=1)
+    generations = RunFolder.open(run).space().budget.generations
+    with pytest.raises(DataError, match=told):
+        lossforge.resume(run, workers=1, overrides=[f"budget.generations={generations + 1}"])
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ KEYS = [
     "task.test=10",
     "task.augmentation.flip=true",
     "recipe.batch_size=8",
-    "recipe.epochs=6",
+    "recipe.epochs=20",
+    "recipe.stop_at=0",
     "budget.generations=1",
 ]
 
