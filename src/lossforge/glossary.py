@@ -56,6 +56,8 @@ OUTPUT = {
     "sweep": "Cross-entropy is trained at several learning rates, and the best one is what the search trains with.",
     "control": "Cross-entropy itself, trained on the very seeds that candidates are trained on: what a gain is "
     "measured from.",
+    "check": "A training of your own (task.python) is called twice with cross-entropy on one seed, and once with its "
+    "opposite: does it repeat itself, and does it use the loss that it is given?",
     "race": "Every new candidate is trained on one seed first, and only the best share (fitness.race) on the others.",
     "finalist": "One of the best few, which are trained on more seeds (fitness.finalist_seeds) than others; also "
     "'leader'.",
@@ -93,9 +95,9 @@ SOURCE = {
     "replicate": "The number of a repetition: replicate 3 of any loss has the same seed, which is what pairs them.",
     "place": "An index into some list, and nothing more: which one is said where it is used.",
     "request": "What is sent to a worker: the trainings of one cohort (or of several heats), as text.",
-    "stage": "What a training was for, as the ledger has it: sweep, control, search, audit, tuning, validation and "
-    "the second optimizer's. (Of a network, a stage is a run of blocks of one resolution, as in papers on "
-    "residual networks; that is in models/ only.)",
+    "stage": "What a training was for, as the ledger has it: sweep, check, control, search, audit, tuning, validation "
+    "and the second optimizer's. (Of a network, a stage is a run of blocks of one resolution, as in papers "
+    "on residual networks; that is in models/ only.)",
     "outcome": "How a candidate or a training ended: trained, stopped, diverged, timed_out, crashed, rejected, "
     "duplicate, cached.",
     "floor": "The score on training batches below which a training is stopped.",
