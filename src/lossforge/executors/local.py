@@ -136,8 +136,6 @@ def _start_worker(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     to_standard_error()
-    # Standard output is the driver's, for answers; what a worker prints goes where progress goes.
-    os.dup2(2, 1)
     global _parent
     _parent = parent
     one_thread()
