@@ -91,7 +91,7 @@ def test_a_loaded_task_is_kept() -> None:
 
 
 def test_an_unknown_data_set_names_those_there_are() -> None:
-    with pytest.raises(DataError, match=r"^task\.data: 'mnits' is not a data set; did you mean 'mnist'\?$"):
+    with pytest.raises(DataError, match=r"^task\.data: 'mnits' is not a data set; did you mean 'mnist' or 'kmnist'\?$"):
         load_task(TaskSection(data="mnits"), "cpu")
 
 

@@ -25,7 +25,8 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def compiled(kernel: Path, processor: str = "") -> str:
     """What becomes of the function in a process that has not compiled it: was it kept, and was what was kept used?"""
-    names: dict[str, Any] = {}
+    # Its own module is imported again for machine code from a file.
+    names: dict[str, Any] = {"__name__": __name__}
     exec(compile(SOURCE, str(kernel), "exec"), names)
     triple = jit.compiler()(names["triple"])
     with pytest.MonkeyPatch.context() as patch:

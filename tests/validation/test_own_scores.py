@@ -13,7 +13,6 @@ import pytest
 from typer.testing import CliRunner
 
 import lossforge
-from lossforge.api import Run
 from lossforge.cli import app
 from lossforge.console import print_run
 from lossforge.errors import LossforgeError
@@ -139,10 +138,16 @@ def test_both_tasks_are_searched_validated_and_told_apart(run: Path) -> None:
     assert all(line.rstrip().endswith("*") for line in table)
 
 
-def test_a_runs_json_says_it_too(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_runs_json_says_it_too(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     scores(run, found=0.99, rival="varied")
     rows = lossforge.validate(run, workers=1)
-    print_run(Run(run, [], rows), True)
+    opened = lossforge.Run(run)
+    after = opened.space.validation.model_copy(update={"after_search": True})
+    space = opened.space.model_copy(update={"validation": after})
+    monkeypatch.setattr(lossforge.Run, "space", property(lambda opened: space))
+    print_run(opened, True)
     answer = json.loads(capsys.readouterr().out)
     assert answer["verdict"] == summaries(rows)
     assert answer["verdict"][0] == "first: 2 of 2 are better than cross-entropy"
