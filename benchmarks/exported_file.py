@@ -25,7 +25,8 @@ from lossforge.data.datasets import load_task
 from lossforge.export.run_export import export_run
 from lossforge.store.ledger import Ledger
 from lossforge.store.run_folder import RunFolder, hardware, source_commit
-from lossforge.validation.protocol import Comparison, read_comparisons
+from lossforge.validation.comparison import Comparison
+from lossforge.validation.results import read_comparisons
 
 LOOP = Path(__file__).with_name("plain_training.py")
 RATES = ("0.003", "0.01", "0.03", "0.1", "0.3")
