@@ -136,6 +136,7 @@ def test_what_code_changes_of_its_process_stays_its_own(executor: Executor) -> N
     assert [result.accuracies for result in found[2:]] == reference
     assert before == (Path.cwd(), sys.argv, sys.stdout, torch.get_default_dtype(), warnings.filters[:])
     assert "--meddled" not in sys.argv
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_the_child_of_a_fork_does_not_go_on_with_the_search() -> None:

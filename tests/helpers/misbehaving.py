@@ -100,5 +100,7 @@ def meddle() -> None:
     torch.manual_seed(123)
     torch.set_grad_enabled(True)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # The new way, after which torch does not tell what the old one would say.
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
     # Last, since it is felt at once: what this training gives is its own affair.
     torch.set_default_dtype(torch.float64)

@@ -84,15 +84,27 @@ _made_at_import: dict[str, _Settings] = {}
 """What each module of the user's own set when it was imported: it holds in the module's own trainings."""
 
 
+_UNREADABLE = object()
+
+
+def _read(read: Callable[[], Any]) -> Any:
+    """A setting; torch refuses to tell some of them once they were made in both its old and its new way."""
+    try:
+        return read()
+    except RuntimeError:
+        return _UNREADABLE
+
+
 def _settings() -> _Settings:
-    return {name: read() for name, (read, _) in _getters().items()}
+    return {name: _read(read) for name, (read, _) in _getters().items()}
 
 
 def _apply(wanted: _Settings) -> None:
     for name, (read, write) in _getters().items():
-        if name in wanted and read() != wanted[name]:
-            with suppress(OSError):  # a folder that is gone
-                write(wanted[name])
+        value = wanted.get(name, _UNREADABLE)
+        if value is not _UNREADABLE and _read(read) != value:
+            with suppress(OSError, RuntimeError):  # a folder that is gone, or what torch does not let one set
+                write(value)
 
 
 @contextmanager
