@@ -88,7 +88,7 @@ def main() -> None:
         )
         lines = [
             f"Written by `python benchmarks/exported_file.py --seeds {asked.seeds}` at commit {source_commit()}, on "
-            f"{hardware()}.",
+            f"{hardware()['cores']} cores, {hardware()['processor']}.",
             "",
             f"SGD with momentum in a plain loop, best of {', '.join(RATES)}: torch's cross-entropy {control:.2f} %.",
             "",
