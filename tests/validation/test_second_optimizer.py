@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -12,7 +13,8 @@ from lossforge.search.recorder import Recorder
 from lossforge.spaces.load import validate_space
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.ledger import TrainingRow
-from lossforge.validation.second_optimizer import second_optimizer, under_second_optimizer
+from lossforge.validation.comparison import Comparison
+from lossforge.validation.second_optimizer import second_optimizer, under_both, under_second_optimizer
 
 BRIER, FRAGILE = LossSpec("(y_true - y_pred)**2"), LossSpec("y_pred / y_true")
 
@@ -102,3 +104,19 @@ def test_a_training_of_ones_own_has_none() -> None:
     recorder = FakeRecorder()
     assert under_second_optimizer(own, own.task[0], [(BRIER, "b")], cast(Recorder, recorder), 3) == [None]
     assert recorder.asked == []
+
+
+@pytest.mark.parametrize(
+    ("scores", "told"),
+    [
+        ([0.9, 0.9], "all reach 95% of cross-entropy's score"),
+        ([0.9, 0.1], "rank 2 stays below 95% of cross-entropy's score"),
+        ([0.1, 0.1], "ranks 1, 2 stay below 95% of cross-entropy's score"),
+    ],
+)
+def test_who_works_under_it_is_said_in_a_sentence(scores: list[float], told: str) -> None:
+    rows = [
+        SimpleNamespace(task="digits", rank=rank, second_optimizer="sgd", second_score=score, second_control=0.9)
+        for rank, score in enumerate(scores, start=1)
+    ]
+    assert told in under_both(cast(list[Comparison], rows))

@@ -124,7 +124,8 @@ def under_both(rows: Sequence[Comparison]) -> str:
     if not failing:
         return f"under {name}, each at its own best rate there, all reach {ENOUGH:.0%} of cross-entropy's score"
     named = ", ".join(f"{rank}" for rank in failing)
+    who = f"rank {named} stays" if len(failing) == 1 else f"ranks {named} stay"
     return (
-        f"under {name}, at its own best rate there, rank {named} stays below {ENOUGH:.0%} of cross-entropy's score: "
+        f"under {name}, each at its own best rate there, {who} below {ENOUGH:.0%} of cross-entropy's score: "
         "use the search's optimiser with it"
     )
