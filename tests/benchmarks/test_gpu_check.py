@@ -95,7 +95,8 @@ def test_without_a_gpu_only_a_dry_run_is_of_use(tmp_path: Path) -> None:
         pytest.skip("there is a GPU")
     done = check("--out", str(tmp_path / "out"), "--parts", "machine", "out_of_memory")
     assert done.returncode == 1
-    assert "out_of_memory.json): skipped: RuntimeError: torch sees no GPU; with --dry-run every part runs on a CPU" in done.stdout
+    told = "torch sees no GPU; with --dry-run every part runs on a CPU"
+    assert f"out_of_memory.json): skipped: RuntimeError: {told}" in done.stdout
 
 
 def test_without_images_there_are_random_ones(tmp_path: Path) -> None:
