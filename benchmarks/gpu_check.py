@@ -8,7 +8,7 @@ machine lacks it. Every part is a process of its own with a limit of its own and
 case that hangs or dies costs itself, and its part goes on behind it. DIR/summary.txt and DIR/summary.json are written
 anew after every part. A part that no longer fits into the budget is left out, and that is said.
 
-The exit code is 0 if all parts came to their end and none of their cases failed, else 1; 2 for a wrong call.
+The exit code is 0 if all parts came to their end or were left out and no case failed, else 1; 2 for a wrong call.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ class Runner:
             left = self.end - time.monotonic()
             reason = go_on()
             if not reason and left < part.least:
-                reason = f"{max(0.0, left):.0f} s are left of the budget, and it needs {part.least:g} s at least"
+                reason = f"{max(0.0, left):.1f} s are left of the budget, and it needs {part.least:g} s at least"
             if reason:
                 record.close(SKIPPED, reason, seconds=0.0)
             else:
