@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
-    "analysis": ("CLASSES", "gradient_ratio", "minimiser", "nearest"),
+    "analysis": ("CLASSES", "gradient_ratio", "in_training", "minimiser", "nearest"),
     "compiled": ("LossSpec",),
     "library": ("CROSS_ENTROPY", "LIBRARY", "loss", "loss_spec"),
     "matching": ("matched_scales",),
