@@ -220,7 +220,9 @@ def explain(
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="losses, primitives, datasets, models or spaces.")],
+    what: Annotated[
+        str, typer.Argument(metavar="WHAT", help="losses, primitives, datasets, models, activations or spaces.")
+    ],
     json: JsonOption = False,
 ) -> None:
     """What there is to choose from."""

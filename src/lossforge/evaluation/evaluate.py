@@ -83,7 +83,7 @@ _warmed: set[str] = set()
 
 def _warm(setup: Setup, device: str) -> None:
     """Train for one step without a limit, once a process and network: libraries load, and kernels compile, then."""
-    name = f"{setup.task.model} {device}"
+    name = f"{setup.task.model} {setup.task.activation} {device}"
     if name in _warmed:
         return
     _warmed.add(name)
@@ -147,7 +147,7 @@ def _train(
 def network(task: TaskSection, data: TaskData, seed: int) -> nn.Module:
     """The task's network for its data. Raises ModelError where it does not fit."""
     dense = data.train.y.ndim > 1
-    return build_model(task.model, data.shape, data.classes, task.width, seed, dense=dense)
+    return build_model(task.model, data.shape, data.classes, task.width, seed, dense=dense, activation=task.activation)
 
 
 def backend_name(task: TaskSection, backend: str, replicas: int, device: str) -> str:

@@ -37,7 +37,8 @@ def recipe_lines(space: SearchSpace, row: Comparison) -> list[str]:
         f"label noise: {task.label_noise:.0%} of the training labels drawn anew from all classes, for every seed"
         if task.label_noise
         else "label noise: none",
-        f"network: {task.model}, width {task.width}",
+        f"network: {task.model}, width {task.width}"
+        + ("" if task.activation == "relu" else f", with {task.activation} in the place of ReLU"),
         f"optimizer: {_OPTIMIZERS[recipe.optimizer]}",
         f"learning rate: {row.learning_rate:g}, the loss's own best of a grid, by validation data",
         f"schedule: {_SCHEDULES[recipe.schedule]}",
