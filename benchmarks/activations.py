@@ -213,8 +213,8 @@ def main() -> None:
             "",
             f"Command: `{command}`; torch {torch.__version__}, Python {platform.python_version()}, one thread.",
             f"{given.model} of width {given.width}, {given.epochs} epochs, cross-entropy, {given.seeds} seeds on 497 "
-            f"test digits after {given.tuning_seeds} for each rate. Times are of a cohort of {given.tuning_seeds}, against "
-            "ReLU's by vmap, and against ReLU's by the back end that the rule gives it.",
+            f"test digits after {given.tuning_seeds} for each rate. Times are of a cohort of {given.tuning_seeds}, "
+            "against ReLU's by vmap, and against ReLU's by the back end that the rule gives it.",
             "",
             *table(found, 497),
             "",

@@ -27,9 +27,9 @@ class MittagLeffler(Interpolated):
     """E_{α,β}(z) = Σ zᵏ / Γ(αk + β), k from 0 (DLMF 10.46.3): exp for α = β = 1, cos √-z for α = 2, erfc's for α = 1/2.
 
     Entire, so that there is no singularity; but for positive z it grows as exp(z^(1/α)), and for negative z its series
-    cancels as badly. The domain is therefore -4 ≤ z ≤ 1, with 0.25 ≤ α ≤ 2 and 0.25 ≤ β ≤ 4: values are
-    between -2 and 12. For
-    α ≤ 1 and β ≥ α it is positive and rises with z, with a tail as slow as 1/|z| on the left; for α > 1 it oscillates.
+    cancels as badly. The domain is therefore -4 ≤ z ≤ 1, with 0.25 ≤ α ≤ 2 and 0.25 ≤ β ≤ 4: values are from -2 to 12.
+    For α ≤ 1 and β ≥ α it is positive and rises with z, with a tail as slow as 1/|z| on the left; for α > 1 it
+    oscillates.
 
     Values are those of a Chebyshev series through exact ones, which come of the Hankel integral of
     e^s s^(α-β) / (s^α - z) along the parabola s = 5 (1 + iu)² (Garrappa, SIAM J. Numer. Anal. 53, 2015), where all
