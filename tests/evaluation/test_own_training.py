@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ from lossforge.spaces.schema import RecipeSection, TaskSection
 from lossforge.store.ledger import Ledger
 
 SCRIPT = """
-import os, sys, time, random, numpy, torch
+import os, pathlib, subprocess, sys, threading, time, random, numpy, torch
 
 def good(criterion, seed, device, part="validation"):
     z = torch.zeros(4, 3, requires_grad=True)
@@ -55,6 +56,29 @@ def hangs(criterion, seed, device):
 
 def dies(criterion, seed, device):
     os._exit(3)
+
+def ends(criterion, seed, device):
+    os._exit(0)
+
+def ends_once(criterion, seed, device):
+    marker = pathlib.Path("ended")
+    if not marker.exists():
+        marker.touch()
+        os._exit(0)
+    return 0.5
+
+def becomes_another(criterion, seed, device):
+    os.execv(sys.executable, [sys.executable, "-c", "pass"])
+
+def ends_before_its_child(criterion, seed, device):
+    if os.fork() == 0:
+        time.sleep(20)
+    threading.Thread(target=time.sleep, args=(20,)).start()
+    os._exit(0)
+
+def leaves_a_bomb(criterion, seed, device):
+    threading.Timer(0.3, os._exit, (0,)).start()
+    return 0.5
 
 def hog(criterion, seed, device):
     return float(torch.ones(2**34).sum())  # 64 GiB
@@ -216,6 +240,38 @@ def test_one_that_hangs_or_dies_costs_only_itself(script: str, monkeypatch: pyte
         pool.close()
     assert [found[index].outcomes[0] for index in range(3)] == [Outcome.TIMED_OUT, Outcome.CRASHED, Outcome.TRAINED]
     assert found[2].accuracies == evaluate(wanted[2], "cpu").accuracies
+
+
+@pytest.mark.parametrize("name", ["ends", "becomes_another", "ends_before_its_child"])
+def test_one_that_ends_its_process_without_a_fault_has_died_at_once(script: str, name: str) -> None:
+    pool = PoolExecutor(1, "cpu")
+    try:
+        ((_, found),) = pool.run([request(f"{script}:{name}", seconds=3600.0)], lambda: False)
+    finally:
+        pool.close()
+    assert (found.outcomes, found.reasons) == ((Outcome.CRASHED,), ("its worker process died 2 times",))
+
+
+def test_one_that_ends_its_process_once_is_asked_again(script: str) -> None:
+    pool = PoolExecutor(1, "cpu")
+    try:
+        ((_, found),) = pool.run([request(f"{script}:ends_once", seconds=3600.0)], lambda: False)
+    finally:
+        pool.close()
+    assert found.accuracies == (0.5,)
+
+
+def test_a_thread_left_behind_that_ends_an_idle_worker_costs_nothing(script: str) -> None:
+    pool = PoolExecutor(1, "cpu")
+    try:
+        for _ in range(2):
+            ((_, found),) = pool.run([request(f"{script}:leaves_a_bomb")], lambda: False)
+            assert found.accuracies == (0.5,)
+            time.sleep(0.8)
+        ((_, found),) = pool.run([request(f"{script}:good")], lambda: False)
+        assert found.outcomes == (Outcome.TRAINED,)
+    finally:
+        pool.close()
 
 
 def test_each_loss_has_the_scale_that_an_export_of_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
