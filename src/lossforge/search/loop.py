@@ -207,7 +207,7 @@ class _Search:
         if not begun:
             check_own_trainings(self.space, recorder, rates, self.folder, self.progress)
         self.progress.phase("training cross-entropy, the control")
-        rows = train_control(self.space, recorder, rates)
+        rows = train_control(self.space, recorder, rates, self.folder)
         scores.add_control(rows)
         if not begun:
             check_control(self.space, rows, self.folder, self.progress)
