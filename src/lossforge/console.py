@@ -109,6 +109,7 @@ def print_losses(losses: list[dict[str, Any]], json: bool) -> None:
 _SHORT = 100
 """Characters up to which the LaTeX of a derivative, or the slope of a class's function, is worth a line."""
 _MIXED = "none: the loss of a sample mixes its classes, and is no function of one probability"
+_UNREADABLE = "no readable form of it was found"
 _LONG = 200
 """Characters up to which the LaTeX of both classes' functions is."""
 
@@ -131,7 +132,7 @@ def _loss_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         yield "their LaTeX", loss["class_latex"]
     if loss["latex"]:
         yield "LaTeX", loss["latex"]
-        yield "df/dp", loss["derivative"] or (_MIXED if loss["mixes_classes"] else "too long to read")
+        yield "df/dp", loss["derivative"] or (_MIXED if loss["mixes_classes"] else _UNREADABLE)
     if loss["derivative_latex"] and len(loss["derivative_latex"]) <= _SHORT:
         yield "its LaTeX", loss["derivative_latex"]
     if loss["size"] is not None:
@@ -144,7 +145,8 @@ def _loss_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
 
 
 def _with_slope(slope: str | None) -> str:
-    return f"   with slope {slope}" if slope and len(slope) <= _SHORT else ""
+    readable = slope is not None and len(slope) <= _SHORT
+    return f"   with slope {slope}" if readable else "   (no readable slope was found)"
 
 
 def _verdict(screen: Mapping[str, Any]) -> str:

@@ -30,7 +30,8 @@ def explain_all(names_or_formulas: Sequence[str], seconds: float = SYMPY_SECONDS
     and exported, which for hard labels may be another one. ``true_class`` and ``wrong_class`` are the final form's
     two functions of one probability p, with their slopes; None where labels are smoothed. ``seconds`` is what sympy
     may spend on all losses, in the order given. ``derivative`` is None where it is too long to read, and of a
-    loss that mixes classes, which has no functions of one probability either. A term that is
+    loss that mixes classes, which has no functions of one probability either; and, as a slope is, where no form of it
+    is found that is the loss's own slope as it reads. A term that is
     no formula has none of these, and no LaTeX, size or signature. Raises LossError or FormulaError.
     """
     from lossforge.expression.formula import parse_formula
@@ -68,7 +69,6 @@ def _of_formula(spec: LossSpec, expression: Expression, shorter: Expression, scr
     from lossforge.expression.interpreter import Interpreter
     from lossforge.expression.meaning import view_for
     from lossforge.expression.signature import signatures
-    from lossforge.expression.symbolic_derivative import derivative
     from lossforge.expression.tree import format_formula
 
     (signature,) = signatures(Interpreter([expression], [spec.label_smoothing]))
@@ -76,9 +76,7 @@ def _of_formula(spec: LossSpec, expression: Expression, shorter: Expression, scr
     forms = (final_form(form, soft_targets=True) for form in (expression, shorter))
     shorter = min(forms, key=view_for(True).cost if alone else lambda form: (form.size, len(format_formula(form))))
     final = final_form(expression, soft_targets=spec.label_smoothing > 0)
-    change = derivative(expression) if alone else None
-    if change is not None:
-        change = final_form(change, soft_targets=True) if change.size <= _READABLE else None
+    change = _derivative(expression) if alone else None
     verdict = screener(expression)
     return {
         "simplified": format_formula(shorter),
@@ -98,6 +96,21 @@ def _of_formula(spec: LossSpec, expression: Expression, shorter: Expression, scr
             "sign_repaired": verdict.rejected_by is None and verdict.expression != fold_constants(expression),
         },
     }
+
+
+def _derivative(expression: Expression) -> Expression | None:
+    """df/dp of a loss, as short as it is found; None where nobody could read it, or it would read wrong."""
+    from lossforge.expression.equivalence import SOFT
+    from lossforge.expression.final_form import final_form
+    from lossforge.expression.plain import is_slope
+    from lossforge.expression.symbolic_derivative import derivatives
+
+    for change in derivatives(expression):
+        if change.size <= _READABLE:
+            for form in (final_form(change, soft_targets=True), change):
+                if is_slope(form, expression, SOFT):
+                    return form
+    return None
 
 
 def _by_class(final: Expression | None) -> dict[str, Any]:
