@@ -44,7 +44,7 @@ _UNGUARDED: dict[str, Callable[..., Any]] = {
 def plain_value(expression: Expression, y_pred: Doubles, y_true: Doubles) -> Doubles:
     """The value by ordinary mathematics, in the shape of ``y_pred`` (in (0, 1)); infinite or nan where it has none."""
     with numpy.errstate(all="ignore"):
-        return _values(expression, {"y_pred": y_pred, "y_true": y_true}, {})[0]
+        return _values(expression.plain, {"y_pred": y_pred, "y_true": y_true}, {})[0]
 
 
 def is_slope(shown: Expression, loss: Expression, targets: Targets, *, guarded: bool = False) -> bool:
@@ -59,7 +59,7 @@ def is_slope(shown: Expression, loss: Expression, targets: Targets, *, guarded: 
     own = value_and_slope(loss, y_pred, y_true, log_y_pred)[1]
     with numpy.errstate(all="ignore"):
         own = own / y_pred
-        asked = near & _values(loss, {"y_pred": y_pred, "y_true": y_true}, {})[1]
+        asked = near & _values(loss.plain, {"y_pred": y_pred, "y_true": y_true}, {})[1]
         if guarded:
             asked[:, :_ORDINARY] = True
         usual = numpy.median(numpy.abs(own[:, :_ORDINARY]), axis=1, keepdims=True)

@@ -29,7 +29,7 @@ def derivative(expression: Expression) -> Expression:
 
 def derivatives(expression: Expression) -> Iterator[Expression]:
     """The `derivative`, and then, where that is another one, as the rules write it: nothing in it is folded."""
-    raw = _derive(expression, {})
+    raw = _derive(expression.plain, {})
     tidy = _tidy(raw)
     yield tidy
     if tidy != raw:
