@@ -39,9 +39,9 @@ class Run:
     @property
     def hall_of_fame(self) -> list[Entry]:
         """The best losses, in order. Raises StoreError before the first generation is done."""
-        from lossforge.search.hall_of_fame import read_hall_of_fame
+        from lossforge.search.standing import leaders_of
 
-        return read_hall_of_fame(self._folder.hall_of_fame_file)
+        return leaders_of(self._folder)
 
     def top(self, number: int = 10) -> list[Entry]:
         """The best ``number`` losses, in order. Raises StoreError before the first generation is done."""

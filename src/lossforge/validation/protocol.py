@@ -25,10 +25,10 @@ from lossforge.executors.choice import make_executor, needs_isolation
 from lossforge.executors.protocol import Stop
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import loss_spec
-from lossforge.search.hall_of_fame import checked_entries
 from lossforge.search.progress import Progress
 from lossforge.search.recorder import Recorder
 from lossforge.search.scores import as_score, is_score
+from lossforge.search.standing import checked_leaders
 from lossforge.search.tuning import Sweep, require_trained, sweep_together
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.ledger import Ledger
@@ -94,7 +94,7 @@ def validate(
 
 
 def _contenders(folder: RunFolder, space: SearchSpace, top: int, further: Sequence[str]) -> list[Contender]:
-    best = checked_entries(folder.hall_of_fame_file, space.recipe)[:top]
+    best = checked_leaders(folder, space)[:top]
     if not best:
         raise LossforgeError(
             f"{folder.path}: the search found no loss that trains, so there is nothing to validate; "
