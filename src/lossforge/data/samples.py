@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
 from numpy.typing import NDArray
 
 from lossforge.errors import DataError
+
+if TYPE_CHECKING:
+    from lossforge.data.resized_masks import LostClass
 
 Array = NDArray[Any]
 Labels = NDArray[numpy.int64]
@@ -63,7 +66,8 @@ class RawData:
 
     ``ready`` data are scaled and in mixed order already; they are taken as they are. ``notes`` are sentences that the
     doctor and a search's first lines tell: what was left out in reading, and what was found. ``columns`` are a
-    table's, each with its name and the number of features it became.
+    table's, each with its name and the number of features it became. ``lost`` are classes that were resized away from
+    some training masks in reading.
     """
 
     train: Samples
@@ -73,6 +77,7 @@ class RawData:
     validation: Samples | None = None
     notes: tuple[str, ...] = ()
     columns: tuple[tuple[str, int], ...] = ()
+    lost: tuple[LostClass, ...] = ()
 
     @property
     def classes(self) -> int:

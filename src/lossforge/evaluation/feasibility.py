@@ -19,6 +19,12 @@ def check_fit(task: TaskSection) -> None:
     counts = torch.bincount(data.train.y.cpu().flatten(), minlength=data.classes)
     if int(counts.min()) == 0:
         name = data.names[int(counts.argmin())]
+        lost = next((one for one in data.lost if one.name == name), None)
+        if lost is not None:
+            raise DataError(
+                f"task.train: none of the {len(data.train)} training samples is of class '{name}' of '{task.data}': "
+                f"{lost.told(data.shape[1:])}; make train larger, or resize to the shape that the masks have"
+            )
         raise DataError(
             f"task.train: none of the {len(data.train)} training samples is of class '{name}' of '{task.data}'; make "
             "train larger, or leave the class out of the data"
