@@ -19,7 +19,7 @@ SHAPE = (16, 48)
 """Wide images: a square of the middle leaves the left third and the right third out."""
 
 
-def masks(seen: int, count: int = 20) -> Any:
+def masks(seen: int, count: int = 60) -> Any:
     """Every mask holds 255 at its left edge, and the first ``seen`` in its middle too."""
     made = numpy.zeros((count, *SHAPE), numpy.uint8)
     made[:, :, :8] = 255
@@ -49,7 +49,7 @@ def test_a_class_that_is_cut_from_every_mask_is_refused_with_the_cause(tmp_path:
     data = stored(tmp_path, kind, seen=0)
     assert load_task(TaskSection(data=data, model="unet"), "cpu").names == ("0", "255")
     told = (
-        "class '255' is in 20 training masks as they are stored, and in none once they are cut to the middle and "
+        "class '255' is in 60 training masks as they are stored, and in none once they are cut to the middle and "
         r"resized to 16×16 \(task.resize\); resize to the shape that the masks have"
     )
     with pytest.raises(DataError, match=told):
@@ -63,16 +63,16 @@ def test_a_class_that_is_cut_from_every_mask_is_refused_with_the_cause(tmp_path:
 def test_one_that_is_cut_from_most_of_them_is_noted_and_named_where_it_is_missed(tmp_path: Path, kind: str) -> None:
     data = stored(tmp_path, kind, seen=1)
     (row,) = [row for row in examine_data(data, resize=16) if row["check"] == "resizing"]
-    assert row["told"].startswith("class '255' is in 20 training masks as they are stored, and in 1 once")
+    assert row["told"].startswith("class '255' is in 60 training masks as they are stored, and in 1 once")
     tasks = [TaskSection(data=data, model="unet", resize=16, train=10, split_seed=seed) for seed in range(20)]
     without = next(one for one in tasks if int(load_task(one, "cpu").train.y.max()) == 0)
-    with pytest.raises(DataError, match=r"of class '255' .*: class '255' is in 20 .*task\.resize"):
+    with pytest.raises(DataError, match=r"of class '255' .*: class '255' is in 60 .*task\.resize"):
         check_fit(without)
 
 
 @KINDS
 def test_masks_that_keep_their_classes_need_no_remark(tmp_path: Path, kind: str) -> None:
-    data = stored(tmp_path, kind, seen=20)
+    data = stored(tmp_path, kind, seen=60)
     for resize in ({}, {"resize": 16}):
         assert "resizing" not in {row["check"] for row in examine_data(data, **resize)}  # type: ignore[arg-type]
     check_fit(TaskSection(data=data, model="unet", resize=16))

@@ -10,5 +10,6 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "datasets": ("DATASETS", "FORMATS", "find_source", "forget_loaded", "is_unchanged", "load_task", "own_digest"),
     "examine": ("describe", "first_lines"),
     "places": ("VARIABLE", "using_data_folder"),
+    "resized_masks": ("lost_told",),
     "splits": ("Part", "TaskData", "noisy_labels"),
 }

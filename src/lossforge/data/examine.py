@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lossforge.data.duplicate_counts import Duplicates
 from lossforge.data.duplicates import Parts, count_duplicates
 from lossforge.data.near_duplicates import near_duplicates
-from lossforge.data.resized_masks import REMEDY
+from lossforge.data.resized_masks import REMEDY, lost_told
 from lossforge.data.splits import Part, TaskData
 from lossforge.data.telling_columns import telling_columns
 from lossforge.spaces.task_section import metric_title
@@ -57,7 +57,7 @@ def first_lines(data: TaskData, metric: str) -> list[str]:
 
 def resized_away(data: TaskData) -> list[str]:
     """A sentence for each class that half of the training masks that hold it, or more, lose in resizing."""
-    return [f"{one.told(data.shape[1:])}; {REMEDY}" for one in data.lost if 2 * one.left <= one.stored]
+    return [f"{lost_told(one, data.shape[1:])}; {REMEDY}" for one in data.lost if 2 * one.left <= one.stored]
 
 
 def telling(data: TaskData) -> list[str]:

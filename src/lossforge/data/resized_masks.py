@@ -4,29 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 import numpy
 
 from lossforge.data.decoding import size_told
-from lossforge.data.samples import Labels
+from lossforge.data.samples import Labels, LostClass
 from lossforge.errors import DataError
 
+REMEDY = "resize to the shape that the masks have, or larger, or leave the class out of the data"
 
-class LostClass(NamedTuple):
-    """A class, the training masks that hold it as they are stored, and those that still do once they are resized."""
 
-    name: str
-    stored: int
-    left: int
-
-    def told(self, size: tuple[int, int]) -> str:
-        """In words."""
-        left = f"in {self.left}" if self.left else "in none"
-        return (
-            f"class '{self.name}' is in {self.stored} training masks as they are stored, and {left} once they are cut "
-            f"to the middle and resized to {size_told(size)} (task.resize)"
-        )
+def lost_told(lost: LostClass, size: tuple[int, int]) -> str:
+    """What became of a class, in words; ``size`` is that of the resized masks."""
+    left = f"in {lost.left}" if lost.left else "in none"
+    return (
+        f"class '{lost.name}' is in {lost.stored} training masks as they are stored, and {left} once they are cut to "
+        f"the middle and resized to {size_told(size)} (task.resize)"
+    )
 
 
 def masks_with(masks: Iterable[Labels]) -> Counter[int]:
@@ -43,8 +37,5 @@ def lost_classes(
     )
     gone = next((one for one in lost if not one.left), None)
     if gone is not None:
-        raise DataError(f"{origin}: {gone.told(size)}; {REMEDY}")
+        raise DataError(f"{origin}: {lost_told(gone, size)}; {REMEDY}")
     return lost
-
-
-REMEDY = "resize to the shape that the masks have, or larger, or leave the class out of the data"

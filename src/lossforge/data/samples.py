@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy
 from numpy.typing import NDArray
 
 from lossforge.errors import DataError
 
-if TYPE_CHECKING:
-    from lossforge.data.resized_masks import LostClass
-
 Array = NDArray[Any]
 Labels = NDArray[numpy.int64]
 
 _CHANNELS = (1, 3, 4)
+
+
+class LostClass(NamedTuple):
+    """A class, the training masks that hold it as they are stored, and those that still do once they are resized."""
+
+    name: str
+    stored: int
+    left: int
 
 
 @dataclass(frozen=True, slots=True)

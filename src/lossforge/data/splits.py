@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lossforge.data.duplicate_counts import Duplicates
-    from lossforge.data.resized_masks import LostClass
+    from lossforge.data.samples import LostClass
     from lossforge.data.scale import Scale
 
 
