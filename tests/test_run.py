@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,3 +80,14 @@ def test_an_export_names_its_run_from_within_it(
     monkeypatch.chdir(finished_run)
     text = lossforge.Run(".").export(tmp_path / "mine.py").read_text(encoding="utf-8")
     assert f"Run {finished_run.name} of space 'smoke'" in text
+
+
+@pytest.mark.parametrize("number", [-1, "3", 2.0, None, True])
+def test_a_number_of_losses_that_is_none_is_refused(finished_run: Path, number: Any) -> None:
+    run = lossforge.Run(finished_run)
+    for question in (run.top, lambda n: run.export(number=n), lambda n: lossforge.validate(run.path, top=n)):
+        if number is None and question not in (run.top,):
+            continue
+        with pytest.raises(LossforgeError, match=r": must be a whole number, \d or more, not"):
+            question(number)
+    assert run.top(0) == []

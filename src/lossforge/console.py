@@ -116,7 +116,6 @@ _LONG = 200
 
 def _loss_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     """Name and text of everything that is told of a loss; what it does not have, or would repeat, is left out."""
-    relative = loss["nearest"]
     yield "loss", loss["loss"]
     yield "formula", loss["formula"]
     if loss["label_smoothing"]:
@@ -139,6 +138,14 @@ def _loss_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         yield "size", loss["size"]
         yield "signature", loss["signature"] or "none: the gradient is zero"
     yield "screens", _verdict(loss["screen"])
+    yield from _asked_rows(loss)
+
+
+def _asked_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """What a loss asks for: one without a gradient asks for nothing."""
+    relative = loss["nearest"]
+    if relative is None:
+        return
     yield "least at", _by_classes(loss["minimiser"], "p_t = {:.3g}")
     yield "gradient", _by_classes(loss["gradient_ratio"], "{:.3g} x cross-entropy's")
     yield "nearest", f"{relative['name']} (cosine of the gradients {relative['similarity']:.3f})"

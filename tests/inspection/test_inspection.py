@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from lossforge.console import _loss_rows
 from lossforge.errors import LossError
 from lossforge.expression.simplify import simplified
 from lossforge.inspection.losses import explain, explain_all
@@ -98,3 +99,13 @@ def test_the_deepest_formulas_are_explained_without_a_derivative_that_nobody_rea
 def test_a_loss_that_does_not_exist_is_told() -> None:
     with pytest.raises(LossError, match="no loss named"):
         explain_all(["ngl", "no_such_loss"])
+
+
+@pytest.mark.parametrize("formula", ["sin(y_true)", "y_pred", "3"])
+def test_a_loss_without_a_gradient_asks_for_nothing(formula: str) -> None:
+    found = explain_all([formula], seconds=0.0)[0]
+    assert found["signature"] is None
+    assert found["minimiser"] is found["gradient_ratio"] is found["nearest"] is None
+    rows = dict(_loss_rows(found))
+    assert rows["signature"] == "none: the gradient is zero"
+    assert not {"least at", "gradient", "nearest"} & {*rows}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -249,3 +250,9 @@ def test_smoothing_given_to_the_module_replaces_that_of_the_loss() -> None:
 def test_the_package_offers_it() -> None:
     logits, target = batch()
     assert torch.equal(lossforge.loss("brier")(logits, target), loss("brier")(logits, target))
+
+
+@pytest.mark.parametrize("given", [None, 3, ["ngl"], b"ngl"])
+def test_what_is_no_text_is_no_loss(given: Any) -> None:
+    with pytest.raises(LossError, match=r"^a loss is a name or a formula, as text, not"):
+        lossforge.loss(given)

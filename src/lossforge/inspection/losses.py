@@ -32,7 +32,8 @@ def explain_all(names_or_formulas: Sequence[str], seconds: float = SYMPY_SECONDS
     may spend on all losses, in the order given. ``derivative`` is None where it is too long to read, and of a
     loss that mixes classes, which has no functions of one probability either; and, as a slope is, where no form of it
     is found that is the loss's own slope as it reads. A term that is
-    no formula has none of these, and no LaTeX, size or signature. Raises LossError or FormulaError.
+    no formula has none of these, and no LaTeX, size or signature. Of one without a gradient, minimiser, ratio and
+    relative are None: it asks for nothing. Raises LossError or FormulaError.
     """
     from lossforge.expression.formula import parse_formula
     from lossforge.expression.simplify import simplified
@@ -47,17 +48,15 @@ def explain_all(names_or_formulas: Sequence[str], seconds: float = SYMPY_SECONDS
     screener = Screener(ScreenSettings())
     found = []
     for name, spec, expression in zip(names_or_formulas, specs, expressions, strict=True):
+        told = _of_term(spec) if expression is None else _of_formula(spec, expression, next(shorter), screener)
+        moves = expression is None or told["signature"] is not None
         relative, similarity = nearest(spec, but=name.split("(")[0])
-        found.append(
-            {
-                "loss": name,
-                "formula": spec.formula,
-                **(_of_term(spec) if expression is None else _of_formula(spec, expression, next(shorter), screener)),
-                "minimiser": {str(classes): minimiser(spec, classes) for classes in CLASSES},
-                "gradient_ratio": {str(classes): gradient_ratio(spec, classes) for classes in CLASSES},
-                "nearest": {"name": relative, "similarity": similarity},
-            }
-        )
+        asked: dict[str, Any] = {
+            "minimiser": {str(classes): minimiser(spec, classes) for classes in CLASSES},
+            "gradient_ratio": {str(classes): gradient_ratio(spec, classes) for classes in CLASSES},
+            "nearest": {"name": relative, "similarity": similarity},
+        }
+        found.append({"loss": name, "formula": spec.formula, **told, **(asked if moves else dict.fromkeys(asked))})
     return found
 
 

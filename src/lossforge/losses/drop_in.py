@@ -6,7 +6,9 @@ searched and what is exported are one text.
 
 from __future__ import annotations
 
+import copy
 import math
+import operator
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -154,13 +156,22 @@ class DropInLoss(nn.Module):
         """Set ``scale`` for this number of classes, and return the loss itself.
 
         With it the gradient on the logits of `start_probe` has the norm of plain cross-entropy's. Raises ValueError
-        where the gradient there is zero or not finite.
+        where the gradient there is zero or not finite, or ``classes`` is no whole number from 2 up.
         """
+        try:
+            classes = operator.index(classes)
+        except TypeError:
+            raise ValueError(f"classes must be a whole number, 2 or more, not {classes!r}") from None
+        if classes < 2:
+            raise ValueError(f"classes must be a whole number, 2 or more, not {classes!r}")
         scale = matched_scale(self, classes)
         if scale is None:
-            raise ValueError(f"{self!r}: its gradient near a uniform start is zero or not finite for {classes} classes")
+            raise ValueError(self._unmatched(classes))
         self.scale, self.classes = scale, classes
         return self
+
+    def _unmatched(self, classes: int) -> str:
+        return f"{self!r}: its gradient near a uniform start is zero or not finite for {classes} classes"
 
     def elementwise_function(self) -> Callable[..., Tensor]:
         """The function ``(y_pred, y_true, log_y_pred) -> loss``; each loss has its own."""
@@ -210,6 +221,7 @@ class DropInLoss(nn.Module):
         gradient 0, as torch has it. Raises ValueError for shapes, types or indices that do not fit.
         """
         if self.classes or self.hard_labels or self.matches:
+            check_input(input, target, self.weight)
             self._look_at(input, target)
         loss = self.unscaled(input, target)
         return loss if self.scale == 1.0 else loss * self.scale
@@ -229,7 +241,13 @@ class DropInLoss(nn.Module):
         classes = input.shape[0 if input.dim() == 1 else 1]
         if torch.compiler.is_compiling():
             if self.matches and classes != self.classes:
-                raise ValueError(f"call match_classes({classes}) before torch.compile")
+                if not torch.compiler.is_dynamo_compiling():  # nothing can be computed while torch.export looks on
+                    raise ValueError(f"call match_classes({classes}) before torch.export")
+                classes = operator.index(classes)  # a number, where torch.compile has a symbol
+                found = _scale_when_compiled(self, classes)
+                if not found:
+                    raise ValueError(self._unmatched(classes))
+                self.scale, self.classes = found, classes
             return
         if self.matches and classes != self.classes:
             self.match_classes(classes)
@@ -330,6 +348,15 @@ def matched_scale(loss: DropInLoss, classes: int) -> float | None:
     return rounded_scale(cross_entropy_norm(classes), norm, largest)
 
 
+def _scale_when_compiled(loss: DropInLoss, classes: int) -> float:
+    """The scale, or 0, found while torch.compile traces the loss: a constant of what it makes."""
+    return matched_scale(copy.deepcopy(loss), classes) or 0.0
+
+
+# As torch.compiler.assume_constant_result marks it, which would load the compiler with every import.
+_scale_when_compiled._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
 def _norm_and_value(loss: DropInLoss, classes: int) -> tuple[float, float]:
     """Norm of the gradient on the logits of `start_probe`, and the loss there."""
     logits, target = start_probe(classes)
@@ -381,6 +408,8 @@ def check_input(logits: Tensor, target: Tensor, weight: Tensor | None) -> None:
     if not logits.is_floating_point() or logits.dim() < 1:
         raise ValueError(f"logits must be floating point, (N, C) or (N, C, d1, ...), not {_seen(logits)}")
     dim = 0 if logits.dim() == 1 else 1
+    if logits.shape[dim] == 0:
+        raise ValueError(f"logits must have a class at least, not {_seen(logits)}")
     if target.is_floating_point():
         if target.shape != logits.shape:
             raise ValueError(f"probabilities must have the logits' shape {tuple(logits.shape)}, not {_seen(target)}")

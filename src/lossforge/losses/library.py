@@ -252,6 +252,8 @@ def loss_spec(name_or_formula: str, **parameters: float) -> LossSpec:
 
     Raises LossError or FormulaError.
     """
+    if not isinstance(name_or_formula, str):
+        raise LossError(f"a loss is a name or a formula, as text, not {name_or_formula!r}")
     entry = _entry(name_or_formula)
     if entry is not None:
         return entry.spec(**parameters)
@@ -299,9 +301,9 @@ def loss(name_or_formula: str, *, match: bool | int = False, **arguments: object
     built = loss_spec(name_or_formula, **parameters).build(**module)  # type: ignore[arg-type]
     if match is True:
         built.matches = True
-    elif match:
+    elif match is not False:
         try:
             built.match_classes(match)
         except ValueError as error:
-            raise LossError(f"match={match}: {error}") from None
+            raise LossError(f"match={match!r}: {error}") from None
     return built
