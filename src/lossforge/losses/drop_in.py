@@ -99,6 +99,8 @@ class DropInLoss(nn.Module):
         self.reduction = reduction
         self.label_smoothing = label_smoothing
         self._told: set[str] = set()
+        self._follows = False
+        """Whether it was told how far the training is; asked in place of the tensor, for which a GPU would wait."""
 
     @property
     def progress(self) -> float | None:
@@ -113,6 +115,7 @@ class DropInLoss(nn.Module):
         if not isinstance(value, Tensor) and not 0.0 <= value <= 1.0:
             raise ValueError(f"progress must be in [0, 1]: epoch / epochs, not {value!r}")
         self.reached.fill_(value)
+        self._follows = True
 
     @property
     def class_share(self) -> Tensor | None:
@@ -127,13 +130,14 @@ class DropInLoss(nn.Module):
         for name in ("shares", "reached"):  # what is not yet told is told by the state
             if getattr(self, name) is None and prefix + name in state_dict:
                 setattr(self, name, torch.empty_like(state_dict[prefix + name]))
+        self._follows |= bool(state_dict.get(prefix + "reached", torch.tensor(-1.0)) >= 0)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def context(self, y_pred: Tensor, logits: Tensor, dim: int) -> About:
         """What the fourth argument of the formula's function says. Raises ValueError for what was not told."""
         classes = y_pred.shape[dim]
         none = y_pred.new_zeros(())
-        if "progress" in self.needs and (self.reached is None or self.progress is None):
+        if "progress" in self.needs and not self._follows:
             raise ValueError(
                 f"{type(self).__name__} depends on how far the training is: set criterion.progress = epoch / epochs, "
                 "from 0 to 1, before it is called"
@@ -314,8 +318,8 @@ def matched_scale(loss: DropInLoss, classes: int) -> float | None:
     Six digits. ``weight``, ``ignore_index`` and ``reduction`` do not enter; classes are equally frequent. None where
     the gradient is zero or not finite.
     """
-    kept = loss.weight, loss.ignore_index, loss.reduction, loss.shares, loss.reached
-    loss.weight, loss.ignore_index, loss.reduction = None, -100, "mean"
+    kept = loss.weight, loss.ignore_index, loss.reduction, loss.shares, loss.reached, loss._follows
+    loss.weight, loss.ignore_index, loss.reduction, loss._follows = None, -100, "mean", True
     loss.shares, loss.reached = torch.full((classes,), 1 / classes, dtype=torch.float64), torch.zeros(())
     norms, largest = [], 0.0
     try:
@@ -325,7 +329,7 @@ def matched_scale(loss: DropInLoss, classes: int) -> float | None:
             norms.append(norm)
             largest = max(largest, abs(value))
     finally:
-        loss.weight, loss.ignore_index, loss.reduction, loss.shares, loss.reached = kept
+        loss.weight, loss.ignore_index, loss.reduction, loss.shares, loss.reached, loss._follows = kept
     norm = norms[0] if len(norms) == 1 else math.sqrt(sum(norm * norm for norm in norms) / len(norms))
     return rounded_scale(cross_entropy_norm(classes), norm, largest)
 
