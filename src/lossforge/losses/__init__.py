@@ -8,6 +8,7 @@ from __future__ import annotations
 PUBLIC: dict[str, tuple[str, ...]] = {
     "analysis": ("CLASSES", "gradient_ratio", "minimiser", "nearest"),
     "compiled": ("LossSpec",),
+    "heads": ("HEADS", "SOFTMAX", "Head", "one_hot"),
     "library": ("CROSS_ENTROPY", "LIBRARY", "loss", "loss_spec"),
     "matching": ("matched_scales",),
     "population": ("PopulationLoss",),

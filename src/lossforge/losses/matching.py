@@ -11,10 +11,11 @@ from lossforge.expression.formula import parse_formula
 from lossforge.expression.interpreter import Interpreter
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.drop_in import cross_entropy_norm, matched_scale, rounded_scale, start_probe
+from lossforge.losses.heads import SOFTMAX, Head
 from lossforge.losses.library import CROSS_ENTROPY
 
 
-def matched_scales(losses: Sequence[LossSpec], classes: int) -> list[float | None]:
+def matched_scales(losses: Sequence[LossSpec], classes: int, head: Head = SOFTMAX) -> list[float | None]:
     """As `lossforge.losses.drop_in.matched_scale` gives them, for many losses in one call of the interpreter.
 
     Each is what the loss is multiplied by so that its gradient on the logits of the start probe has the norm of plain
