@@ -127,10 +127,10 @@ def validate(
     from lossforge.validation.protocol import validate as run_validation
     from lossforge.validation.rivals import further_rivals
 
-    further = further_rivals(rivals)
     folder = RunFolder.open(Path(run))
     folder.refuse_other_scores()
     space = changed_space(folder, _overrides((), execution))
+    further = further_rivals(rivals, space.head, table=not all(task.masks for task in space.task))
     watched = stop_on_signal(_told_to_stop)
     with _shown(progress) as told, places_of(folder, space), folder.locked(), watched as stop:
         check_device(space)

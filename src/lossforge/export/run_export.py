@@ -25,7 +25,7 @@ def export_run(run: Path, output: Path | None, number: int) -> Path:
     """Write the best ``number`` losses of a run as one module, and return its path. Raises LossforgeError."""
     folder = RunFolder.open(run)
     space = folder.space()
-    entries = checked_entries(folder.hall_of_fame_file, space.recipe)[:number]
+    entries = checked_entries(folder.hall_of_fame_file, space)[:number]
     if not entries:
         raise LossforgeError(f"{run}: the search found no loss that trains, so there is nothing to export")
     path = folder.export_folder / "losses.py" if output is None else output

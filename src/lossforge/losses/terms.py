@@ -45,6 +45,8 @@ TERMS: dict[str, dict[str, Parameter]] = {
     },
 }
 """Every term by name, with its parameters."""
+OVERLAP = tuple(name for name in TERMS if name != "bce")
+"""Terms that count, class by class, where masks overlap."""
 
 
 @dataclass(frozen=True, slots=True)

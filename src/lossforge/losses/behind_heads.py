@@ -1,0 +1,64 @@
+"""Which loss a name means behind a head: cross-entropy above all, and what is published for one class a sample."""
+
+from __future__ import annotations
+
+from lossforge.errors import LossError
+from lossforge.expression.formula import parse_formula
+from lossforge.expression.tree import CONSTANT, Expression, call, constant, leaf
+from lossforge.losses.compiled import LossSpec
+from lossforge.losses.heads import HEADS
+from lossforge.losses.library import ALIASES, CROSS_ENTROPY, LIBRARY, loss_spec
+from lossforge.losses.terms import OVERLAP, TERMS, called_name
+
+_OF_EACH_LABEL = {"y_pred", "y_true", "progress", CONSTANT}
+"""Leaves that a loss may have to be taken of each label apart."""
+
+
+def baseline(head: str) -> LossSpec:
+    """Cross-entropy behind a head: what every loss is compared with. Of independent labels it is binary."""
+    return LossSpec(HEADS[head].cross_entropy_formula)
+
+
+def opposite(head: str) -> str:
+    """A formula, bounded, that teaches the contrary of cross-entropy: who descends it learns to be wrong."""
+    return "y_true * y_pred" if head != "sigmoid" else "(2 * y_true - 1) * y_pred"
+
+
+def spec_behind(name_or_formula: str, head: str, *, table: bool = False, **parameters: float) -> LossSpec:
+    """As `lossforge.losses.library.loss_spec`, for a head.
+
+    Behind independent sigmoids a loss of the library, which is for one class a sample, is taken of each label as a
+    problem of two classes, there or not: f(y_pred, y_true) + f(1 - y_pred, 1 - y_true). So cross-entropy becomes binary
+    cross-entropy, and focal loss what RetinaNet has. A formula is taken as it is written. Raises LossError for a loss
+    that compares classes, and, of a ``table``, whose samples are no masks, for one that counts their overlap.
+    """
+    spec = loss_spec(name_or_formula, **parameters)
+    name = called_name(name_or_formula) or name_or_formula
+    name = ALIASES.get(name, name)
+    if head != "sigmoid" or (name not in LIBRARY and name not in TERMS):
+        return spec
+    if spec.is_term:
+        if table and name in OVERLAP:
+            raise LossError(
+                f"loss '{name}' cannot be had for several labels a sample: it counts, class by class, the pixels on which "
+                "masks overlap, and a sample without pixels has no overlap; use bce, or a formula"
+            )
+        return spec
+    if spec.formula == CROSS_ENTROPY:
+        return LossSpec(HEADS[head].cross_entropy_formula, spec.label_smoothing, spec.class_mean)
+    tree = parse_formula(spec.formula)
+    if any(not node.args and node.op not in _OF_EACH_LABEL for node in tree.walk()) or _reduces(tree):
+        raise LossError(
+            f"loss '{name}' cannot have the head 'sigmoid': it compares the classes of a sample, and behind sigmoids "
+            "there is a label alone; write a formula for one label"
+        )
+    return LossSpec(str(call("add", tree, _of_the_rest(tree))), spec.label_smoothing, spec.class_mean)
+
+
+def _of_the_rest(node: Expression) -> Expression:
+    """The formula for the rest: with 1 - y_pred for y_pred, and 1 - y_true for y_true."""
+    if node.op in ("y_pred", "y_true"):
+        return call("sub", constant(1), leaf(node.op))
+    if node.op == "sub" and node.args[0] == constant(1) and node.args[1].op in ("y_pred", "y_true"):
+        return node.args[1]
+    return node if not node.args else Expression(node.op, tuple(map(_of_the_rest, node.args)), node.value)
