@@ -22,9 +22,10 @@ def matched_scales(losses: Sequence[LossSpec], classes: int, head: Head = SOFTMA
     cross-entropy's; None where that gradient is zero or not finite. A loss's own label smoothing counts.
     """
     # A sweep of cross-entropy, smoothed or not, waits for no kernel to be compiled.
-    single = {loss: _alone(loss, classes) for loss in losses if loss.is_term or loss.formula == CROSS_ENTROPY}
+    standard = head.cross_entropy_formula
+    single = {loss: _alone(loss, classes, head) for loss in losses if loss.is_term or loss.formula == standard}
     formulas = tuple(loss for loss in dict.fromkeys(losses) if loss not in single)
-    found = single | dict(zip(formulas, _of_formulas(formulas, classes), strict=True))
+    found = single | dict(zip(formulas, _of_formulas(formulas, classes, head), strict=True))
     return [found[loss] for loss in losses]
 
 
