@@ -108,6 +108,7 @@ def print_losses(losses: list[dict[str, Any]], json: bool) -> None:
 
 _SHORT = 100
 """Characters up to which the LaTeX of a derivative, or the slope of a class's function, is worth a line."""
+_MIXED = "none: the loss of a sample mixes its classes, and is no function of one probability"
 _LONG = 200
 """Characters up to which the LaTeX of both classes' functions is."""
 
@@ -130,7 +131,7 @@ def _loss_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         yield "their LaTeX", loss["class_latex"]
     if loss["latex"]:
         yield "LaTeX", loss["latex"]
-        yield "df/dp", loss["derivative"] or "too long to read"
+        yield "df/dp", loss["derivative"] or (_MIXED if loss["mixes_classes"] else "too long to read")
     if loss["derivative_latex"] and len(loss["derivative_latex"]) <= _SHORT:
         yield "its LaTeX", loss["derivative_latex"]
     if loss["size"] is not None:

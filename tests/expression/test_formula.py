@@ -142,7 +142,7 @@ HOSTILE = {
     "fullwidth digit": ("y_pred + \uff12", "unexpected character '\uff12' at position 10"),
     "unicode name": ("y_pr\u0435d", "unexpected character '\u0435' at position 5|unknown name 'y_pr'"),
     "unicode minus": ("1 \u2212 y_pred", "unexpected character"),
-    "unknown name": ("y_pred * foo", r"unknown name 'foo' at position 10 \(known: y_pred, y_true, add"),
+    "unknown name": ("y_pred * foo", r"unknown name 'foo' at position 10 \(known: y_pred, y_true, logit"),
     "nan": ("nan", "unknown name 'nan'"),
     "infinity": ("-inf", "unknown name 'inf'"),
     "empty": ("", "the formula is empty"),

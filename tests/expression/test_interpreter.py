@@ -251,7 +251,8 @@ def by_kernel(op: str, x: NDArray[Any]) -> NDArray[Any]:
     """One operation of the CPU kernel, in float32 on what is exact in it; the result in float64."""
     registers = numpy.zeros((4, len(x)), numpy.float32)
     registers[0] = x
-    run_program(numpy.array([[CODE[op], 3, 0, 0]], numpy.int32), numpy.zeros(1, numpy.float32), 0, 1, registers)
+    code, numbers, row = numpy.array([[CODE[op], 3, 0, 0]], numpy.int32), numpy.zeros(1, numpy.float32), registers[0]
+    run_program(code, numbers, 0, 1, registers, row.copy(), False, numpy.float32(0), numpy.ones(1, numpy.float32))
     return registers[3].astype(numpy.float64)
 
 

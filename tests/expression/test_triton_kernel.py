@@ -11,11 +11,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
 import torch
 from tests.helpers.conditioning import Tally, truth
+from tests.helpers.crossing import FORMULAS
+from tests.helpers.crossing import drawn as crossing
 from torch import Tensor
 
 from lossforge.expression.bytecode import CODE, OPCODES, assemble
@@ -60,13 +63,20 @@ def logits_of(generator: torch.Generator, losses: int, rows: int, classes: int) 
     return torch.where(kind == 1, normal.sign() * 50 + normal, torch.where(kind == 3, normal.sign() * 1000, 2 * normal))
 
 
+def told(logits: Tensor) -> dict[str, Any]:
+    """What losses may read besides logits and target."""
+    return {"progress": 0.3, "class_share": torch.linspace(0.5, 1.5, logits.shape[-1]) / logits.shape[-1]}
+
+
 def on_device(interpreter: Interpreter, device: str, logits: Tensor, target: Tensor, terms: bool) -> tuple[Tensor, ...]:
     if device == "cuda":
-        found = interpreter.value_and_gradient(logits.cuda(), target.cuda(), terms=terms)
+        found = interpreter.value_and_gradient(logits.cuda(), target.cuda(), terms=terms, **told(logits))
     else:
         from lossforge.expression.triton_kernel import launch
 
-        found = launch(interpreter.device_tables(logits), interpreter.bytecode.slots, logits, target, terms)
+        context = interpreter.context(logits, **told(logits))
+        tables, slots = interpreter.device_tables(logits), interpreter.bytecode.slots
+        found = launch(tables, slots, logits, target, terms, *context, interpreter.of_one)
     return tuple(part.cpu() for part in found)
 
 
@@ -171,7 +181,7 @@ def check_opcodes(device: str) -> None:
         numbers = torch.tensor([NUMBERS, [-number for number in NUMBERS]], dtype=dtype)[None]
         logits = torch.zeros_like(numbers)
         found = on_device(interpreter, device, logits, numbers, True)[0].double()
-        expected = interpreter.value_and_gradient(logits, numbers, terms=True)[0].double()
+        expected = interpreter.value_and_gradient(logits, numbers, terms=True, **told(logits))[0].double()
         limit = 1e-6 if dtype == torch.float32 else 1e-13
         for (op, program), value, right in zip(named, found, expected, strict=True):
             allowed = limit * (torch.ones_like(right) if op in ABSOLUTE else right.abs()) + 1e-37
@@ -195,8 +205,25 @@ def check_blocks() -> None:
     assert on_device(interpreter, "cpu", logits[:, :0], target[:, :0], False)[0].shape == (4, 0)
 
 
+def check_classes(device: str) -> None:
+    """Formulas in which classes meet, and the head of independent classes."""
+    generator = random.Random(4)
+    losses = [parse_formula(text) for text in FORMULAS] + [crossing(generator, 3) for _ in range(40)]
+    for head in ("softmax", "sigmoid"):
+        interpreter = Interpreter(losses, head=head)
+        logits = torch.randn(1, 9, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 2
+        target = torch.randint(5, (1, 9), generator=torch.Generator().manual_seed(2))
+        expected = interpreter.value_and_gradient(logits, target, **told(logits))
+        found = on_device(interpreter, device, logits, target, False)
+        for part, right in zip(found, expected, strict=True):
+            size = 1 + right.flatten(1).abs().amax(1)
+            far = (part - right).flatten(1).abs().amax(1) > 1e-9 * size
+            assert not far.any(), (head, [str(losses[k]) for k in far.nonzero().flatten().tolist()])
+
+
 def check_agrees() -> None:
     check_opcodes("cpu")
+    check_classes("cpu")
     check_losses("cpu")
     check_blocks()
 
@@ -209,11 +236,12 @@ def check_compiles() -> None:
 
     from lossforge.expression.triton_kernel import run
 
+    steps = ("logits_step", "target_step", "progress_step", "share_step")
     for number, soft, architecture in (("*fp32", False, 90), ("*fp64", True, 80)):
         kinds = dict.fromkeys(run.arg_names, number)
         kinds |= dict.fromkeys(("code", "starts", "outputs"), "*i32")
-        kinds |= dict.fromkeys(("slots", "rows", "classes", "logits_step", "target_step"), "i32")
-        constants = {"block_rows": 32, "block_classes": 16, "soft": soft, "terms": soft}
+        kinds |= dict.fromkeys(("slots", "rows", "classes", *steps), "i32")
+        constants = {"block_rows": 32, "block_classes": 16, "soft": soft, "terms": soft, "of_one": soft}
         kinds |= dict.fromkeys(constants, "constexpr") | ({} if soft else {"target": "*i64"})
         source = ASTSource(run, kinds, constants)
         compiled = triton.compile(
@@ -264,6 +292,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUD
 def test_on_cuda_it_gives_what_the_cpu_gives() -> None:
     check_losses("cuda")
     check_opcodes("cuda")
+    check_classes("cuda")
 
 
 def many(losses: int) -> Interpreter:

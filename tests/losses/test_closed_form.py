@@ -344,6 +344,6 @@ def test_the_function_alone_sums_over_its_dimension() -> None:
     logits, indices, _ = inputs((3, CLASSES, 4, 2))
     criterion = ExpressionLoss(FORMULAS["focal"], reduction="none")
     tree = criterion._expression
-    moved = ClosedForm.apply(logits.movedim(1, -1), indices, tree, 3, None)  # type: ignore[no-untyped-call]
+    moved = ClosedForm.apply(logits.movedim(1, -1), indices, tree, 3, None, None)  # type: ignore[no-untyped-call]
     torch.testing.assert_close(moved, criterion(logits, indices))
     torch.testing.assert_close(gradient_of(moved, logits), gradient_of(criterion(logits, indices), logits))

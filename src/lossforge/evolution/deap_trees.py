@@ -1,6 +1,9 @@
 """Between our expressions and DEAP's trees.
 
-The set of primitives is untyped, so DEAP never iterates a set of types (#177). Constants become DEAP's
+A vocabulary of elementwise operations is an untyped set of primitives. One with operations over classes is typed: a
+reduction takes what differs from class to class and gives one number a sample, and all others take either; what
+varies such trees is our own (`lossforge.evolution.typed_variation`), since DEAP's iterates a set of types (#177) and
+never puts one kind where another stood. Constants become DEAP's
 ephemerals in both directions, so they are mutated again after a round trip. Nothing is ever compiled
 or parsed by DEAP.
 """
@@ -8,13 +11,16 @@ or parsed by DEAP.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 from deap import base, gp
 
-from lossforge.expression.primitives import LEAVES, PRIMITIVES, clip
+from lossforge.expression.primitives import LEAVES, PRIMITIVES
+from lossforge.expression.protection import clip
 from lossforge.expression.tree import CONSTANT, Expression, constant, leaf
+from lossforge.expression.vocabulary import EVERY_LEAF, OPERATIONS
 
 
 class GainFitness(base.Fitness):  # type: ignore[misc]
@@ -47,18 +53,46 @@ def draw_constant(low: float, high: float) -> float:
     return min(max(round_constant(random.uniform(low, high)), low), high)
 
 
-class Vocabulary:
-    """The primitives and leaves of a space as DEAP's primitive set."""
+class Value:
+    """What any operation takes."""
 
-    def __init__(self, primitives: list[str], constant_range: tuple[float, float]) -> None:
-        self.pset = gp.PrimitiveSet("lossforge", 0)
+
+class Elementwise(Value):
+    """A number for each class of a sample."""
+
+
+class Sample(Value):
+    """One number a sample."""
+
+
+_TYPES = {"elementwise": Elementwise, "sample": Sample, "argument": Elementwise}
+
+
+class Vocabulary:
+    """The primitives and leaves of a space as DEAP's set; ``typed`` where it has more than elementwise ones."""
+
+    def __init__(
+        self, primitives: list[str], constant_range: tuple[float, float], leaves: Sequence[str] = tuple(LEAVES)
+    ) -> None:
+        self.typed = not (set(primitives) <= PRIMITIVES.keys() and set(leaves) <= LEAVES.keys())
+        self.pset = gp.PrimitiveSetTyped("lossforge", [], Value) if self.typed else gp.PrimitiveSet("lossforge", 0)
         for name in sorted(set(primitives)):
-            self.pset.addPrimitive(_never_called, PRIMITIVES[name].arity, name=name)
-        for name in LEAVES:
-            self.pset.addTerminal(name, name=name)
-        self.pset.addEphemeralConstant(CONSTANT, partial(draw_constant, *constant_range))
+            kinds = self._kinds(name, OPERATIONS[name].arity) if self.typed else (OPERATIONS[name].arity,)
+            self.pset.addPrimitive(_never_called, *kinds, name=name)
+        for name in (name for name in EVERY_LEAF if name in leaves):
+            kind = (_TYPES[EVERY_LEAF[name].result],) if self.typed else ()
+            self.pset.addTerminal(name, *kind, name=name)
+        kind = (Sample,) if self.typed else ()
+        self.pset.addEphemeralConstant(CONSTANT, partial(draw_constant, *constant_range), *kind)
         ephemerals: list[Any] = [term for term in self.pset.terminals[self.pset.ret] if isinstance(term, type)]
         (self.ephemeral,) = ephemerals
+
+    def _kinds(self, name: str, arity: int) -> tuple[Any, ...]:
+        """Types of the arguments and of the result."""
+        if not self.typed:
+            return [gp.__type__] * arity, gp.__type__
+        over_classes = OPERATIONS[name].result != "argument"
+        return [Elementwise if over_classes else Value] * arity, _TYPES[OPERATIONS[name].result]
 
     def to_individual(self, expression: Expression, key: str = "") -> Individual:
         """The tree in DEAP's form."""
@@ -70,7 +104,7 @@ class Vocabulary:
         if node.op in self.pset.mapping:
             return self.pset.mapping[node.op]
         # A primitive that the space does not list: sign repair may bring in neg.
-        primitive = gp.Primitive(node.op, [gp.__type__] * len(node.args), gp.__type__)
+        primitive = gp.Primitive(node.op, *self._kinds(node.op, len(node.args)))
         self.pset.mapping[node.op] = primitive
         return primitive
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from deap import gp
 
+from lossforge.evolution import typed_variation
 from lossforge.evolution.deap_trees import Individual, Vocabulary, round_constant
 from lossforge.spaces.schema import SearchSpace
 
@@ -20,7 +21,9 @@ class Variation:
 
     def __init__(self, space: SearchSpace) -> None:
         self.limits = space.expression
-        self.vocabulary = Vocabulary(space.expression.primitives, space.expression.constant_range)
+        self.vocabulary = Vocabulary(
+            space.expression.primitives, space.expression.constant_range, space.expression.leaves
+        )
         self._weights = space.evolution.mutation_weights()
         self._operators: dict[str, Callable[[Individual], Individual]] = {
             "subtree": lambda tree: gp.mutUniform(tree, self._branch, self.vocabulary.pset)[0],
@@ -29,6 +32,14 @@ class Variation:
             "shrink": lambda tree: gp.mutShrink(tree)[0],
             "constant": self._mutate_constant,
         }
+        if self.vocabulary.typed:
+            pset = self.vocabulary.pset
+            self._operators |= {
+                "subtree": lambda tree: typed_variation.regrown(tree, pset),
+                "point": lambda tree: typed_variation.exchanged(tree, pset),
+                "insert": lambda tree: typed_variation.inserted(tree, pset),
+                "shrink": typed_variation.shrunk,
+            }
 
     def fits(self, tree: gp.PrimitiveTree) -> bool:
         """Whether the tree keeps the space's limits."""
@@ -46,7 +57,12 @@ class Variation:
 
     def crossover(self, first: Individual, second: Individual) -> tuple[Individual, str]:
         """The first parent with a subtree of the second."""
-        return self._within(lambda: gp.cxOnePoint(copy.deepcopy(first), copy.deepcopy(second))[0], "crossover")
+
+        def draw() -> gp.PrimitiveTree:
+            pair = copy.deepcopy(first), copy.deepcopy(second)
+            return typed_variation.crossed(*pair) if self.vocabulary.typed else gp.cxOnePoint(*pair)[0]
+
+        return self._within(draw, "crossover")
 
     def mutation(self, parent: Individual) -> tuple[Individual, str]:
         """The parent with one change, of a kind drawn by the space's weights."""

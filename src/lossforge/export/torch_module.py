@@ -10,9 +10,9 @@ from importlib.resources import files
 from lossforge.errors import LossError
 from lossforge.export.latex import latex, words
 from lossforge.expression.branches import class_functions
-from lossforge.expression.codegen import emit, function_source
+from lossforge.expression.codegen import Emitted, emit, function_source
 from lossforge.expression.formula import parse_formula
-from lossforge.expression.tree import format_formula
+from lossforge.expression.tree import Expression, format_formula
 from lossforge.losses.soft_labels import hard_labels_only
 from lossforge.losses.terms import parse_term
 
@@ -62,7 +62,7 @@ def _loss_source(loss: Export) -> str:
         "",
         *_wrapped("In words: " + words(expression) + "."),
         f"LaTeX: {latex(expression)}",
-        *([] if loss.smoothing else class_functions(expression).lines()),
+        *([] if loss.smoothing or expression.crosses_classes else class_functions(expression).lines()),
     ]
     lines += [line for text in loss.provenance for line in _wrapped(_quotable(text))]
     lines += _scaling(loss)
@@ -70,15 +70,16 @@ def _loss_source(loss: Export) -> str:
         lines += ["", "Trained as validated:", ""]
         lines += [line for text in loss.recipe for line in _item(_quotable(text))]
     docstring = textwrap.indent("\n".join(lines), "    ").lstrip()
-    uses_log = emit(expression).uses_log
+    emitted = emit(expression)
     return (
         f"{function_source(expression, function)}\n\n"
         f"class {loss.name}(DropInLoss):\n"
         f'    r"""{docstring}\n    """\n\n'
         f"    class_mean = {loss.class_mean}\n"
-        f"    uses_log = {uses_log}\n"
+        f"    uses_log = {emitted.uses_log}\n"
+        f"{_about(expression, emitted)}"
         f"{_constants(loss)}\n"
-        "    def elementwise_function(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:\n"
+        "    def elementwise_function(self) -> Callable[..., Tensor]:\n"
         f"        return {function}"
     )
 
@@ -106,6 +107,14 @@ def _constants(loss: Export) -> str:
     if hard_labels_only(loss.formula, loss.classes or 10):
         lines.append("hard_labels = True")
     return "".join(f"    {line}\n" for line in lines)
+
+
+def _about(expression: Expression, emitted: Emitted) -> str:
+    """Lines of the class body for a formula whose elements do not stand alone."""
+    if not emitted.about:
+        return "    of_sample = True\n" if expression.of_sample else ""
+    needs = f"    needs = {tuple(sorted(emitted.needs))!r}\n" if emitted.needs else ""
+    return f"    about = True\n    of_sample = {expression.of_sample}\n{needs}"
 
 
 def _quotable(text: str) -> str:

@@ -5,39 +5,40 @@ What autograd would compute step by step is written down once, and shares every 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from functools import lru_cache
 
-from lossforge.expression.primitives import GUARDS, Guards, Operand
-from lossforge.expression.program import (
+from lossforge.expression.instructions import INSTRUCTIONS
+from lossforge.expression.program import Instruction, Lowering, Program, ProgramBuilder
+from lossforge.expression.protection import (
+    GUARDS,
     INPUTS,
     LOG_Y_PRED_REGISTER,
     Y_PRED,
-    Instruction,
-    Lowering,
-    Program,
-    ProgramBuilder,
+    Guards,
+    Operand,
 )
-from lossforge.expression.tree import Expression
+from lossforge.expression.tree import SAMPLE, Expression
 
 
-class _Algebra:
+class Algebra:
     """Emits arithmetic, leaving out what is exact without it: times one, plus zero, minus minus."""
 
     def __init__(self, builder: ProgramBuilder) -> None:
         self.builder = builder
 
     def op(self, name: str, a: Operand, b: Operand = 0.0, *, inner: bool = False) -> Operand:
+        """An instruction as it is."""
         return self.builder.emit(name, a, b, inner=inner)
 
     def neg(self, a: Operand) -> Operand:
+        """-a."""
         if isinstance(a, float):
             return -a
         step = self.builder.code[a - len(INPUTS)] if a >= len(INPUTS) else None
         return step.a if step is not None and step.op == "neg" else self.op("neg", a)
 
     def mul(self, a: Operand, b: Operand) -> Operand:
+        """The product."""
         if isinstance(a, float):
             a, b = b, a
         if isinstance(b, float):
@@ -50,6 +51,7 @@ class _Algebra:
         return self.op("mul", a, b)
 
     def add(self, a: Operand, b: Operand) -> Operand:
+        """The sum."""
         if isinstance(a, float) and isinstance(b, float):
             return a + b
         if a == 0 and isinstance(a, float):
@@ -59,84 +61,35 @@ class _Algebra:
         return self.op("add", a, b)
 
     def div(self, a: Operand, b: Operand) -> Operand:
+        """The quotient, not protected."""
         if isinstance(a, float) and (isinstance(b, float) or a == 0):
             return a / b if isinstance(b, float) else 0.0
         return self.op("div", a, b)
 
-
-Rule = Callable[[_Algebra, Instruction, Operand, Operand], tuple[Operand, Operand]]
-"""``(algebra, instruction, its register, adjoint of its value) -> adjoints of a and of b``."""
-
-
-def _div(x: _Algebra, step: Instruction, out: Operand, g: Operand) -> tuple[Operand, Operand]:
-    top = x.div(g, step.b)
-    return top, x.neg(x.mul(top, out)) if isinstance(step.b, int) else 0.0
+    def summed(self, a: Operand) -> Operand:
+        """The sum over classes of what each class has."""
+        if self.builder.is_sample(a):
+            return 0.0 if a == 0 and isinstance(a, float) else self.mul(self.op("n_classes", 0.0), a)
+        return self.op("sum_c", a)
 
 
-def _extremum(sign: float) -> Rule:
-    def rule(x: _Algebra, step: Instruction, out: Operand, g: Operand) -> tuple[Operand, Operand]:
-        # Where both are equal each gets half, as in torch.
-        ends = (step.a, step.b) if sign > 0 else (step.b, step.a)
-        return (
-            x.mul(g, x.op("share", ends[0], ends[1], inner=True)),
-            x.mul(g, x.op("share", ends[1], ends[0], inner=True)),
-        )
-
-    return rule
-
-
-def _masked(mask: str) -> Rule:
-    return lambda x, step, out, g: (x.mul(g, x.op(mask, step.a, step.b, inner=True)), 0.0)
-
-
-def _one_minus_square(x: _Algebra, out: Operand) -> Operand:
-    return x.op("sub", 1.0, x.mul(out, out))
-
-
-def _erf(x: _Algebra, step: Instruction, out: Operand, g: Operand) -> tuple[Operand, Operand]:
-    bell = x.op("exp", x.neg(x.mul(step.a, step.a)))
-    return x.mul(g, x.mul(bell, 2 / math.sqrt(math.pi))), 0.0
-
-
-_RULES: dict[str, Rule] = {
-    "add": lambda x, step, out, g: (g, g),
-    "sub": lambda x, step, out, g: (g, x.neg(g)),
-    "mul": lambda x, step, out, g: (x.mul(g, step.b), x.mul(g, step.a)),
-    "div": _div,
-    "maximum": _extremum(1.0),
-    "minimum": _extremum(-1.0),
-    "neg": lambda x, step, out, g: (x.neg(g), 0.0),
-    "sqrt": lambda x, step, out, g: (x.div(x.mul(g, 0.5), out), 0.0),
-    "log": lambda x, step, out, g: (x.div(g, step.a), 0.0),
-    "exp": lambda x, step, out, g: (x.mul(g, out), 0.0),
-    "sin": lambda x, step, out, g: (x.mul(g, x.op("cos", step.a)), 0.0),
-    "cos": lambda x, step, out, g: (x.neg(x.mul(g, x.op("sin", step.a))), 0.0),
-    "tanh": lambda x, step, out, g: (x.mul(g, _one_minus_square(x, out)), 0.0),
-    "abs": lambda x, step, out, g: (x.mul(g, x.op("sign", step.a)), 0.0),
-    "sigmoid": lambda x, step, out, g: (x.mul(g, x.mul(out, x.op("sub", 1.0, out))), 0.0),
-    "erf": _erf,
-    "clamp_min": _masked("ge"),
-    "clamp_max": _masked("le"),
-    "bound": lambda x, step, out, g: (x.mul(g, x.op("inside", step.a, step.b, inner=True)), 0.0),
-    "protect": lambda x, step, out, g: (x.mul(g, x.op("outside", step.a, step.b, inner=True)), 0.0),
-}
-"""Every operation but sign, whose gradient is zero."""
-
-
-def _adjoints(algebra: _Algebra, forward: list[Instruction], result: Operand) -> dict[int, Operand]:
-    """Adjoint of every register that depends on y_pred; 1 for the result."""
+def _adjoints(algebra: Algebra, forward: list[Instruction], result: Operand, seed: Operand) -> dict[int, Operand]:
+    """Adjoint of every register that depends on the logits; ``seed`` for the result."""
     moving = {Y_PRED, LOG_Y_PRED_REGISTER}
     for index, step in enumerate(forward):
-        if step.op in _RULES and _moves(step, moving):
+        if step.op == "logit" or (INSTRUCTIONS[step.op].adjoint is not None and _moves(step, moving)):
             moving.add(len(INPUTS) + index)
-    adjoint: dict[int, Operand] = {int(result): 1.0} if isinstance(result, int) and result in moving else {}
+    adjoint: dict[int, Operand] = {int(result): seed} if isinstance(result, int) and result in moving else {}
     for index in range(len(forward) - 1, -1, -1):
         step, register = forward[index], len(INPUTS) + index
-        given = adjoint.get(register)
-        if given is None or step.op not in _RULES:
+        given, rule = adjoint.get(register), INSTRUCTIONS[step.op].adjoint
+        if given is None or rule is None or register not in moving:
             continue
-        for operand, share in zip((step.a, step.b), _RULES[step.op](algebra, step, register, given), strict=True):
+        each = not algebra.builder.is_sample(register)
+        for operand, share in zip((step.a, step.b), rule(algebra, step, register, given), strict=True):
             if isinstance(operand, int) and operand in moving:
+                # What is one number a sample gets something from each of its classes.
+                share = algebra.summed(share) if each and algebra.builder.is_sample(operand) else share
                 adjoint[operand] = algebra.add(adjoint.get(operand, 0.0), share)
     return adjoint
 
@@ -146,17 +99,35 @@ def _moves(step: Instruction, moving: set[int]) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def joint_program(expression: Expression, y_true: float | None = None, guards: Guards = GUARDS) -> Program:
+def joint_program(
+    expression: Expression,
+    y_true: float | None = None,
+    guards: Guards = GUARDS,
+    head: str = "softmax",
+    *,
+    spread: bool = False,
+) -> Program:
     """Program of value and gradient together; with ``y_true`` a number, for that target alone.
 
     ``guards`` are the sizes of the guards; see `lossforge.expression.program.Lowering`.
 
-    Its two outputs are the elementwise value f and g = y_pred * df/dy_pred + df/dlog(y_pred), from which the
-    gradient on the logits is ``g - y_pred * g.sum(classes)``.
+    Its two outputs are the value f and a gradient. For the head softmax that is g = y_pred * df/dy_pred +
+    df/dlog(y_pred), from which the gradient on the logits is ``g - y_pred * g.sum(classes)``; for sigmoid it is the
+    gradient on the logits itself. With ``spread`` a value that is one number a sample is divided among its classes.
     """
-    lowering = Lowering(y_true, guards)
+    lowering = Lowering(y_true, guards, head=head)
     result = lowering.lower(expression)[0]
-    algebra = _Algebra(lowering.builder)
-    adjoint = _adjoints(algebra, list(lowering.builder.code), result)
+    algebra = Algebra(lowering.builder)
+    forward = list(lowering.builder.code)
+    # Of an elementwise loss every element counts, also where all of them are the same number.
+    alike = expression.kind != SAMPLE and isinstance(result, int) and lowering.builder.is_sample(result)
+    adjoint = _adjoints(algebra, forward, result, algebra.summed(1.0) if alike else 1.0)
     gradient = algebra.add(algebra.mul(adjoint.get(Y_PRED, 0.0), Y_PRED), adjoint.get(LOG_Y_PRED_REGISTER, 0.0))
+    if head == "sigmoid":
+        gradient = algebra.mul(gradient, algebra.op("sub", 1.0, Y_PRED))
+        for index, step in enumerate(forward):
+            if step.op == "logit":
+                gradient = algebra.add(gradient, adjoint.get(len(INPUTS) + index, 0.0))
+    if spread and expression.kind == SAMPLE:
+        result = algebra.div(result, algebra.op("n_classes", 0.0))
     return lowering.builder.finish(result, gradient)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lossforge.expression.primitives import protect
+from lossforge.expression.protection import protect
 from lossforge.expression.tree import CONSTANT, Expression, call, constant
 
 _SUMS = ("add", "sub")

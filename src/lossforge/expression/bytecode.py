@@ -6,48 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lossforge.expression.primitives import Operand
-from lossforge.expression.program import INPUTS, Instruction, Program
+from lossforge.expression.instructions import GROUPS, INSTRUCTIONS
+from lossforge.expression.program import Instruction, Program
+from lossforge.expression.protection import INPUTS, Operand
 
 if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-OPCODES = (
-    "add",
-    "add_number",
-    "sub",
-    "sub_from_number",
-    "mul",
-    "mul_number",
-    "div",
-    "div_number",
-    "number_div",
-    "maximum",
-    "minimum",
-    "neg",
-    "sqrt",
-    "log",
-    "exp",
-    "sin",
-    "cos",
-    "tanh",
-    "abs",
-    "sign",
-    "sigmoid",
-    "erf",
-    "clamp_min",
-    "clamp_max",
-    "bound",
-    "protect",
-    "ge",
-    "le",
-    "outside",
-    "inside",
-    "share",
+OPCODES = tuple(
+    opcode for group in GROUPS for kind in INSTRUCTIONS.values() if kind.group == group for opcode in kind.opcodes
 )
-"""Operation by number. Those with a number in their name take a constant for one operand."""
+"""Every opcode, the groups one after the other. Those with a number in their name take a constant for one operand."""
 CODE = {name: number for number, name in enumerate(OPCODES)}
+"""An opcode's number by its name."""
+LAST = {
+    group: max(CODE[opcode] for kind in INSTRUCTIONS.values() if kind.group == group for opcode in kind.opcodes)
+    for group in GROUPS
+}
+"""The last opcode's number of each group."""
 
 OP, DEST, A, B = range(4)
 """Columns of `Bytecode.code`."""
@@ -59,7 +36,8 @@ class Bytecode:
 
     ``code`` (steps, 4) int32: opcode, destination, two registers; ``numbers`` (steps,) the constant of each
     step; ``starts`` (K + 1,) where each program begins; ``outputs`` (K, 2) registers, -1 for a constant,
-    whose value is in ``constants`` (K, 2); ``slots`` is the number of registers.
+    whose value is in ``constants`` (K, 2); ``slots`` is the number of registers. ``needs``: what each program reads
+    besides logits and target.
     """
 
     code: NDArray[numpy.int32]
@@ -68,6 +46,7 @@ class Bytecode:
     outputs: NDArray[numpy.int32]
     constants: NDArray[numpy.float64]
     slots: int
+    needs: tuple[frozenset[str], ...]
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -86,6 +65,7 @@ class Bytecode:
             self.outputs[list(places)].reshape(-1, 2),
             self.constants[list(places)].reshape(-1, 2),
             self.slots,
+            tuple(self.needs[place] for place in places),
         )
 
     def padded(self) -> Bytecode:
@@ -101,6 +81,7 @@ class Bytecode:
             self.outputs.copy(),
             self.constants.copy(),
             -(-self.slots // 32) * 32,
+            self.needs,
         )
 
 
@@ -119,9 +100,9 @@ def _select(step: Instruction) -> tuple[str, tuple[Operand, ...], float]:
             "sub": ("sub_from_number", (b,), a),
             "div": ("number_div", (b,), a),
         }[op]
-    if op in ("maximum", "minimum", "share"):
+    if isinstance(a, int) and isinstance(b, int):
         return op, (a, b), 0.0
-    return op, (a,), float(b)
+    return op, (a,) if isinstance(a, int) else (), float(b)
 
 
 @dataclass(frozen=True)
@@ -133,6 +114,7 @@ class Assembled:
     outputs: list[int]
     constants: list[float]
     slots: int
+    needs: frozenset[str]
 
 
 def assemble_one(program: Program) -> Assembled:
@@ -163,7 +145,7 @@ def assemble_one(program: Program) -> Assembled:
             if last[operand] == index and operand not in kept and operand >= len(INPUTS):
                 free.append(place[operand])
         place[len(INPUTS) + index] = dest
-        rows.append((CODE[op], dest, registers[0], registers[-1]))
+        rows.append((CODE[op], dest, *((registers[0], registers[-1]) if registers else (0, 0))))
         numbers.append(number)
     return Assembled(
         numpy.array(rows, dtype=numpy.int32).reshape(-1, 4),
@@ -171,6 +153,7 @@ def assemble_one(program: Program) -> Assembled:
         [place[operand] if isinstance(operand, int) else -1 for operand in program.outputs],
         [operand if isinstance(operand, float) else 0.0 for operand in program.outputs],
         slots,
+        program.needs,
     )
 
 
@@ -186,6 +169,7 @@ def join(parts: Sequence[Assembled]) -> Bytecode:
         numpy.array([part.outputs for part in parts], dtype=numpy.int32).reshape(-1, 2),
         numpy.array([part.constants for part in parts], dtype=numpy.float64).reshape(-1, 2),
         max([len(INPUTS), *(part.slots for part in parts)]),
+        tuple(part.needs for part in parts),
     )
 
 

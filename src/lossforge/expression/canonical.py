@@ -12,12 +12,9 @@ from collections.abc import Callable
 from functools import reduce
 from operator import is_
 
-from lossforge.expression.primitives import BOUND, EPS, LEAVES, PRIMITIVES, clip
+from lossforge.expression.protection import BOUND, EPS, clip
 from lossforge.expression.tree import CONSTANT, Expression, call, constant, leaf
-
-_EVEN = frozenset({"cos", "abs", "sqrt", "log"})
-"""Primitives with f(-x) = f(x); sqrt and log are, since they are protected by |x|."""
-_ODD = frozenset({"sin", "tanh", "sign", "erf"})
+from lossforge.expression.vocabulary import EVERY_LEAF, OPERATIONS
 
 Form = tuple[str, tuple["Form", ...], float]
 """``(op, args, value)``: a canonical node. ``add`` and ``mul`` take any number of arguments."""
@@ -118,19 +115,26 @@ def _build(op: str, args: list[Form]) -> Form:
     rule = _RULES.get(op)
     if rule is not None:
         return rule(*args)
-    if all(arg[0] == CONSTANT for arg in args):
-        return _number(PRIMITIVES[op].value(*(arg[2] for arg in args)))
-    if op in _EVEN:
+    operation = OPERATIONS[op]
+    if operation.folds and all(arg[0] == CONSTANT for arg in args):
+        return _number(operation.value(*(arg[2] for arg in args)))
+    if operation.parity == "even":
         body = _signed(args[0])[1]
         return op, (body[1][0] if body[0] == "abs" else body,), 0.0
-    if op in _ODD:
+    if operation.parity == "odd":
+        if op == "stop" and args[0][0] in _STANDING:
+            return args[0]
         minus, body = _signed(args[0])
         return _negate((op, (body,), 0.0)) if minus else (op, (body,), 0.0)
     if op in ("div", "aq"):
         return _quotient(op, args[0], args[1])
-    if PRIMITIVES[op].commutative:
+    if operation.commutative:
         return args[0] if args[0] == args[1] else (op, tuple(sorted(args, key=_text)), 0.0)
     return op, tuple(args), 0.0
+
+
+_STANDING = frozenset({"stop", *EVERY_LEAF}) - {"y_pred", "logit"}
+"""What no gradient goes through anyway."""
 
 
 def _square(arg: Form) -> Form:
@@ -176,7 +180,7 @@ def _canonical(node: Expression, memo: dict[Expression, Form]) -> Form:
     if form is None:
         if node.op == CONSTANT:
             form = _number(node.value)
-        elif node.op in LEAVES:
+        elif node.op in EVERY_LEAF:
             form = (node.op, (), 0.0)
         elif node.op == "log" and node.args[0].op == "y_pred":
             form = (_LOG_SOFTMAX, (), 0.0)
@@ -190,7 +194,7 @@ def _tree(form: Form) -> Expression:
     op, args, value = form
     if op == CONSTANT:
         return constant(value)
-    if op in LEAVES:
+    if op in EVERY_LEAF:
         return leaf(op)
     if op == _LOG_SOFTMAX:
         return call("log", leaf("y_pred"))
@@ -227,8 +231,8 @@ def _sum_tree(args: tuple[Form, ...]) -> Expression:
 def fold_constants(expression: Expression) -> Expression:
     """The same tree with every subtree that has no leaf replaced by its value; exactly what codegen computes."""
     args = tuple(fold_constants(arg) for arg in expression.args)
-    if args and all(arg.op == CONSTANT for arg in args):
-        return constant(clip(PRIMITIVES[expression.op].value(*(arg.value for arg in args))))
+    if args and OPERATIONS[expression.op].folds and all(arg.op == CONSTANT for arg in args):
+        return constant(clip(OPERATIONS[expression.op].value(*(arg.value for arg in args))))
     if all(map(is_, args, expression.args)):
         return expression
     return Expression(expression.op, args, expression.value)

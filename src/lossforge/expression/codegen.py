@@ -12,47 +12,37 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from lossforge.expression.adjoint import joint_program
-from lossforge.expression.primitives import BOUND, EPS, Operand
-from lossforge.expression.program import INPUTS, LOG_Y_PRED_REGISTER, Instruction, Program, value_program
+from lossforge.expression.instructions import FROM_OUTSIDE, INSTRUCTIONS
+from lossforge.expression.program import Instruction, Program, value_program
+from lossforge.expression.protection import INPUTS, LOG_Y_PRED_REGISTER, Operand
 from lossforge.expression.tree import Expression
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-ElementwiseFunction = Callable[["Tensor", "Tensor", "Tensor"], "Tensor"]
-"""``(y_pred, y_true, log_y_pred) -> loss``, all of one shape."""
-JointFunction = Callable[["Tensor", "Tensor", "Tensor"], tuple["Tensor", "Tensor"]]
-"""``(y_pred, y_true, log_y_pred) -> (loss, g)``; see `lossforge.expression.adjoint.joint_program`."""
+ElementwiseFunction = Callable[..., "Tensor"]
+"""``(y_pred, y_true, log_y_pred) -> loss``, all of one shape. Where an element does not stand alone there is a fourth
+argument, a `lossforge.losses.drop_in.About`, and the loss has one number a sample (``crosses_classes``)."""
+JointFunction = Callable[..., tuple["Tensor", "Tensor"]]
+"""``(y_pred, y_true, log_y_pred) -> (loss, g)``, with the same fourth argument; see
+`lossforge.expression.adjoint.joint_program`."""
 
 ARGUMENTS = ", ".join(INPUTS)
-
-_INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
-_MASKS = {
-    "ge": "({a} >= {b})",
-    "le": "({a} <= {b})",
-    "outside": "(torch.abs({a}) >= {EPS!r})",
-    "inside": "(torch.abs({a}) <= {BOUND!r})",
-}
-_TEXTS = {
-    "neg": "-{a}",
-    "clamp_min": "torch.clamp({a}, min={b})",
-    "clamp_max": "torch.clamp({a}, max={b})",
-    "bound": "torch.clamp({a}, min={LOW!r}, max={BOUND!r})",
-    "protect": "torch.where({a} < 0, torch.clamp({a}, max={BELOW!r}), torch.clamp({a}, min={EPS!r}))",
-    "share": "(0.5 * (1.0 + torch.sign({a} - {b})))",
-    "maximum": "torch.maximum({a}, {b})",
-    "minimum": "torch.minimum({a}, {b})",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Emitted:
-    """Statements and the name or number of each result; which leaves they read."""
+    """Statements and the name or number of each result; which leaves they read.
+
+    ``about``: whether they read the fourth argument; ``needs``: which of its parts come from outside.
+    """
 
     lines: tuple[str, ...]
     results: tuple[str, ...]
     constant: tuple[bool, ...]
     uses_log: bool
+    about: bool = False
+    needs: frozenset[str] = frozenset()
 
     @property
     def result(self) -> str:
@@ -82,8 +72,10 @@ class _Writer:
             register = len(INPUTS) + index
             inline = step.inner and self.uses[register] == 1 and register not in self.registers_out()
             text = self.text(step, bare_mask=inline and self.multiplied(register))
-            if inline and step.op != "protect":
-                self.texts[register] = f"({text})" if step.op in (*_INFIX, "neg") else text
+            if step.op in FROM_OUTSIDE:
+                self.texts[register] = text
+            elif inline and step.op != "protect":
+                self.texts[register] = f"({text})" if INSTRUCTIONS[step.op].group == "arithmetic" else text
             elif inline and self.name_of(step.a):
                 self.texts[register] = text
             else:
@@ -104,14 +96,9 @@ class _Writer:
         return f"({operand!r})" if operand < 0 else repr(operand)
 
     def text(self, step: Instruction, *, bare_mask: bool) -> str:
-        a, b = self.operand(step.a), self.operand(step.b)
-        if step.op in _INFIX:
-            return f"{a} {_INFIX[step.op]} {b}"
-        names = {"a": a, "b": b, "EPS": EPS, "BOUND": BOUND, "LOW": -BOUND, "BELOW": -EPS}
-        if step.op in _MASKS:
-            mask = _MASKS[step.op].format(**names)
-            return mask if bare_mask else f"{mask}.to(y_pred.dtype)"
-        return _TEXTS.get(step.op, f"torch.{step.op}({{a}})").format(**names)
+        kind = INSTRUCTIONS[step.op]
+        text = kind.torch.format(a=self.operand(step.a), b=self.operand(step.b))
+        return text if bare_mask or not kind.mask else f"{text}.to(y_pred.dtype)"
 
     def multiplied(self, register: int) -> bool:
         """Whether a mask used once only multiplies a tensor, which takes it as it is; a mask does not."""
@@ -122,12 +109,12 @@ class _Writer:
         return False
 
     def is_mask(self, register: int) -> bool:
-        return register >= len(INPUTS) and self.program.code[register - len(INPUTS)].op in _MASKS
+        return register >= len(INPUTS) and INSTRUCTIONS[self.program.code[register - len(INPUTS)].op].mask
 
 
-def emit(expression: Expression) -> Emitted:
+def emit(expression: Expression, head: str = "softmax") -> Emitted:
     """Statements of an expression over ``y_pred``, ``y_true`` and ``log_y_pred``."""
-    return emit_program(value_program(expression))
+    return emit_program(value_program(expression, head))
 
 
 def emit_program(program: Program) -> Emitted:
@@ -139,6 +126,8 @@ def emit_program(program: Program) -> Emitted:
         tuple(writer.operand(operand) for operand in program.outputs),
         tuple(isinstance(operand, float) for operand in program.outputs),
         program.reads(LOG_Y_PRED_REGISTER),
+        program.crosses_classes,
+        program.needs,
     )
 
 
@@ -148,13 +137,22 @@ def _source(emitted: Emitted, name: str) -> str:
         for result, constant in zip(emitted.results, emitted.constant, strict=True)
     ]
     body = "\n".join(f"    {line}" for line in (*emitted.lines, f"return {', '.join(results)}"))
-    return f"def {name}({ARGUMENTS}):\n{body}\n"
+    return f"def {name}({_arguments(emitted)}):\n{body}\n"
 
 
-def function_source(expression: Expression, name: str) -> str:
-    """Source of ``def NAME(y_pred, y_true, log_y_pred)``, with types, which needs ``torch`` and ``Tensor`` in scope."""
-    untyped, typed = f"def {name}({ARGUMENTS}):", ", ".join(f"{argument}: Tensor" for argument in ARGUMENTS.split(", "))
-    return _source(emit(expression), name).replace(untyped, f"def {name}({typed}) -> Tensor:", 1)
+def _arguments(emitted: Emitted) -> str:
+    return f"{ARGUMENTS}, about" if emitted.about else ARGUMENTS
+
+
+def function_source(expression: Expression, name: str, head: str = "softmax") -> str:
+    """Source of ``def NAME(y_pred, y_true, log_y_pred)``, with types, which needs ``torch`` and ``Tensor`` in scope.
+
+    Where an element does not stand alone there is a fourth argument, ``about``, and ``About`` must be in scope.
+    """
+    emitted = emit(expression, head)
+    untyped, typed = f"def {name}({_arguments(emitted)}):", ", ".join(f"{argument}: Tensor" for argument in INPUTS)
+    typed += ", about: About" if emitted.about else ""
+    return _source(emitted, name).replace(untyped, f"def {name}({typed}) -> Tensor:", 1)
 
 
 def _compile(source: str, label: str) -> Callable[..., object]:
@@ -166,24 +164,31 @@ def _compile(source: str, label: str) -> Callable[..., object]:
 
 
 @lru_cache(maxsize=4096)
-def compile_expression(expression: Expression) -> ElementwiseFunction:
+def compile_expression(expression: Expression, head: str = "softmax") -> ElementwiseFunction:
     """Compile the emitted source. The text compiled is always our own, made from a validated tree."""
-    return _compile(_source(emit(expression), "elementwise"), f"<loss {expression}>")  # type: ignore[return-value]
+    return _compile(_source(emit(expression, head), "elementwise"), f"<loss {expression}>")  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, slots=True)
 class Joint:
-    """Value and closed-form gradient as one function; ``constant``: the two results where they are numbers."""
+    """Value and closed-form gradient as one function; ``constant``: the two results where they are numbers.
+
+    ``about``: whether the function has a fourth argument.
+    """
 
     function: JointFunction
     constant: tuple[float | None, float | None]
     uses_log: bool
+    about: bool
 
 
 @lru_cache(maxsize=4096)
-def compile_joint(expression: Expression, y_true: float | None = None) -> Joint:
+def compile_joint(expression: Expression, y_true: float | None = None, head: str = "softmax") -> Joint:
     """Compile value and closed-form gradient; with ``y_true`` a number, for that target alone."""
-    program = joint_program(expression, y_true)
-    function = _compile(_source(emit_program(program), "elementwise"), f"<loss and gradient {expression}>")
-    loss, g = (operand if isinstance(operand, float) else None for operand in program.outputs)
-    return Joint(function, (loss, g), emit(expression).uses_log)  # type: ignore[arg-type]
+    emitted = emit_program(joint_program(expression, y_true, head=head))
+    function = _compile(_source(emitted, "elementwise"), f"<loss and gradient {expression}>")
+    loss, g = (
+        float(result.strip("()")) if constant else None
+        for result, constant in zip(emitted.results, emitted.constant, strict=True)
+    )
+    return Joint(function, (loss, g), emit(expression, head).uses_log, emitted.about)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy
 
+from lossforge.expression.class_kernel import peaks, sums
 from lossforge.expression.jit import compiler
 from lossforge.expression.primitives import LOG_Y_PRED
 from lossforge.expression.program_kernel import run_program
@@ -22,50 +23,6 @@ ROWS_FROM = 32
 LEAST_LOG = numpy.float32(LOG_Y_PRED[0])
 
 compiled = compiler()
-compile_sums = compiler("reassoc")
-compile_peaks = compiler("reassoc", "nnan", "nsz")
-
-
-@compile_sums
-def sums(r, x, by_rows, out):
-    """Sum over classes of every sample."""
-    samples = out.shape[0]
-    classes = r.shape[1] // samples
-    block = r[x]
-    if by_rows:
-        for s in range(samples):
-            part = block[s * classes : (s + 1) * classes]
-            total = part[0]
-            for c in range(1, classes):
-                total += part[c]
-            out[s] = total
-    else:
-        out[:] = block[:samples]
-        for c in range(1, classes):
-            part = block[c * samples : (c + 1) * samples]
-            for s in range(samples):
-                out[s] += part[s]
-
-
-@compile_peaks
-def peaks(r, x, by_rows, out):
-    """Largest over classes of every sample."""
-    samples = out.shape[0]
-    classes = r.shape[1] // samples
-    block = r[x]
-    if by_rows:
-        for s in range(samples):
-            part = block[s * classes : (s + 1) * classes]
-            peak = part[0]
-            for c in range(1, classes):
-                peak = max(peak, part[c])
-            out[s] = peak
-    else:
-        out[:] = block[:samples]
-        for c in range(1, classes):
-            part = block[c * samples : (c + 1) * samples]
-            for s in range(samples):
-                out[s] = max(out[s], part[s])
 
 
 @compiled
@@ -143,9 +100,34 @@ def softmax(r, z, by_rows, row):
 
 
 @compiled
-def loss_and_gradient(code, numbers, first, last, outputs, constants, by_rows, r, row, value, slope):
-    """Run one program on a block: elementwise loss and the gradient on the logits, into two registers."""
-    run_program(code, numbers, first, last, r)
+def independent(r, z):
+    """Fill registers 0 and 2 as `softmax` does, but each class on its own: the sigmoid and its logarithm."""
+    one = r.dtype.type(1)
+    for i in range(r.shape[1]):
+        x = r[z, i]
+        small = exp(-abs(x))
+        r[2, i] = max(min(x, one - one) - log(one + small), LEAST_LOG)
+        r[0, i] = (one if x >= 0 else small) / (one + small)
+
+
+@compiled
+def leaves(r, z, by_rows, row, of_one):
+    """Fill registers 0 and 2 from the logits, by the head."""
+    if of_one:
+        independent(r, z)
+    else:
+        softmax(r, z, by_rows, row)
+
+
+@compiled
+def loss_and_gradient(
+    code, numbers, first, last, outputs, constants, by_rows, r, row, value, slope, progress, shares, of_one
+):
+    """Run one program on a block: elementwise loss and the gradient on the logits, into two registers.
+
+    ``of_one``: the program's gradient is that on the logits, as where each class has a probability of its own.
+    """
+    run_program(code, numbers, first, last, r, row, by_rows, progress, shares)
     loss, g = outputs[0], outputs[1]
     if loss >= 0:
         for i in range(r.shape[1]):
@@ -158,7 +140,7 @@ def loss_and_gradient(code, numbers, first, last, outputs, constants, by_rows, r
     else:
         for i in range(r.shape[1]):
             r[slope, i] = 0 if r[2, i] <= LEAST_LOG else constants[1]
-    if g >= 0 or constants[1] != 0:
+    if not of_one and (g >= 0 or constants[1] != 0):
         sums(r, slope, by_rows, row)
         for s in range(row.shape[0]):
             row[s] = -row[s]
@@ -194,12 +176,30 @@ def take(r, x, matrix, k, start, by_rows, samples):
 
 
 @compiled
-def run(code, numbers, starts, outputs, constants, slots, logits, labels, y_true, smoothing, loss, gradient, terms):
+def run(
+    code,
+    numbers,
+    starts,
+    outputs,
+    constants,
+    slots,
+    logits,
+    labels,
+    y_true,
+    smoothing,
+    progress,
+    shares,
+    of_one,
+    loss,
+    gradient,
+    terms,
+):
     """K programs on logits ``(K or 1, N, C)``.
 
     ``labels`` (K or 1, N) class indices, or with no columns: then ``y_true`` (K or 1, N, C) are the targets.
-    ``smoothing`` (K,) mixes targets with 1/C. Fills ``loss`` (K, N), summed over classes, ``gradient`` (K, N, C),
-    and ``terms`` (K, N, C) unless it has no rows.
+    ``smoothing`` (K,) mixes targets with 1/C (with 1/2 where each class is a yes or no of its own, ``of_one``).
+    ``progress`` (K or 1,) and ``shares`` (K or 1, C) are what leaves of these names read. Fills ``loss`` (K, N), summed
+    over classes, ``gradient`` (K, N, C), and ``terms`` (K, N, C) unless it has no rows.
     """
     losses, rows, classes = gradient.shape
     by_rows = classes >= ROWS_FROM
@@ -209,7 +209,8 @@ def run(code, numbers, starts, outputs, constants, slots, logits, labels, y_true
     z, value, slope = slots - 3, slots - 2, slots - 1
     row = numpy.empty(samples, numbers.dtype)
     for k in range(losses):
-        off = smoothing[k] / classes
+        off = smoothing[k] / (2 if of_one else classes)
+        now, share = progress[min(k, progress.shape[0] - 1)], shares[min(k, shares.shape[0] - 1)]
         for start in range(0, rows, samples):
             place(logits, k, start, r, z, by_rows, samples)
             if labels.shape[1] > 0:
@@ -222,9 +223,23 @@ def run(code, numbers, starts, outputs, constants, slots, logits, labels, y_true
                 if smoothing[k] != 0:
                     for i in range(r.shape[1]):
                         r[1, i] = r[1, i] * (1 - smoothing[k]) + off
-            softmax(r, z, by_rows, row)
+            leaves(r, z, by_rows, row, of_one)
+            first, last = starts[k], starts[k + 1]
             loss_and_gradient(
-                code, numbers, starts[k], starts[k + 1], outputs[k], constants[k], by_rows, r, row, value, slope
+                code,
+                numbers,
+                first,
+                last,
+                outputs[k],
+                constants[k],
+                by_rows,
+                r,
+                row,
+                value,
+                slope,
+                now,
+                share,
+                of_one,
             )
             take(r, slope, gradient, k, start, by_rows, samples)
             sums(r, value, by_rows, row)

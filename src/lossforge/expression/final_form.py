@@ -20,7 +20,7 @@ from lossforge.expression.meaning import View, view_for
 from lossforge.expression.primitives import EPS
 from lossforge.expression.rounding import rounded_forms
 from lossforge.expression.shrink import LARGEST, shrunk
-from lossforge.expression.tree import Expression, call
+from lossforge.expression.tree import Expression, call, format_formula
 from lossforge.expression.unify import unified
 
 _STEEP = 1e3
@@ -37,6 +37,8 @@ def final_form(expression: Expression, *, soft_targets: bool) -> Expression:
     size and direction, also at ±50 and at probabilities 0 and 1; and its own final form is itself. The same every
     time, in milliseconds. An expression for which nothing better is found comes back as it is.
     """
+    if expression.crosses_classes:
+        return _crossing_form(expression, soft_targets)
     seen = view_for(soft_targets)
     cost = seen.cost(expression)
     for form in _forms(expression, seen):
@@ -45,6 +47,22 @@ def final_form(expression: Expression, *, soft_targets: bool) -> Expression:
             found = final_form(form, soft_targets=soft_targets)
             if _may_replace(expression, found, soft_targets):
                 return found
+    return expression
+
+
+def _crossing_form(expression: Expression, soft_targets: bool) -> Expression:
+    """The canonical form or the expression, the shorter, with constants of as few digits as it can do with.
+
+    Where classes are mixed no element can be looked at alone, so only what is checked on whole samples is done.
+    """
+
+    def alike(form: Expression) -> bool:
+        return trains_alike(expression, form, soft_targets, TOLERANCE)
+
+    forms = [expression, canonical_form(expression)]
+    for form in sorted(dict.fromkeys(forms), key=lambda form: (form.size, len(format_formula(form)))):
+        if form == expression or alike(form):
+            return next(rounded_forms(form, alike), form)
     return expression
 
 
@@ -111,9 +129,10 @@ def _as_accurate(expression: Expression, form: Expression, soft_targets: bool) -
 @lru_cache(maxsize=4096)
 def _error(expression: Expression, soft_targets: bool) -> float:
     """Largest error of the gradient in float32 at ordinary probabilities, relative to the label's largest one."""
-    grid = tuple(array[:, :60] for array in element_grid(view_for(soft_targets).targets))
-    exact = value_and_slope(expression, *grid)[1]
-    rough = value_and_slope(expression, *(array.astype(numpy.float32) for array in grid))[1].astype(numpy.float64)
+    p, y, log_p = (array[:, :60] for array in element_grid(view_for(soft_targets).targets))
+    exact = value_and_slope(expression, p, y, log_p)[1]
+    narrow = [array.astype(numpy.float32) for array in (p, y, log_p)]
+    rough = value_and_slope(expression, narrow[0], narrow[1], narrow[2])[1].astype(numpy.float64)
     largest = numpy.abs(exact).max(axis=1, keepdims=True)
     error = numpy.abs(rough - exact) / numpy.where(largest > 0, largest, 1.0)
     # A kink between two neighbouring floats is no error: the median of the worst tenth.

@@ -11,7 +11,8 @@ from functools import lru_cache
 from numpy import float32
 
 from lossforge.expression.equivalence import HARD, same_elements
-from lossforge.expression.primitives import LEAVES, PRIMITIVES, clip, protect
+from lossforge.expression.primitives import LEAVES, PRIMITIVES
+from lossforge.expression.protection import clip, protect
 from lossforge.expression.tree import CONSTANT, Expression, call, constant, leaf
 
 _ACCURATE = 1e-5

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass
 
 from lossforge.errors import FormulaError, offered
-from lossforge.expression.primitives import LEAVES, PRIMITIVES
 from lossforge.expression.tree import CONSTANT, Expression, call, constant, format_formula, leaf
+from lossforge.expression.vocabulary import EVERY_LEAF, OPERATIONS
 
 MAX_CHARACTERS = 100_000
 MAX_NESTING = 100
@@ -170,12 +170,12 @@ class _Parser:
     def named(self) -> Expression:
         token = self.token
         self.index += 1
-        if token.text in LEAVES:
+        if token.text in EVERY_LEAF:
             return leaf(token.text)
-        primitive = PRIMITIVES.get(token.text)
+        primitive = OPERATIONS.get(token.text)
         if primitive is None:
             name = token.text if len(token.text) <= 40 else token.text[:37] + "..."
-            others = offered(name, [*LEAVES, *PRIMITIVES])
+            others = offered(name, [*EVERY_LEAF, *OPERATIONS])
             raise FormulaError(
                 f"formula {_shown(self.text)}: unknown name '{name}' at position {token.position + 1}{others}"
             )

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from lossforge.expression.adjoint import joint_program
 from lossforge.expression.bytecode import Assembled, Bytecode, assemble_one, join
-from lossforge.expression.primitives import GUARDS, Guards
+from lossforge.expression.heads import check_head
+from lossforge.expression.protection import GUARDS, Guards
 from lossforge.expression.tree import Expression
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ _SCRATCH = 3
 
 
 @lru_cache(maxsize=4096)
-def assembled(expression: Expression, guards: Guards = GUARDS) -> Assembled:
+def assembled(expression: Expression, guards: Guards = GUARDS, head: str = "softmax") -> Assembled:
     """Kept, since the screens ask about a loss one after another."""
-    return assemble_one(joint_program(expression, guards=guards))
+    return assemble_one(joint_program(expression, guards=guards, head=head, spread=True))
 
 
 class Interpreter:
@@ -37,6 +38,7 @@ class Interpreter:
         losses: as expressions, or assembled.
         label_smoothing: for each loss, in [0, 1); none unless given.
         guards: sizes of the guards, which no loss that is trained has others of.
+        head: what makes probabilities of the logits; see `lossforge.expression.heads`.
     """
 
     def __init__(
@@ -44,27 +46,40 @@ class Interpreter:
         losses: Sequence[Expression] | Bytecode,
         label_smoothing: Sequence[float] | None = None,
         guards: Guards = GUARDS,
+        head: str = "softmax",
     ) -> None:
         import numpy
 
+        self.head = check_head(head)
         if not isinstance(losses, Bytecode):
-            losses = join([assembled(expression, guards) for expression in losses])
+            losses = join([assembled(expression, guards, self._way) for expression in losses])
         self.bytecode: Bytecode = losses
         given = [0.0] * len(losses) if label_smoothing is None else list(label_smoothing)
         if len(given) != len(losses):
             raise ValueError(f"label_smoothing must have a number for each of {len(losses)} losses, not {len(given)}")
         self.smoothing = numpy.array(given, dtype=numpy.float64)
+        self._untold: dict[tuple[int, torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
 
     def __len__(self) -> int:
         return len(self.bytecode)
 
+    @property
+    def _way(self) -> str:
+        """The head that programs are made for: one neuron is two, of which the first always says 0."""
+        return "softmax" if self.head == "binary" else self.head
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the losses read besides logits and target: "progress", "class_share"."""
+        return frozenset().union(*self.bytecode.needs)
+
     def take(self, places: Sequence[int]) -> Interpreter:
         """The losses at these places, in this order; nothing is assembled anew."""
-        return Interpreter(self.bytecode.take(places), self.smoothing[list(places)].tolist())
+        return Interpreter(self.bytecode.take(places), self.smoothing[list(places)].tolist(), head=self.head)
 
     def padded(self) -> Interpreter:
         """The same losses in tables that have as much `room` as those of many others."""
-        return Interpreter(self.bytecode.padded(), self.smoothing.tolist())
+        return Interpreter(self.bytecode.padded(), self.smoothing.tolist(), head=self.head)
 
     @property
     def room(self) -> tuple[int, int, int]:
@@ -117,51 +132,99 @@ class Interpreter:
         *arrays, _ = self.tables[str(like.dtype).removeprefix("torch.")]
         return tuple(map(torch.from_numpy, (*arrays, self.smoothing)))
 
-    def value_and_gradient(self, logits: Tensor, target: Tensor, *, terms: bool = False) -> tuple[Tensor, Tensor]:
+    def value_and_gradient(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        *,
+        terms: bool = False,
+        progress: float | Tensor | None = None,
+        class_share: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
         """Losses ``(K, N)``, summed over classes, and their gradients ``(K, N, C)`` on the logits.
 
         ``logits`` are ``(K, N, C)``, or ``(N, C)`` for all losses alike, in float32 or float64 (on CUDA also in a
         half type, for results in float32); ``target`` holds class indices ``(K, N)`` or ``(N,)``, or probabilities
-        in a shape like the logits'. With ``terms`` the losses come as ``(K, N, C)``, not summed. Raises ValueError
-        for shapes that do not fit.
+        in a shape like the logits'. With ``terms`` the losses come as ``(K, N, C)``, not summed; one that is a number
+        a sample is divided among the classes. ``progress``, a number or ``(K,)``, and ``class_share``, ``(C,)`` or
+        ``(K, C)``, are what losses with such leaves need. The head binary has one logit, ``(K, N, 1)``, and in a float
+        target of that shape the probability of class 1; its terms are two. Raises ValueError for shapes that do not
+        fit, and where something is missing.
         """
         import torch
 
         k = len(self)
-        if target.dtype == torch.bool or target.is_complex():
-            raise ValueError(
-                f"targets must be class indices or probabilities, not {str(target.dtype).removeprefix('torch.')}"
-            )
-        scores = logits.detach() if logits.dim() == 3 else logits.detach()[None]
-        if scores.dim() != 3 or scores.shape[0] not in (1, k):
-            raise ValueError(f"logits must be (N, C) or ({k}, N, C), not {tuple(logits.shape)}")
-        if not scores.is_cuda and scores.dtype not in (torch.float32, torch.float64):
-            raise ValueError(
-                f"logits must be float32 or float64 on a CPU, not {str(scores.dtype).removeprefix('torch.')}"
-            )
-        if scores.shape[2] < 1:
-            raise ValueError(f"logits must have a class at least, not shape {tuple(logits.shape)}")
-        target = target.detach() if target.is_floating_point() else target.detach().long()
-        target = target if target.dim() == (3 if target.is_floating_point() else 2) else target[None]
-        expected = scores.shape[1:] if target.is_floating_point() else scores.shape[1:2]
-        if target.shape[1:] != expected or target.shape[0] not in (1, k):
-            raise ValueError(f"targets for logits {tuple(logits.shape)} cannot be {tuple(target.shape[1:])}")
-        if scores.is_cuda:
+        logits, target = checked(k, logits, target, self.head)
+        if self.head == "binary":
+            logits, target = two_columns(logits, target)
+        at, shares = self.context(logits, progress, class_share)
+        if logits.is_cuda:
             from lossforge.expression.triton_kernel import launch
 
-            return launch(self.device_tables(scores), self.bytecode.slots, scores, target, terms)
-        if not target.is_floating_point() and target.numel():
-            # The kernel writes at these places without a look.
-            low, high = (int(end) for end in target.aminmax())
-            if low < 0 or high >= scores.shape[2]:
-                wrong = low if low < 0 else high
-                raise ValueError(f"class indices must be in [0, {scores.shape[2]}), but one is {wrong}")
-        target = target.to(scores.dtype) if target.is_floating_point() else target
-        loss = torch.empty(k, scores.shape[1], dtype=scores.dtype)
-        gradient = torch.empty(k, *scores.shape[1:], dtype=scores.dtype)
-        elementwise = torch.empty(k if terms else 0, *scores.shape[1:], dtype=scores.dtype)
-        self.run_arrays(scores.numpy(), target.numpy(), loss.numpy(), gradient.numpy(), elementwise.numpy())
-        return (elementwise if terms else loss), gradient
+            loss, gradient = launch(
+                self.device_tables(logits), self.bytecode.slots, logits, target, terms, at, shares, self.of_one
+            )
+            return loss, gradient[..., 1:] if self.head == "binary" else gradient
+        target = target.to(logits.dtype) if target.is_floating_point() else target
+        loss = torch.empty(k, logits.shape[1], dtype=logits.dtype)
+        gradient = torch.empty(k, *logits.shape[1:], dtype=logits.dtype)
+        elementwise = torch.empty(k if terms else 0, *logits.shape[1:], dtype=logits.dtype)
+        self.run_arrays(
+            logits.numpy(),
+            target.numpy(),
+            loss.numpy(),
+            gradient.numpy(),
+            elementwise.numpy(),
+            at.numpy(),
+            shares.numpy(),
+        )
+        return (elementwise if terms else loss), gradient[..., 1:] if self.head == "binary" else gradient
+
+    @property
+    def of_one(self) -> bool:
+        """Whether each class has a probability of its own."""
+        return self.head == "sigmoid"
+
+    def context(
+        self, logits: Tensor, progress: float | Tensor | None, class_share: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """``progress`` ``(K or 1,)`` and ``class_share`` ``(K or 1, C)`` as the kernels read them, beside the logits.
+
+        Raises ValueError where a loss needs one that is missing, or whose shape does not fit.
+        """
+        import torch
+
+        for name, given in (("progress", progress), ("class_share", class_share)):
+            if given is None and name in self.needs:
+                raise ValueError(f"a loss depends on {name}: give {name}=")
+        options: dict[str, Any] = {
+            "dtype": torch.float64 if logits.dtype == torch.float64 else torch.float32,
+            "device": logits.device,
+        }
+        classes = logits.shape[-1]
+        if progress is None and class_share is None:
+            return self._nothing_told(classes, options["device"], options["dtype"])
+        at = torch.as_tensor(0.0 if progress is None else progress, **options).reshape(-1)
+        shares = torch.full((1, classes), 1 / classes, **options) if class_share is None else class_share.to(**options)
+        shares = shares if shares.dim() == 2 else shares[None]
+        if len(at) not in (1, len(self)) or shares.shape[1:] != (classes,) or len(shares) not in (1, len(self)):
+            raise ValueError(
+                f"progress must be one number or {len(self)}, and class_share ({classes},) or "
+                f"({len(self)}, {classes}), not {tuple(at.shape)} and {tuple(shares.shape)}"
+            )
+        return at.contiguous(), shares.contiguous()
+
+    def _nothing_told(self, classes: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """What the kernels are given where nothing is read; made once, so that a call is one launch."""
+        import torch
+
+        key = classes, device, dtype
+        if key not in self._untold:
+            self._untold[key] = (
+                torch.zeros(1, device=device, dtype=dtype),
+                torch.full((1, classes), 1 / classes, device=device, dtype=dtype),
+            )
+        return self._untold[key]
 
     def run_arrays(
         self,
@@ -170,20 +233,70 @@ class Interpreter:
         loss: NDArray[Any],
         gradient: NDArray[Any],
         terms: NDArray[Any],
+        progress: NDArray[Any] | float = 0.5,
+        class_share: NDArray[Any] | None = None,
     ) -> None:
-        """The same on numpy arrays of three dimensions (labels: two), all of one floating type."""
+        """The same on numpy arrays of three dimensions (labels: two), all of one floating type; two columns if binary.
+
+        ``class_share`` are equal ones unless given.
+        """
         import numpy
 
         from lossforge.expression.cpu_kernel import run
 
         indices = target.dtype.kind != "f"
+        kind, classes = logits.dtype, logits.shape[2]
+        shares = numpy.full((1, classes), 1 / classes) if class_share is None else numpy.atleast_2d(class_share)
         run(
-            *self.tables[logits.dtype.name],
+            *self.tables[kind.name],
             numpy.ascontiguousarray(logits),
             numpy.ascontiguousarray(target, dtype=numpy.int64) if indices else numpy.empty((1, 0), numpy.int64),
-            numpy.empty((1, 0, 0), logits.dtype) if indices else numpy.ascontiguousarray(target, dtype=logits.dtype),
-            self.smoothing.astype(logits.dtype),
+            numpy.empty((1, 0, 0), kind) if indices else numpy.ascontiguousarray(target, dtype=kind),
+            self.smoothing.astype(kind),
+            numpy.ascontiguousarray(numpy.atleast_1d(progress), dtype=kind),
+            numpy.ascontiguousarray(shares, dtype=kind),
+            self.of_one,
             loss,
             gradient,
             terms,
         )
+
+
+def checked(losses: int, logits: Tensor, target: Tensor, head: str) -> tuple[Tensor, Tensor]:
+    """Logits ``(K or 1, N, C)`` and targets ``(K or 1, N)`` or ``(K or 1, N, C)``. Raises ValueError."""
+    import torch
+
+    if target.dtype == torch.bool or target.is_complex():
+        raise ValueError(
+            f"targets must be class indices or probabilities, not {str(target.dtype).removeprefix('torch.')}"
+        )
+    scores = logits.detach() if logits.dim() == 3 else logits.detach()[None]
+    if scores.dim() != 3 or scores.shape[0] not in (1, losses):
+        raise ValueError(f"logits must be (N, C) or ({losses}, N, C), not {tuple(logits.shape)}")
+    if not scores.is_cuda and scores.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"logits must be float32 or float64 on a CPU, not {str(scores.dtype).removeprefix('torch.')}")
+    if scores.shape[2] < 1:
+        raise ValueError(f"logits must have a class at least, not shape {tuple(logits.shape)}")
+    target = target.detach() if target.is_floating_point() else target.detach().long()
+    target = target if target.dim() == (3 if target.is_floating_point() else 2) else target[None]
+    expected = scores.shape[1:] if target.is_floating_point() else scores.shape[1:2]
+    if target.shape[1:] != expected or target.shape[0] not in (1, losses):
+        raise ValueError(f"targets for logits {tuple(logits.shape)} cannot be {tuple(target.shape[1:])}")
+    if not scores.is_cuda and not target.is_floating_point() and target.numel():
+        # The kernel writes at these places without a look.
+        classes = 2 if head == "binary" else scores.shape[2]
+        low, high = (int(end) for end in target.aminmax())
+        if low < 0 or high >= classes:
+            wrong = low if low < 0 else high
+            raise ValueError(f"class indices must be in [0, {classes}), but one is {wrong}")
+    return scores, target
+
+
+def two_columns(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """One neuron as two: the logits ``(K, N, 2)`` are 0 and z, a float target has both probabilities."""
+    import torch
+
+    if logits.shape[2] != 1:
+        raise ValueError(f"the head binary has one logit a sample, not {logits.shape[2]}")
+    logits = torch.cat([torch.zeros_like(logits), logits], 2)
+    return logits, torch.cat([1 - target, target], 2) if target.is_floating_point() else target

@@ -11,23 +11,29 @@ from functools import lru_cache
 from math import log
 from typing import NamedTuple
 
-from lossforge.expression.primitives import GUARDS, LEAVES, LOG_Y_PRED, Guards, Interval, Operand, clip, guarded_by
-from lossforge.expression.tree import CONSTANT, Expression
+from lossforge.expression.instructions import INSTRUCTIONS
+from lossforge.expression.primitives import LOG_Y_PRED
+from lossforge.expression.protection import (
+    GUARDS,
+    INPUTS,
+    LOG_Y_PRED_REGISTER,
+    Y_PRED,
+    Y_TRUE,
+    Guards,
+    Interval,
+    Operand,
+    clip,
+)
+from lossforge.expression.tree import CONSTANT, Expression, call, constant, leaf
+from lossforge.expression.vocabulary import EVERY_LEAF, operations_guarded_by
 
-Y_PRED, Y_TRUE, LOG_Y_PRED_REGISTER = 0, 1, 2
-INPUTS = ("y_pred", "y_true", "log_y_pred")
-"""The first registers, by name."""
-
-COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum"})
+__all__ = ["INPUTS", "LOG_Y_PRED_REGISTER", "Y_PRED", "Y_TRUE", "Instruction", "Lowering", "Program", "ProgramBuilder"]
 
 
 class Instruction(NamedTuple):
     """``op(a, b)``; instruction i writes register ``len(INPUTS) + i``. ``inner``: part of a larger step.
 
-    Operations: add, sub, mul, div, maximum, minimum of two operands; neg, sqrt, log, exp, sin, cos, tanh,
-    abs, sign, sigmoid, erf of one; clamp_min, clamp_max to the constant b; bound (to ±b); protect (b away from
-    zero on its own side). Masks, 1 where true and else 0, for gradients: ge and le (against the constant b),
-    outside (|a| >= b), inside (|a| <= b), share (1, 1/2, 0 as a is above, equal to, below b).
+    What there is stands in `lossforge.expression.instructions`.
     """
 
     op: str
@@ -47,6 +53,16 @@ class Program:
     outputs: tuple[Operand, ...]
     guarded: bool = field(default=False, compare=False)
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """What it reads besides logits and target: "progress", "class_share"."""
+        return frozenset(needed for step in self.code if (needed := INSTRUCTIONS[step.op].needs))
+
+    @property
+    def crosses_classes(self) -> bool:
+        """Whether an element depends on other classes, or on anything but its own probability and target."""
+        return any(INSTRUCTIONS[step.op].group == "classes" for step in self.code)
+
     def reads(self, register: int) -> bool:
         """Whether an input register is used."""
         read = [operand for operand in self.outputs if isinstance(operand, int)]
@@ -64,17 +80,25 @@ class ProgramBuilder:
         self.code: list[Instruction] = []
         self.guarded = False
         self._known: dict[tuple[str, Operand, Operand, bool, bool], int] = {}
+        self._samples: set[int] = set()
+
+    def is_sample(self, operand: Operand) -> bool:
+        """Whether an operand is one number a sample: a constant, or a register that holds such."""
+        return isinstance(operand, float) or operand in self._samples
 
     def emit(self, op: str, a: Operand, b: Operand = 0.0, *, inner: bool = False) -> Operand:
         """Append ``op(a, b)``, unless it is there, and return its register."""
         # 1 == 1.0 in Python: whether an operand is a register belongs to the key.
         key = (op, a, b, isinstance(a, int), isinstance(b, int))
         register = self._known.get(key)
-        if register is None and op in COMMUTATIVE:
+        kind = INSTRUCTIONS[op]
+        if register is None and kind.commutative:
             register = self._known.get((op, b, a, key[4], key[3]))
         if register is None:
             register = self._known[key] = len(INPUTS) + len(self.code)
             self.code.append(Instruction(op, a, b, inner))
+            if kind.result == "sample" or (kind.result == "argument" and self.is_sample(a) and self.is_sample(b)):
+                self._samples.add(register)
         return register
 
     def guard(self, op: str, a: Operand, size: float) -> Operand:
@@ -103,21 +127,25 @@ class ProgramBuilder:
 
 
 _PROTECTED = frozenset({"div", "sqrt", "log", "exp"})
-_LEAVES = {name: interval for name, (_, interval) in LEAVES.items()}
+_LEAVES = {name: leaf.interval for name, leaf in EVERY_LEAF.items()}
 
 
 class Lowering:
     """Turns expressions into instructions. Knows the interval of every value, and so which guards can act.
 
-    With ``y_true`` a number, that number stands for the leaf, and all that depends on nothing else is folded.
-    ``guards`` are the sizes of the guards, but for parts of the target alone: those keep `GUARDS`, since one number
-    for each of the two targets is all there is of them. ``least`` is the least probability that y_pred may have.
+    With ``y_true`` a number, that number stands for the leaf, and all that depends on nothing else is folded: for
+    expressions whose elements stand alone. ``head`` is what makes probabilities of logits. ``guards`` are the sizes of
+    the guards, but for parts of the target alone: those keep `GUARDS`, since one number for each of the two targets is
+    all there is of them. ``least`` is the least probability that y_pred may have.
     """
 
-    def __init__(self, y_true: float | None = None, guards: Guards = GUARDS, least: float = 0.0) -> None:
+    def __init__(
+        self, y_true: float | None = None, guards: Guards = GUARDS, least: float = 0.0, head: str = "softmax"
+    ) -> None:
         self.builder = ProgramBuilder()
         self.y_true = y_true
         self.guards = guards
+        self.head = head
         self._leaves = {**_LEAVES, "y_pred": (least, 1.0)} if least else _LEAVES
         self._log_y_pred = (log(least), 0.0) if least else LOG_Y_PRED
         self._memo: dict[Expression, tuple[Operand, Interval]] = {}
@@ -135,10 +163,13 @@ class Lowering:
             return node.value, (node.value, node.value)
         if node.op == "y_true" and self.y_true is not None:
             return self.y_true, (self.y_true, self.y_true)
-        if node.op in LEAVES:
-            return INPUTS.index(node.op), self._leaves[node.op]
+        if node.op in EVERY_LEAF:
+            return self._leaf(node.op), self._leaves[node.op]
         if node.op == "log" and node.args[0].op == "y_pred":
             return LOG_Y_PRED_REGISTER, self._log_y_pred
+        if self.head == "sigmoid" and node.op == "log" and node.args[0] in _OPPOSITE:
+            # log(1 - sigmoid(z)) = log(sigmoid(z)) - z, without the rounding of 1 - y_pred.
+            return self.builder.emit("sub", LOG_Y_PRED_REGISTER, self._leaf("logit")), self._log_y_pred
         operands, intervals = zip(*[self.lower(arg) for arg in node.args], strict=True)
         if not all(isinstance(operand, float) or operand in self._still for operand in operands):
             return self._step(node.op, operands, intervals, self.guards)
@@ -149,16 +180,30 @@ class Lowering:
         self.builder.guarded = guarded
         return operand, interval
 
+    def _leaf(self, name: str) -> Operand:
+        if name in INPUTS:
+            return INPUTS.index(name)
+        if name == "logit" and self.head != "sigmoid":
+            # The logits less their mean, from what is there and held within bounds.
+            mean = self.builder.emit(
+                "div", self.builder.emit("sum_c", LOG_Y_PRED_REGISTER), self.builder.emit("n_classes", 0.0)
+            )
+            return self.builder.emit("sub", LOG_Y_PRED_REGISTER, mean)
+        register = self.builder.emit(name, 0.0)
+        if name != "logit":
+            self._still.add(int(register))
+        return register
+
     def _step(
         self, op: str, operands: tuple[Operand, ...], intervals: tuple[Interval, ...], guards: Guards
     ) -> tuple[Operand, Interval]:
-        bound, primitive = guards.bound, guarded_by(guards)[op]
-        if all(isinstance(operand, float) for operand in operands):
+        bound, primitive = guards.bound, operations_guarded_by(guards)[op]
+        if primitive.folds and all(isinstance(operand, float) for operand in operands):
             value = clip(primitive.value(*operands))
             return value, (value, value)
         low, high = _outward(op, intervals, *primitive.bounds(*intervals))
         held = clip(low, bound), clip(high, bound)
-        if held[0] == held[1]:
+        if held[0] == held[1] and primitive.folds:
             # Such as min(-1, y_pred), or exp(30 + y_pred): always the same value, with gradient zero.
             self.builder.guarded |= low != high or op in _PROTECTED
             return held[0], held
@@ -186,6 +231,17 @@ def _kept(op: str, a: Operand, b: Operand = 0.0) -> Operand | None:
     return None
 
 
+def _opposites() -> frozenset[Expression]:
+    one, minus_one, y_pred = constant(1), constant(-1), leaf("y_pred")
+    found = [call("sub", one, y_pred), call("sub", y_pred, one)]
+    for a, b in ((y_pred, minus_one), (one, call("neg", y_pred))):
+        found += [call("add", a, b), call("add", b, a)]
+    return frozenset([*found, *(call("abs", form) for form in found)])
+
+
+_OPPOSITE = _opposites()
+"""The other outcome's probability, where each class is a yes or no of its own; with either sign, for a logarithm."""
+
 _FLOAT32_STEP = 2.4e-7
 """Twice the relative rounding error of float32."""
 
@@ -210,7 +266,7 @@ def guards_can_act(expression: Expression, guards: Guards, least: float, *, hard
 
     ``hard``: for targets of 0 and 1; else for any.
     """
-    for y_true in (0.0, 1.0) if hard else (None,):
+    for y_true in (0.0, 1.0) if hard and not expression.crosses_classes else (None,):
         lowering = Lowering(y_true, guards, least)
         lowering.lower(expression)
         if lowering.builder.guarded:
@@ -219,7 +275,7 @@ def guards_can_act(expression: Expression, guards: Guards, least: float, *, hard
 
 
 @lru_cache(maxsize=4096)
-def value_program(expression: Expression) -> Program:
-    """Program of the elementwise value; its one output is the value."""
-    lowering = Lowering()
+def value_program(expression: Expression, head: str = "softmax") -> Program:
+    """Program of the value, elementwise or one a sample; its one output is the value."""
+    lowering = Lowering(head=head)
     return lowering.builder.finish(lowering.lower(expression)[0])

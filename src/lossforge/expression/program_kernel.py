@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 
-from lossforge.expression.bytecode import CODE
+from lossforge.expression.bytecode import CODE, LAST
+from lossforge.expression.class_kernel import lay_out, mark_largest, peaks, spread, sums
 from lossforge.expression.jit import compiler
 from lossforge.expression.vector_math import erf, exp, log, sine, tanh
 
@@ -17,39 +18,47 @@ _LARGE = 8192.0
 
 compiled = compiler()
 
-(
-    _ADD,
-    _ADD_NUMBER,
-    _SUB,
-    _SUB_FROM_NUMBER,
-    _MUL,
-    _MUL_NUMBER,
-    _DIV,
-    _DIV_NUMBER,
-    _NUMBER_DIV,
-    _MAXIMUM,
-    _MINIMUM,
-    _NEG,
-    _SQRT,
-    _LOG,
-    _EXP,
-    _SIN,
-    _COS,
-    _TANH,
-    _ABS,
-    _SIGN,
-    _SIGMOID,
-    _ERF,
-    _CLAMP_MIN,
-    _CLAMP_MAX,
-    _BOUND,
-    _PROTECT,
-    _GE,
-    _LE,
-    _OUTSIDE,
-    _INSIDE,
-    _SHARE,
-) = range(len(CODE))
+_ADD = CODE["add"]
+_ADD_NUMBER = CODE["add_number"]
+_SUB = CODE["sub"]
+_SUB_FROM_NUMBER = CODE["sub_from_number"]
+_MUL = CODE["mul"]
+_MUL_NUMBER = CODE["mul_number"]
+_DIV = CODE["div"]
+_DIV_NUMBER = CODE["div_number"]
+_NUMBER_DIV = CODE["number_div"]
+_MAXIMUM = CODE["maximum"]
+_MINIMUM = CODE["minimum"]
+_NEG = CODE["neg"]
+_SQRT = CODE["sqrt"]
+_LOG = CODE["log"]
+_EXP = CODE["exp"]
+_SIN = CODE["sin"]
+_COS = CODE["cos"]
+_TANH = CODE["tanh"]
+_ABS = CODE["abs"]
+_SIGN = CODE["sign"]
+_SIGMOID = CODE["sigmoid"]
+_ERF = CODE["erf"]
+_CLAMP_MIN = CODE["clamp_min"]
+_CLAMP_MAX = CODE["clamp_max"]
+_BOUND = CODE["bound"]
+_PROTECT = CODE["protect"]
+_GE = CODE["ge"]
+_LE = CODE["le"]
+_OUTSIDE = CODE["outside"]
+_INSIDE = CODE["inside"]
+_SHARE = CODE["share"]
+_EQUAL = CODE["equal"]
+_SUM_C = CODE["sum_c"]
+_MAX_C = CODE["max_c"]
+_TOP_C = CODE["top_c"]
+_STOP = CODE["stop"]
+_LOGIT = CODE["logit"]
+_N_CLASSES = CODE["n_classes"]
+_PROGRESS = CODE["progress"]
+_CLASS_SHARE = CODE["class_share"]
+_LAST_ARITHMETIC, _LAST_FUNCTION, _LAST_GUARD = (LAST[group] for group in ("arithmetic", "function", "guard"))
 
 
 @compiled
@@ -171,18 +180,55 @@ def _guard(op, r, d, x, y, c, one):
     elif op == _SHARE:
         for i in range(n):
             r[d, i] = one if r[x, i] > r[y, i] else (half if r[x, i] == r[y, i] else zero)
+    elif op == _EQUAL:
+        for i in range(n):
+            r[d, i] = one if r[x, i] == r[y, i] else zero
 
 
 @compiled
-def run_program(code, numbers, first, last, registers):
-    """Run the steps from ``first`` to before ``last`` on the table of registers (slots, size)."""
+def _of_classes(op, r, d, x, row, by_rows, progress, shares):
+    n = r.shape[1]
+    if op == _SUM_C:
+        sums(r, x, by_rows, row)
+        spread(r, d, row, by_rows)
+    elif op == _MAX_C:
+        peaks(r, x, by_rows, row)
+        spread(r, d, row, by_rows)
+    elif op == _TOP_C:
+        mark_largest(r, d, x, row.shape[0], by_rows)
+    elif op == _STOP:
+        for i in range(n):
+            r[d, i] = r[x, i]
+    elif op == _LOGIT:
+        z = r.shape[0] - 3
+        for i in range(n):
+            r[d, i] = r[z, i]
+    elif op == _N_CLASSES:
+        for i in range(n):
+            r[d, i] = n // row.shape[0]
+    elif op == _PROGRESS:
+        for i in range(n):
+            r[d, i] = progress
+    elif op == _CLASS_SHARE:
+        lay_out(r, d, shares, row.shape[0], by_rows)
+
+
+@compiled
+def run_program(code, numbers, first, last, registers, row, by_rows, progress, shares):
+    """Run the steps from ``first`` to before ``last`` on the table of registers (slots, size).
+
+    ``row`` has room for a number a sample; ``progress`` and ``shares`` (C,) are what such leaves read. The logits are
+    the third register from the end.
+    """
     one = numbers.dtype.type(1)
     for step in range(first, last):
         op = code[step, 0]
         d, x, y = code[step, 1], code[step, 2], code[step, 3]
-        if op <= _NEG:
+        if op <= _LAST_ARITHMETIC:
             _arithmetic(op, registers, d, x, y, numbers[step])
-        elif op <= _ERF:
+        elif op <= _LAST_FUNCTION:
             _function(op, registers, d, x, one)
-        else:
+        elif op <= _LAST_GUARD:
             _guard(op, registers, d, x, y, numbers[step], one)
+        else:
+            _of_classes(op, registers, d, x, row, by_rows, progress, shares)

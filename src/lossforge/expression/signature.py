@@ -60,11 +60,28 @@ def signature_probe(
 
 
 def probe_gradients(losses: Interpreter, soft_targets: bool = False) -> NDArray[numpy.float64]:
-    """Gradients on the logits over the probe, ``(K, total size)``; zero or not finite where a loss's is."""
-    return _probed(losses, soft_targets)[0]
+    """Gradients on the logits over the probe, ``(K, total size)``; zero or not finite where a loss's is.
+
+    Half of a training is done there, and all classes are equally frequent.
+    """
+    return _probed(losses, soft_targets, 0.5, 0.0)[0]
 
 
-def _probed(losses: Interpreter, soft_targets: bool) -> tuple[NDArray[numpy.float64], NDArray[numpy.float64]]:
+_MOMENTS = ((0.0, 0.0), (0.35, 0.6), (1.0, -0.4))
+"""Progress, and how far the classes are from equally frequent, of a loss that depends on either."""
+
+
+def _shares(classes: int, unequal: float) -> NDArray[numpy.float64]:
+    import numpy
+
+    sizes = numpy.exp(unequal * numpy.sin(numpy.arange(1, classes + 1) * 2.0))
+    shares: NDArray[numpy.float64] = sizes / sizes.sum()
+    return shares
+
+
+def _probed(
+    losses: Interpreter, soft_targets: bool, progress: float, unequal: float
+) -> tuple[NDArray[numpy.float64], NDArray[numpy.float64]]:
     """Gradients ``(K, total size)`` and the largest magnitude ``(K,)`` of each loss's elements."""
     import numpy
 
@@ -73,7 +90,8 @@ def _probed(losses: Interpreter, soft_targets: bool) -> tuple[NDArray[numpy.floa
         gradient = numpy.empty((len(losses), *logits.shape))
         values = numpy.empty((len(losses), len(logits)))
         terms = numpy.empty_like(gradient)
-        losses.run_arrays(logits[None], y_true[None], values, gradient, terms)
+        shares = _shares(logits.shape[1], unequal)
+        losses.run_arrays(logits[None], y_true[None], values, gradient, terms, progress, shares)
         gradients.append(gradient.reshape(len(losses), -1))
         sizes = numpy.maximum(sizes, numpy.abs(terms).max((1, 2)))
     return numpy.concatenate(gradients, axis=1), sizes
@@ -84,16 +102,33 @@ def signatures(losses: Interpreter, *, keep_scale: bool = False, soft_targets: b
 
     With ``keep_scale`` sign and scale stay in the key: for spaces that do not match gradients. Targets
     are one-hot, so ``abs(y_true - y_pred)`` and ``-y_true * y_pred``, which train alike on them, are one;
-    with ``soft_targets`` a quarter of them is smoothed, and losses that differ only there differ.
+    with ``soft_targets`` a quarter of them is smoothed, and losses that differ only there differ. A loss that depends
+    on the progress of a training, or on the classes' shares, is asked at several.
     """
+    found = _signatures_at(losses, keep_scale, soft_targets, ((0.5, 0.0),))
+    changing = [place for place, needs in enumerate(losses.bytecode.needs) if needs]
+    if changing:
+        several = _signatures_at(losses.take(changing), keep_scale, soft_targets, _MOMENTS)
+        for place, signature in zip(changing, several, strict=True):
+            found[place] = signature
+    return found
+
+
+def _signatures_at(
+    losses: Interpreter, keep_scale: bool, soft_targets: bool, moments: tuple[tuple[float, float], ...]
+) -> list[Signature | None]:
+    """The signatures of gradients at some moments, each with projections of its own."""
     import numpy
 
     if not len(losses):
         return []
-    gradients, sizes = _probed(losses, soft_targets)
+    asked = [_probed(losses, soft_targets, *moment) for moment in moments]
+    gradients = numpy.concatenate([gradient for gradient, _ in asked], axis=1)
+    sizes = numpy.max([size for _, size in asked], axis=0)
     with numpy.errstate(over="ignore", invalid="ignore"):
         norms = numpy.sqrt(numpy.square(gradients).sum(axis=1))
-    projections = signature_probe(soft_targets)[1]
+    first = signature_probe(soft_targets)[1]
+    projections = numpy.concatenate([numpy.roll(first, place, axis=0) for place in range(len(moments))], axis=1)
     # One loss at a time: the products of a matrix of many would round by how many there are.
     return [
         _signature(projections @ (gradient / norm), float(norm), keep_scale)

@@ -19,16 +19,14 @@ from lossforge.errors import FormulaError
 from lossforge.expression.canonical import canonical_form
 from lossforge.expression.equivalence import same_value_and_gradient
 from lossforge.expression.formula import parse_formula
-from lossforge.expression.primitives import LEAVES, PRIMITIVES
 from lossforge.expression.tree import CONSTANT, Expression, call, constant, format_formula, leaf
+from lossforge.expression.vocabulary import EVERY_LEAF, OPERATIONS
 
 TIME_LIMIT = 10.0
 """Seconds that sympy may spend on one expression."""
 
 _LOAD_LIMIT = 60.0
 """Seconds that sympy may take to be imported."""
-
-_PLAIN = {"exp": "exp", "sin": "sin", "cos": "cos", "tanh": "tanh", "erf": "erf"}
 
 
 def simplified(
@@ -117,23 +115,11 @@ def to_sympy(expression: Expression) -> Any:
     if op == CONSTANT:
         value = expression.value
         return sympy.Integer(int(value)) if value.is_integer() else sympy.Float(value, 17)
-    if op in LEAVES:
+    if op in EVERY_LEAF:
         return sympy.Symbol(op, real=True)
-    if op == "add":
-        return args[0] + args[1]
-    if op == "sub":
-        return args[0] - args[1]
-    if op == "mul":
-        return args[0] * args[1]
-    if op == "neg":
-        return -args[0]
-    if op == "square":
-        return args[0] ** 2
-    if op in _PLAIN:
-        return getattr(sympy, _PLAIN[op])(args[0])
-    if op == "div" and args[1].is_number and abs(float(args[1])) >= 1e-6:
-        return args[0] / args[1]
-    return sympy.Function(f"lossforge_{op}", real=True)(*args)
+    made = OPERATIONS[op].sympy
+    found = None if made is None else made(sympy, *args)
+    return sympy.Function(f"lossforge_{op}", real=True)(*args) if found is None else found
 
 
 def from_sympy(node: Any) -> Expression:
@@ -143,14 +129,14 @@ def from_sympy(node: Any) -> Expression:
     if node.is_NumberSymbol:
         return constant(float(node.evalf(17)))
     if node.is_Symbol:
-        return leaf({name: name for name in LEAVES}[node.name])
+        return leaf({name: name for name in EVERY_LEAF}[node.name])
     if node.is_Add or node.is_Mul:
         name = "add" if node.is_Add else "mul"
         return reduce(lambda left, right: call(name, left, right), map(from_sympy, node.args))
     if node.is_Pow:
         return _power(from_sympy(node.base), node.exp)
     name = node.func.__name__.removeprefix("lossforge_")
-    if name not in PRIMITIVES or node.func.__name__ in ("log", "sqrt", "Abs"):
+    if name not in OPERATIONS or node.func.__name__ in ("log", "sqrt", "Abs"):
         raise KeyError(name)
     return call(name, *map(from_sympy, node.args))
 

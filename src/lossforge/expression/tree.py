@@ -7,12 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lossforge.errors import FormulaError
-from lossforge.expression.primitives import BOUND, LEAVES, PRIMITIVES
+from lossforge.expression.class_operations import CLASS_OPERATIONS
+from lossforge.expression.primitives import LEAVES
+from lossforge.expression.protection import BOUND
+from lossforge.expression.vocabulary import EVERY_LEAF, OPERATIONS
 
 CONSTANT = "constant"
 """The ``op`` of a constant."""
 
-_INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
+NUMBER, SAMPLE, ELEMENTWISE = range(3)
+"""Kinds of an expression: made of constants alone, one number a sample, a number for each class of a sample."""
+_KINDS = {"sample": SAMPLE, "elementwise": ELEMENTWISE}
+_CROSSING = frozenset({*CLASS_OPERATIONS, *EVERY_LEAF}) - LEAVES.keys()
 _LOOSE, _TIGHT, _UNARY, _POWER, _ATOM = range(1, 6)
 
 
@@ -20,8 +26,10 @@ _LOOSE, _TIGHT, _UNARY, _POWER, _ATOM = range(1, 6)
 class Expression:
     """One node with its arguments.
 
-    ``op`` is the name of a primitive, of a leaf, or ``"constant"``; ``value`` is the constant's value.
-    ``size`` counts nodes and ``height`` edges on the longest path to a leaf.
+    ``op`` is the name of an operation, of a leaf, or ``"constant"``; ``value`` is the constant's value.
+    ``size`` counts nodes and ``height`` edges on the longest path to a leaf. ``kind``: `NUMBER`, `SAMPLE` (one number
+    for all classes of a sample) or `ELEMENTWISE`. ``crosses_classes``: an element depends on more than its own
+    probability and target.
     """
 
     op: str
@@ -29,22 +37,34 @@ class Expression:
     value: float = 0.0
     size: int = field(init=False, compare=False)
     height: int = field(init=False, compare=False)
+    kind: int = field(init=False, compare=False)
+    crosses_classes: bool = field(init=False, compare=False)
     _hash: int = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        arity = PRIMITIVES[self.op].arity if self.op in PRIMITIVES else 0
-        if self.op not in PRIMITIVES and self.op not in LEAVES and self.op != CONSTANT:
+        operation = OPERATIONS.get(self.op)
+        if operation is None and self.op not in EVERY_LEAF and self.op != CONSTANT:
             raise FormulaError(f"'{self.op}' is neither a primitive, a leaf nor a constant")
+        arity = 0 if operation is None else operation.arity
         if len(self.args) != arity:
             raise FormulaError(f"'{self.op}' takes {arity} arguments, not {len(self.args)}")
-        size, height, hashes = 1, 0, []
+        size, height, hashes, kind, crosses = 1, 0, [], NUMBER, False
         for arg in self.args:
             size += arg.size
             height = max(height, arg.height + 1)
             hashes.append(arg._hash)
+            kind = max(kind, arg.kind)
+            crosses |= arg.crosses_classes
+        if operation is not None and operation.result != "argument":
+            kind = _KINDS[operation.result]
+        elif self.op in EVERY_LEAF:
+            kind = _KINDS[EVERY_LEAF[self.op].result]
+        crosses |= self.op in _CROSSING
         set_field = object.__setattr__
         set_field(self, "size", size)
         set_field(self, "height", height)
+        set_field(self, "kind", kind)
+        set_field(self, "crosses_classes", crosses)
         set_field(self, "_hash", hash((self.op, self.value, *hashes)))
 
     def __hash__(self) -> int:
@@ -65,6 +85,21 @@ class Expression:
         """Whether a leaf or primitive of this name occurs."""
         return any(node.op == op for node in self.walk())
 
+    @property
+    def of_sample(self) -> bool:
+        """Whether it is one number a sample: that sample's loss as it is, not summed over classes."""
+        return self.kind == SAMPLE
+
+    @property
+    def sees_prediction(self) -> bool:
+        """Whether it depends on what the network says."""
+        return self.uses("y_pred") or self.uses("logit")
+
+    @property
+    def sees_target(self) -> bool:
+        """Whether it depends on the label."""
+        return self.uses("y_true") or self.uses("true_c")
+
 
 def constant(value: float) -> Expression:
     """A constant. Raises FormulaError for values that are not finite or beyond ±1e12."""
@@ -75,7 +110,7 @@ def constant(value: float) -> Expression:
 
 
 def leaf(name: str) -> Expression:
-    """``y_pred`` or ``y_true``."""
+    """A leaf such as ``y_pred`` or ``y_true``."""
     return Expression(name)
 
 
@@ -96,13 +131,14 @@ def _wrap(text: str, precedence: int, needed: int) -> str:
 def _format(node: Expression) -> tuple[str, int]:
     if node.op == CONSTANT:
         return format_number(node.value), _ATOM if node.value >= 0 else _UNARY
-    if node.op in LEAVES:
+    if not node.args:
         return node.op, _ATOM
     parts = [_format(arg) for arg in node.args]
-    if node.op in _INFIX:
-        level = _LOOSE if node.op in ("add", "sub") else _TIGHT
+    infix = OPERATIONS[node.op].infix
+    if infix:
+        level = _LOOSE if infix in "+-" else _TIGHT
         left, right = _wrap(*parts[0], level), _wrap(*parts[1], level + 1)
-        return f"{left} {_INFIX[node.op]} {right}", level
+        return f"{left} {infix} {right}", level
     if node.op == "neg":
         # Parentheses keep -(2) apart from the constant -2.
         needed = _ATOM + 1 if node.args[0].op == CONSTANT else _UNARY

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lossforge.errors import ExecutionError
-from lossforge.expression.bytecode import CODE
+from lossforge.expression.bytecode import CODE, LAST
 from lossforge.expression.primitives import LOG_Y_PRED
 
 try:
@@ -29,13 +29,48 @@ BLOCK = 512
 ELEMENTS = 2**20
 """Elements in flight, about; it bounds the memory that registers take."""
 
-# fmt: off
-(
-    _ADD, _ADD_NUMBER, _SUB, _SUB_FROM_NUMBER, _MUL, _MUL_NUMBER, _DIV, _DIV_NUMBER, _NUMBER_DIV,
-    _MAXIMUM, _MINIMUM, _NEG, _SQRT, _LOG, _EXP, _SIN, _COS, _TANH, _ABS, _SIGN, _SIGMOID, _ERF,
-    _CLAMP_MIN, _CLAMP_MAX, _BOUND, _PROTECT, _GE, _LE, _OUTSIDE, _INSIDE, _SHARE,
-) = (tl.constexpr(number) for number in CODE.values())
-# fmt: on
+_ADD = tl.constexpr(CODE["add"])
+_ADD_NUMBER = tl.constexpr(CODE["add_number"])
+_SUB = tl.constexpr(CODE["sub"])
+_SUB_FROM_NUMBER = tl.constexpr(CODE["sub_from_number"])
+_MUL = tl.constexpr(CODE["mul"])
+_MUL_NUMBER = tl.constexpr(CODE["mul_number"])
+_DIV = tl.constexpr(CODE["div"])
+_DIV_NUMBER = tl.constexpr(CODE["div_number"])
+_NUMBER_DIV = tl.constexpr(CODE["number_div"])
+_MAXIMUM = tl.constexpr(CODE["maximum"])
+_MINIMUM = tl.constexpr(CODE["minimum"])
+_NEG = tl.constexpr(CODE["neg"])
+_SQRT = tl.constexpr(CODE["sqrt"])
+_LOG = tl.constexpr(CODE["log"])
+_EXP = tl.constexpr(CODE["exp"])
+_SIN = tl.constexpr(CODE["sin"])
+_COS = tl.constexpr(CODE["cos"])
+_TANH = tl.constexpr(CODE["tanh"])
+_ABS = tl.constexpr(CODE["abs"])
+_SIGN = tl.constexpr(CODE["sign"])
+_SIGMOID = tl.constexpr(CODE["sigmoid"])
+_ERF = tl.constexpr(CODE["erf"])
+_CLAMP_MIN = tl.constexpr(CODE["clamp_min"])
+_CLAMP_MAX = tl.constexpr(CODE["clamp_max"])
+_BOUND = tl.constexpr(CODE["bound"])
+_PROTECT = tl.constexpr(CODE["protect"])
+_GE = tl.constexpr(CODE["ge"])
+_LE = tl.constexpr(CODE["le"])
+_OUTSIDE = tl.constexpr(CODE["outside"])
+_INSIDE = tl.constexpr(CODE["inside"])
+_SHARE = tl.constexpr(CODE["share"])
+_EQUAL = tl.constexpr(CODE["equal"])
+_SUM_C = tl.constexpr(CODE["sum_c"])
+_MAX_C = tl.constexpr(CODE["max_c"])
+_TOP_C = tl.constexpr(CODE["top_c"])
+_STOP = tl.constexpr(CODE["stop"])
+_LOGIT = tl.constexpr(CODE["logit"])
+_N_CLASSES = tl.constexpr(CODE["n_classes"])
+_PROGRESS = tl.constexpr(CODE["progress"])
+_CLASS_SHARE = tl.constexpr(CODE["class_share"])
+_LAST_FUNCTION = tl.constexpr(LAST["function"])
+_LAST_GUARD = tl.constexpr(LAST["guard"])
 
 _LEAST_LOG = tl.constexpr(LOG_Y_PRED[0])
 
@@ -143,13 +178,40 @@ def _guard(op, x, y, c):
         result = (tl.abs(x) >= c).to(x.dtype)
     elif op == _INSIDE:
         result = (tl.abs(x) <= c).to(x.dtype)
-    else:
+    elif op == _SHARE:
         result = 0.5 * ((x > y).to(x.dtype) + (x >= y).to(x.dtype))
+    else:
+        result = (x == y).to(x.dtype)
     return result
 
 
 @triton.jit
-def _step(op, x, y, c):
+def _of_classes(op, x, z, known, classes, progress, share):
+    zero = x * 0.0
+    if op == _SUM_C:
+        result = zero + tl.sum(tl.where(known, x, 0.0), 1)[:, None]
+    elif op == _MAX_C:
+        result = zero + tl.max(tl.where(known, x, float("-inf")), 1)[:, None]
+    elif op == _TOP_C:
+        c = tl.arange(0, x.shape[1])[None, :]
+        peak = tl.max(tl.where(known, x, float("-inf")), 1)[:, None]
+        first = tl.min(tl.where(known & (x == peak), c, x.shape[1]), 1)[:, None]
+        result = (c == first).to(x.dtype)
+    elif op == _STOP:
+        result = x
+    elif op == _LOGIT:
+        result = z
+    elif op == _N_CLASSES:
+        result = zero + classes
+    elif op == _PROGRESS:
+        result = zero + progress
+    else:
+        result = zero + share
+    return result
+
+
+@triton.jit
+def _step(op, x, y, c, z, known, classes, progress, share):
     if op <= _NUMBER_DIV:
         result = _arithmetic(op, x, y, c)
     elif op == _MAXIMUM:
@@ -158,10 +220,12 @@ def _step(op, x, y, c):
         result = tl.minimum(x, y)
     elif op == _NEG:
         result = -x
-    elif op <= _ERF:
+    elif op <= _LAST_FUNCTION:
         result = _function(op, x)
-    else:
+    elif op <= _LAST_GUARD:
         result = _guard(op, x, y, c)
+    else:
+        result = _of_classes(op, x, z, known, classes, progress, share)
     return result
 
 
@@ -172,7 +236,7 @@ def _output(registers, output, constant, size: tl.constexpr):
     return tl.where(register >= 0, value, tl.load(constant))
 
 
-_INTEGERS = ("slots", "rows", "classes", "logits_step", "target_step")
+_INTEGERS = ("slots", "rows", "classes", "logits_step", "target_step", "progress_step", "share_step")
 
 
 @triton.jit(do_not_specialize=_INTEGERS)
@@ -185,6 +249,8 @@ def run(
     smoothing,
     logits,
     target,
+    progress,
+    shares,
     scratch,
     losses,
     gradients,
@@ -193,10 +259,13 @@ def run(
     classes,
     logits_step,
     target_step,
+    progress_step,
+    share_step,
     block_rows: tl.constexpr,
     block_classes: tl.constexpr,
     soft: tl.constexpr,
     terms: tl.constexpr,
+    of_one: tl.constexpr,
 ):
     """Program k on blocks of samples; from loss to loss logits and target are ``..._step`` apart, 0 if shared."""
     size: tl.constexpr = block_rows * block_classes
@@ -209,17 +278,24 @@ def run(
     first, last = tl.load(starts + k), tl.load(starts + k + 1)
     # In float64, as on a CPU: only the targets themselves are rounded.
     mixed = tl.load(smoothing + k).to(tl.float64)
-    off = mixed / classes
+    off = mixed / 2.0 if of_one else mixed / classes
     known = c < classes
+    now = tl.load(progress + k * progress_step)
+    share = tl.load(shares + k * share_step + c, mask=known, other=0.0)
     for block in range(tl.program_id(0), tl.cdiv(rows, block_rows), tl.num_programs(0)):
         n = row + block * block_rows
         inside = (n < rows)[:, None] & known
         place = n[:, None] * classes + c
         z = tl.load(logits + k * logits_step + place, mask=inside, other=0.0).to(number_type)
-        shifted = z - tl.max(tl.where(known, z, float("-inf")), 1)[:, None]
-        total = tl.sum(tl.where(known, _exp(shifted), 0.0), 1)
-        log_p = tl.where(known, shifted - tl.log(total)[:, None], 0.0)
-        p = tl.where(known, _exp(log_p), 0.0)
+        if of_one:
+            small = _exp(-tl.abs(z))
+            log_p = tl.minimum(z, 0.0) - tl.log(1.0 + small)
+            p = tl.where(known, _divide(tl.where(z >= 0.0, 1.0, small), 1.0 + small), 0.0)
+        else:
+            shifted = z - tl.max(tl.where(known, z, float("-inf")), 1)[:, None]
+            total = tl.sum(tl.where(known, _exp(shifted), 0.0), 1)
+            log_p = tl.where(known, shifted - tl.log(total)[:, None], 0.0)
+            p = tl.where(known, _exp(log_p), 0.0)
         # As in the modules: a masked class has the logit -inf.
         log_p = tl.maximum(log_p, _LEAST_LOG, propagate_nan=tl.PropagateNan.ALL)
         if soft:
@@ -239,12 +315,12 @@ def run(
             op, dest = tl.load(at), tl.load(at + 1)
             a = tl.load(registers + tl.load(at + 2) * size)
             b = tl.load(registers + tl.load(at + 3) * size)
-            tl.store(registers + dest * size, _step(op, a, b, tl.load(numbers + step)))
+            tl.store(registers + dest * size, _step(op, a, b, tl.load(numbers + step), z, known, classes, now, share))
             tl.debug_barrier()
         value = _output(registers, outputs + 2 * k, constants + 2 * k, size)
         g = _output(registers, outputs + 2 * k + 1, constants + 2 * k + 1, size)
         g = tl.where(log_p <= _LEAST_LOG, 0.0, g)
-        slope = g - p * tl.sum(tl.where(known, g, 0.0), 1)[:, None]
+        slope = g if of_one else g - p * tl.sum(tl.where(known, g, 0.0), 1)[:, None]
         tl.store(gradients + k * rows * classes + place, slope, mask=inside)
         if terms:
             tl.store(losses + k * rows * classes + place, value, mask=inside)
@@ -253,12 +329,20 @@ def run(
 
 
 def launch(
-    tables: tuple[Tensor, ...], slots: int, logits: Tensor, target: Tensor, terms: bool
+    tables: tuple[Tensor, ...],
+    slots: int,
+    logits: Tensor,
+    target: Tensor,
+    terms: bool,
+    progress: Tensor,
+    shares: Tensor,
+    of_one: bool,
 ) -> tuple[Tensor, Tensor]:
     """Losses and gradients as of `Interpreter.value_and_gradient`, in the floating type of the tables.
 
     ``tables`` are the arrays of a `Bytecode` and the smoothing, on the device; ``logits`` (K or 1, N, C), ``target``
-    (K or 1, N) integers or (K or 1, N, C). After a first call, which compiles, it can be captured in a CUDA graph.
+    (K or 1, N) integers or (K or 1, N, C), ``progress`` (K or 1,), ``shares`` (K or 1, C). After a first call, which
+    compiles, it can be captured in a CUDA graph.
     """
     options: dict[str, Any] = {"dtype": tables[1].dtype, "device": logits.device}
     count, (rows, classes) = len(tables[2]) - 1, logits.shape[1:]
@@ -275,17 +359,20 @@ def launch(
             *tables,
             logits.contiguous(),
             target.contiguous(),
+            progress,
+            shares,
             torch.empty(count * instances * slots * size, **options),
             losses,
             gradients,
             slots,
             rows,
             classes,
-            *(0 if len(tensor) == 1 else tensor[0].numel() for tensor in (logits, target)),
+            *(0 if len(tensor) == 1 else tensor[0].numel() for tensor in (logits, target, progress, shares)),
             block_rows=block_rows,
             block_classes=block_classes,
             soft=target.is_floating_point(),
             terms=terms,
+            of_one=of_one,
             num_warps=min(32, max(4, size // 256)),
             enable_fp_fusion=True,
         )

@@ -26,10 +26,10 @@ def listing(what: str) -> list[dict[str, Any]]:
             for entry in LIBRARY.values()
         ]
     if what == "primitives":
-        from lossforge.expression.primitives import LEAVES, PRIMITIVES
+        from lossforge.expression.vocabulary import EVERY_LEAF, OPERATIONS
 
-        leaves = [{"name": name, "arity": 0, "meaning": meaning} for name, (meaning, _) in LEAVES.items()]
-        return leaves + [{"name": p.name, "arity": p.arity, "meaning": p.meaning} for p in PRIMITIVES.values()]
+        leaves = [{"name": leaf.name, "arity": 0, "meaning": leaf.meaning} for leaf in EVERY_LEAF.values()]
+        return leaves + [{"name": one.name, "arity": one.arity, "meaning": one.meaning} for one in OPERATIONS.values()]
     if what == "datasets":
         from lossforge.data.datasets import DATASETS, FORMATS
 

@@ -29,7 +29,8 @@ def explain_all(names_or_formulas: Sequence[str], seconds: float = SYMPY_SECONDS
     ``simplified`` is the shortest form known that is equal for any labels; ``final`` is the form that is validated
     and exported, which for hard labels may be another one. ``true_class`` and ``wrong_class`` are the final form's
     two functions of one probability p, with their slopes; None where labels are smoothed. ``seconds`` is what sympy
-    may spend on all losses, in the order given. ``derivative`` is None where it is too long to read. A term that is
+    may spend on all losses, in the order given. ``derivative`` is None where it is too long to read, and of a
+    loss that mixes classes, which has no functions of one probability either. A term that is
     no formula has none of these, and no LaTeX, size or signature. Raises LossError or FormulaError.
     """
     from lossforge.expression.formula import parse_formula
@@ -71,20 +72,22 @@ def _of_formula(spec: LossSpec, expression: Expression, shorter: Expression, scr
     from lossforge.expression.tree import format_formula
 
     (signature,) = signatures(Interpreter([expression], [spec.label_smoothing]))
-    shorter = min((final_form(form, soft_targets=True) for form in (expression, shorter)), key=view_for(True).cost)
+    alone = not expression.crosses_classes
+    forms = (final_form(form, soft_targets=True) for form in (expression, shorter))
+    shorter = min(forms, key=view_for(True).cost if alone else lambda form: (form.size, len(format_formula(form))))
     final = final_form(expression, soft_targets=spec.label_smoothing > 0)
-    change = derivative(expression)
-    if change.size <= _READABLE:
-        change = final_form(change, soft_targets=True)
-    readable = change.size <= _READABLE
+    change = derivative(expression) if alone else None
+    if change is not None:
+        change = final_form(change, soft_targets=True) if change.size <= _READABLE else None
     verdict = screener(expression)
     return {
         "simplified": format_formula(shorter),
         "final": format_formula(final),
-        **(_by_class(None) if spec.label_smoothing else _by_class(final)),
+        **(_by_class(final) if alone and not spec.label_smoothing else _by_class(None)),
         "latex": latex(expression),
-        "derivative": format_formula(change) if readable else None,
-        "derivative_latex": latex(change) if readable else None,
+        "mixes_classes": not alone,
+        "derivative": None if change is None else format_formula(change),
+        "derivative_latex": None if change is None else latex(change),
         "size": expression.size,
         "label_smoothing": spec.label_smoothing,
         "signature": None if signature is None else signature.key,
@@ -124,6 +127,7 @@ def _of_term(spec: LossSpec) -> dict[str, Any]:
         "final": spec.formula,
         **_by_class(None),
         "latex": "",
+        "mixes_classes": False,
         "derivative": None,
         "derivative_latex": None,
         "size": None,

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
-    "analysis": ("CLASSES", "gradient_ratio", "minimiser", "nearest"),
+    "analysis": ("CLASSES", "gradient_ratio", "in_training", "minimiser", "nearest"),
     "behind_heads": ("baseline", "opposite", "spec_behind"),
     "compiled": ("LossSpec",),
     "heads": ("HEADS", "SOFTMAX", "Head", "one_hot"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from lossforge.expression.formula import parse_formula
 from lossforge.expression.interpreter import Interpreter
 from lossforge.expression.signature import probe_gradients, signature_probe
 from lossforge.losses.compiled import LossSpec
+from lossforge.losses.drop_in import DropInLoss
 from lossforge.losses.library import CROSS_ENTROPY, LIBRARY
 
 CLASSES = (2, 10, 100)
@@ -26,7 +28,8 @@ def minimiser(loss: LossSpec, classes: int) -> float:
     points that is refined twice around its best. A term is taken of a batch of this one sample, at the
     logits log(y_pred).
     """
-    value = _term_values(loss, classes) if loss.is_term else _formula_values(loss, classes)
+    alone = not loss.is_term and not parse_formula(loss.formula).crosses_classes
+    value = _formula_values(loss, classes) if alone else _sample_values(loss, classes)
     low, high = 0.0, 1.0
     for _ in range(3):
         grid = torch.linspace(low, high, 1001, dtype=torch.float64)
@@ -50,9 +53,16 @@ def _formula_values(loss: LossSpec, classes: int) -> Callable[[Tensor], Tensor]:
     return value
 
 
-def _term_values(loss: LossSpec, classes: int) -> Callable[[Tensor], Tensor]:
-    """The same for a term: each probability is a batch of its own."""
-    criterion = loss.build()
+def in_training(loss: LossSpec, classes: int, **arguments: Any) -> DropInLoss:
+    """The module, told that half of a training is done and that all classes are equally frequent."""
+    criterion = loss.build(class_share=torch.full((classes,), 1 / classes, dtype=torch.float64), **arguments)
+    criterion.progress = 0.5
+    return criterion
+
+
+def _sample_values(loss: LossSpec, classes: int) -> Callable[[Tensor], Tensor]:
+    """The same for a term, or a formula that mixes classes: each probability is a batch of its own."""
+    criterion = in_training(loss, classes)
     target = torch.zeros(1, dtype=torch.int64)
 
     def one(logits: Tensor) -> Tensor:
@@ -74,7 +84,7 @@ def gradient_ratio(loss: LossSpec, classes: int) -> float:
 
     def norm(spec: LossSpec) -> float:
         logits = torch.zeros(1, classes, dtype=torch.float64, requires_grad=True)
-        value = spec.build()(logits, target)
+        value = in_training(spec, classes)(logits, target)
         if not value.requires_grad:
             return 0.0
         (gradient,) = torch.autograd.grad(value, logits, allow_unused=True)

@@ -10,7 +10,7 @@ from torch.autograd import forward_ad
 
 from lossforge.expression.codegen import compile_expression, compile_joint
 from lossforge.expression.tree import Expression
-from lossforge.losses.drop_in import LEAST_LOG
+from lossforge.losses.drop_in import LEAST_LOG, About
 
 
 def plain_operations_needed(*constants: Tensor | None) -> bool:
@@ -28,31 +28,42 @@ def plain_operations_needed(*constants: Tensor | None) -> bool:
 
 
 class ClosedForm(torch.autograd.Function):
-    """``apply(logits, target, expression, dim, weight)``: the elementwise loss, weighted and summed over classes.
+    """``apply(logits, target, expression, dim, weight, about)``: the loss, weighted and summed over classes.
 
     ``logits`` have classes along ``dim``; ``target`` holds class indices, without that dimension, or
-    probabilities, with it; ``weight`` is None or broadcasts to the logits. Value and gradient are computed
-    together and share their subexpressions. The gradient can be differentiated again: that goes through the
+    probabilities, with it; ``weight`` is None or broadcasts to the logits. ``about`` is None for formulas whose
+    elements stand alone; those of others have no weight here. Value and gradient are computed together and share their
+    subexpressions. The gradient can be differentiated again: that goes through the
     plain operations.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, target: Tensor, expression: Expression, dim: int, weight: Tensor | None
+        ctx: Any,
+        logits: Tensor,
+        target: Tensor,
+        expression: Expression,
+        dim: int,
+        weight: Tensor | None,
+        about: About | None,
     ) -> Tensor:
         """Value in the shape of the logits without ``dim``."""
         log_y_pred = torch.log_softmax(logits, dim).clamp_(min=LEAST_LOG)
         y_pred = log_y_pred.exp()
-        if target.is_floating_point():
+        if about is not None:
+            loss, g = _crossing(expression, y_pred, log_y_pred, _dense(logits, target, dim), about)
+        elif target.is_floating_point():
             loss, g = compile_joint(expression).function(y_pred, target, log_y_pred)
         else:
             loss, g = _at_indices(expression, y_pred, log_y_pred, target.unsqueeze(dim), dim)
+        if about is None and expression.of_sample:  # a constant
+            loss = loss.narrow(dim, 0, 1)
         if compile_joint(expression).uses_log:
             g = g.masked_fill(log_y_pred <= LEAST_LOG, 0.0)
         if weight is not None:
             loss, g = loss * weight, g * weight
         if ctx.needs_input_grad[0]:
-            ctx.expression, ctx.dim = expression, dim
+            ctx.expression, ctx.dim, ctx.about = expression, dim, about
             ctx.save_for_backward(logits, target, weight, torch.addcmul(g, y_pred, g.sum(dim, True), value=-1))
         return loss.sum(dim)
 
@@ -62,10 +73,25 @@ class ClosedForm(torch.autograd.Function):
         logits, target, weight, gradient = ctx.saved_tensors
         outer = given[0].unsqueeze(ctx.dim)
         if torch.is_grad_enabled():  # the gradient is to be differentiated again
-            gradient = _differentiable_gradient(ctx.expression, ctx.dim, logits, target, weight, outer)
+            gradient = _differentiable_gradient(ctx.expression, ctx.dim, logits, target, weight, outer, ctx.about)
         else:
             gradient = gradient * outer
-        return gradient, None, None, None, None
+        return gradient, None, None, None, None, None
+
+
+def _dense(logits: Tensor, target: Tensor, dim: int) -> Tensor:
+    """Targets as probabilities in the shape of the logits."""
+    if target.is_floating_point():
+        return target
+    return torch.zeros_like(logits).scatter(dim, target.unsqueeze(dim), 1.0)
+
+
+def _crossing(
+    expression: Expression, y_pred: Tensor, log_y_pred: Tensor, y_true: Tensor, about: About
+) -> tuple[Tensor, Tensor]:
+    """Loss, with one class in place of all where it is one number a sample, and g."""
+    loss, g = compile_joint(expression).function(y_pred, y_true, log_y_pred, about)
+    return loss.expand_as(y_pred.narrow(about.dim, 0, 1) if expression.of_sample else y_pred), g.expand_as(y_pred)
 
 
 def _at_indices(
@@ -90,12 +116,20 @@ def _at_indices(
 
 
 def _differentiable_gradient(
-    expression: Expression, dim: int, logits: Tensor, target: Tensor, weight: Tensor | None, outer: Tensor
+    expression: Expression,
+    dim: int,
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    outer: Tensor,
+    about: About | None,
 ) -> Tensor:
-    if not target.is_floating_point():
-        target = torch.zeros_like(logits).scatter(dim, target.unsqueeze(dim), 1.0)
+    target = _dense(logits, target, dim)
     log_y_pred = torch.log_softmax(logits, dim).clamp(min=LEAST_LOG)
-    loss = compile_expression(expression)(log_y_pred.exp(), target, log_y_pred)
+    y_pred = log_y_pred.exp()
+    loss = compile_expression(expression)(y_pred, target, log_y_pred, *([] if about is None else [about]))
+    if about is not None:
+        loss = loss.expand_as(y_pred.narrow(dim, 0, 1) if expression.of_sample else y_pred)
     if weight is not None:
         loss = loss * weight
     if not loss.requires_grad:  # a constant

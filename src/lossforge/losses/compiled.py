@@ -61,19 +61,22 @@ class ExpressionLoss(DropInLoss):
     """
 
     def __init__(self, formula: str | Expression, *, class_mean: bool = False, **arguments: Any) -> None:
-        super().__init__(**arguments)
         expression = parse_formula(formula) if isinstance(formula, str) else formula
+        self.needs = tuple(sorted(emit(expression).needs))
+        super().__init__(**arguments)
         self.formula = format_formula(expression)
         self.class_mean = class_mean
         self._prepare(expression)
 
     def _prepare(self, expression: Expression) -> None:
-        self.uses_log = emit(expression).uses_log
+        emitted = emit(expression)
+        self.uses_log, self.about = emitted.uses_log, emitted.about
+        self.of_sample = expression.of_sample
         self._expression = expression
         self._function = compile_expression(expression)
         self._is_cross_entropy = canonical_text(expression) == _cross_entropy_text() and not self.class_mean
 
-    def elementwise_function(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    def elementwise_function(self) -> Callable[..., Tensor]:
         """The compiled formula."""
         return self._function
 
@@ -83,16 +86,17 @@ class ExpressionLoss(DropInLoss):
         # Of soft targets torch's own would be NaN at a logit of -inf, for 0 * log(0). Of weights it gives no gradient.
         if self._is_cross_entropy and not soft and (self.weight is None or not self.weight.requires_grad):
             return self._cross_entropy(input, target)
-        if plain_operations_needed(target, self.weight):
+        # A weight of a class does not stay with that class's logit where classes are mixed.
+        if plain_operations_needed(target, self.weight) or (self.about and self.weight is not None):
             return super().unscaled(input, target)
         if soft:
             logits, target_or_indices, kept = self.encoded(input, target)
         else:
             logits, target_or_indices, kept = self.indexed(input, target)
         weight = None if self.weight is None else self.class_weight(logits)
-        loss: Tensor = ClosedForm.apply(
-            logits, target_or_indices, self._expression, 0 if logits.dim() == 1 else 1, weight
-        )
+        dim = 0 if logits.dim() == 1 else 1
+        about = self.context(logits, logits, dim) if self.about else None
+        loss: Tensor = ClosedForm.apply(logits, target_or_indices, self._expression, dim, weight, about)
         return self.reduced(loss, logits, target, kept)
 
     def indexed(self, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,19 @@ LEAST_LOG = -1e5
 """Least value of log(y_pred)."""
 START_SPREAD = 0.5
 """Standard deviation of the logits of `start_probe`."""
+
+
+class About(NamedTuple):
+    """What a loss may depend on besides a class's own probability and target.
+
+    ``dim``: where the logits' classes lie; the others are tensors that broadcast to the logits.
+    """
+
+    dim: int
+    n_classes: Tensor
+    progress: Tensor
+    class_share: Tensor
+    logits: Tensor
 
 
 class DropInLoss(nn.Module):
@@ -30,6 +44,9 @@ class DropInLoss(nn.Module):
     ``nn.CrossEntropyLoss`` does in every case. float16 and bfloat16 logits are computed in float32, and their
     gradient is held within what their type can say.
 
+    A loss may change in the course of a training: then ``criterion.progress = epoch / epochs`` says how far it is,
+    from 0 to 1. One that looks at how frequent the classes are takes ``class_share``. Both are in ``state_dict``.
+
     All of it is multiplied by ``scale``. `match_classes` sets it so that the gradient near a uniform start has
     cross-entropy's norm: then cross-entropy's learning rates suit the loss.
 
@@ -38,9 +55,12 @@ class DropInLoss(nn.Module):
         ignore_index: class index whose samples do not count (class-index targets only).
         reduction: "mean", "sum" or "none".
         label_smoothing: in [0, 1]; mixes the target with 1/C. None: as the loss was trained, ``smoothing``.
+        class_share: shape ``(C,)``, each class's share of the training labels; for losses that need it.
     """
 
     weight: Tensor | None
+    shares: Tensor | None
+    reached: Tensor | None
     class_mean = False
     uses_log = True
     scale = 1.0
@@ -51,6 +71,12 @@ class DropInLoss(nn.Module):
     """Whether the formula means something else where ``y_true`` is neither 0 nor 1."""
     matches = False
     """Whether ``scale`` follows the logits' number of classes; see `match_classes`."""
+    about = False
+    """Whether the formula's function has a fourth argument, an `About`."""
+    of_sample = False
+    """Whether the formula is one number a sample, which is not summed over classes."""
+    needs: tuple[str, ...] = ()
+    """Which of "progress" and "class_share" have to be told."""
 
     def __init__(
         self,
@@ -58,6 +84,7 @@ class DropInLoss(nn.Module):
         ignore_index: int = -100,
         reduction: str = "mean",
         label_smoothing: float | None = None,
+        class_share: Tensor | None = None,
     ) -> None:
         super().__init__()
         label_smoothing = self.smoothing if label_smoothing is None else label_smoothing
@@ -66,10 +93,62 @@ class DropInLoss(nn.Module):
         if not 0.0 <= label_smoothing <= 1.0:
             raise ValueError(f"label_smoothing must be in [0, 1], not {label_smoothing!r}")
         self.register_buffer("weight", weight)
+        self.register_buffer("shares", None if class_share is None else torch.as_tensor(class_share).detach().clone())
+        self.register_buffer("reached", torch.full((), -1.0) if "progress" in self.needs else None)
         self.ignore_index = ignore_index
         self.reduction = reduction
         self.label_smoothing = label_smoothing
         self._told: set[str] = set()
+
+    @property
+    def progress(self) -> float | None:
+        """How far the training is, from 0 at its first step to 1 at its last; None until it is told."""
+        return None if self.reached is None or self.reached < 0 else float(self.reached)
+
+    @progress.setter
+    def progress(self, value: float | Tensor) -> None:
+        if self.reached is None:
+            self.register_buffer("reached", torch.zeros(()))
+            assert self.reached is not None
+        if not isinstance(value, Tensor) and not 0.0 <= value <= 1.0:
+            raise ValueError(f"progress must be in [0, 1]: epoch / epochs, not {value!r}")
+        self.reached.fill_(value)
+
+    @property
+    def class_share(self) -> Tensor | None:
+        """Each class's share of the training labels, ``(C,)``; None where it was not given."""
+        return self.shares
+
+    @class_share.setter
+    def class_share(self, value: Tensor | None) -> None:
+        self.shares = None if value is None else torch.as_tensor(value).detach().clone()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        for name in ("shares", "reached"):  # what is not yet told is told by the state
+            if getattr(self, name) is None and prefix + name in state_dict:
+                setattr(self, name, torch.empty_like(state_dict[prefix + name]))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def context(self, y_pred: Tensor, logits: Tensor, dim: int) -> About:
+        """What the fourth argument of the formula's function says. Raises ValueError for what was not told."""
+        classes = y_pred.shape[dim]
+        none = y_pred.new_zeros(())
+        if "progress" in self.needs and (self.reached is None or self.progress is None):
+            raise ValueError(
+                f"{type(self).__name__} depends on how far the training is: set criterion.progress = epoch / epochs, "
+                "from 0 to 1, before it is called"
+            )
+        share = none
+        if "class_share" in self.needs:
+            if self.shares is None or self.shares.shape != (classes,):
+                found = "none was given" if self.shares is None else f"it has shape {tuple(self.shares.shape)}"
+                raise ValueError(
+                    f"{type(self).__name__} depends on how frequent the classes are: give class_share, a tensor of "
+                    f"shape ({classes},) with each class's share of the training labels; {found}"
+                )
+            share = self.shares.to(y_pred).view([-1] + [1] * (y_pred.dim() - 1 - dim)).expand_as(y_pred)
+        progress = none if self.reached is None else self.reached.to(y_pred)
+        return About(dim, y_pred.new_full((), classes), progress, share, logits)
 
     def match_classes(self, classes: int) -> DropInLoss:
         """Set ``scale`` for this number of classes, and return the loss itself.
@@ -83,7 +162,7 @@ class DropInLoss(nn.Module):
         self.scale, self.classes = scale, classes
         return self
 
-    def elementwise_function(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    def elementwise_function(self) -> Callable[..., Tensor]:
         """The function ``(y_pred, y_true, log_y_pred) -> loss``; each loss has its own."""
         raise TypeError(f"{type(self).__name__} has no formula; use one of its subclasses")
 
@@ -105,7 +184,10 @@ class DropInLoss(nn.Module):
         return logits, y_true, kept
 
     def class_terms(self, logits: Tensor, y_true: Tensor, dim: int) -> Tensor:
-        """The loss of every sample and class, in the shape of ``logits``, whose classes lie along ``dim``."""
+        """The loss of every sample and class, in the shape of ``logits``, whose classes lie along ``dim``.
+
+        Of a formula that is one number a sample: that number, with one class in place of all.
+        """
         if self.uses_log:
             # Held where 0 * log(y_pred) is still 0: a masked class has the logit -inf.
             log_y_pred = torch.log_softmax(logits, dim).clamp(min=LEAST_LOG)
@@ -113,7 +195,12 @@ class DropInLoss(nn.Module):
         else:
             y_pred = torch.softmax(logits, dim)
             log_y_pred = y_pred
-        return self.elementwise_function()(y_pred, y_true, log_y_pred)
+        function = self.elementwise_function()
+        if not self.about:
+            terms = function(y_pred, y_true, log_y_pred)
+            return terms.narrow(dim, 0, 1) if self.of_sample else terms
+        terms = function(y_pred, y_true, log_y_pred, self.context(y_pred, logits, dim))
+        return terms.expand_as(y_pred.narrow(dim, 0, 1) if self.of_sample else y_pred)
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Loss of logits ``(N, C)``, ``(N, C, d1, ...)`` or ``(C,)``.
@@ -133,7 +220,8 @@ class DropInLoss(nn.Module):
         dim = 0 if logits.dim() == 1 else 1
         loss = self.class_terms(logits, y_true, dim)
         if self.weight is not None:
-            loss = loss * self.class_weight(logits)
+            weight = self.class_weight(logits)
+            loss = loss * ((weight * y_true).sum(dim, keepdim=True) if self.of_sample else weight)
         return self.reduced(loss.sum(dim), logits, target, kept)
 
     def _look_at(self, input: Tensor, target: Tensor) -> None:
@@ -172,7 +260,7 @@ class DropInLoss(nn.Module):
 
     def reduced(self, loss: Tensor, logits: Tensor, target: Tensor, kept: Tensor | None) -> Tensor:
         """The losses of the samples, summed over classes, by ``reduction``; those not kept do not count."""
-        if self.class_mean:
+        if self.class_mean and not self.of_sample:
             loss = loss / logits.shape[0 if logits.dim() == 1 else 1]
         if kept is not None:
             loss = torch.where(kept, loss, torch.zeros_like(loss))
@@ -216,25 +304,40 @@ def cross_entropy_norm(classes: int) -> float:
     return float((probabilities - functional.one_hot(target, classes)).norm()) / len(target)
 
 
+STAGES = (0.0, 0.5, 1.0)
+"""Where in a training a loss that changes in its course is matched: the mean square of the norms there counts."""
+
+
 def matched_scale(loss: DropInLoss, classes: int) -> float | None:
     """What to multiply ``loss`` by, so that its gradient on `start_probe` has plain cross-entropy's norm.
 
-    Six digits. ``weight``, ``ignore_index`` and ``reduction`` do not enter. None where the gradient is zero or not
-    finite.
+    Six digits. ``weight``, ``ignore_index`` and ``reduction`` do not enter; classes are equally frequent. None where
+    the gradient is zero or not finite.
     """
-    kept = loss.weight, loss.ignore_index, loss.reduction
+    kept = loss.weight, loss.ignore_index, loss.reduction, loss.shares, loss.reached
     loss.weight, loss.ignore_index, loss.reduction = None, -100, "mean"
+    loss.shares, loss.reached = torch.full((classes,), 1 / classes, dtype=torch.float64), torch.zeros(())
+    norms, largest = [], 0.0
+    try:
+        for stage in STAGES if "progress" in loss.needs else STAGES[:1]:
+            loss.reached.fill_(stage)
+            norm, value = _norm_and_value(loss, classes)
+            norms.append(norm)
+            largest = max(largest, abs(value))
+    finally:
+        loss.weight, loss.ignore_index, loss.reduction, loss.shares, loss.reached = kept
+    norm = norms[0] if len(norms) == 1 else math.sqrt(sum(norm * norm for norm in norms) / len(norms))
+    return rounded_scale(cross_entropy_norm(classes), norm, largest)
+
+
+def _norm_and_value(loss: DropInLoss, classes: int) -> tuple[float, float]:
+    """Norm of the gradient on the logits of `start_probe`, and the loss there."""
     logits, target = start_probe(classes)
     logits.requires_grad_()
-    try:
-        with torch.enable_grad():
-            value = loss.unscaled(logits, target)
-            (gradient,) = torch.autograd.grad(value, logits, allow_unused=True) if value.requires_grad else (None,)
-    finally:
-        loss.weight, loss.ignore_index, loss.reduction = kept
-    if gradient is None:
-        return None
-    return rounded_scale(cross_entropy_norm(classes), float(gradient.norm()), float(value.detach()))
+    with torch.enable_grad():
+        value = loss.unscaled(logits, target)
+        (gradient,) = torch.autograd.grad(value, logits, allow_unused=True) if value.requires_grad else (None,)
+    return 0.0 if gradient is None else float(gradient.norm()), float(value.detach())
 
 
 def widened(logits: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import numpy
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.interpreter import Interpreter
 from lossforge.losses.compiled import LossSpec
-from lossforge.losses.drop_in import cross_entropy_norm, matched_scale, rounded_scale, start_probe
+from lossforge.losses.drop_in import STAGES, cross_entropy_norm, matched_scale, rounded_scale, start_probe
 from lossforge.losses.heads import SOFTMAX, Head
 from lossforge.losses.library import CROSS_ENTROPY
 
@@ -34,17 +34,23 @@ def _of_formulas(losses: tuple[LossSpec, ...], classes: int) -> list[float | Non
     if not losses:
         return []
     logits, target = (part.numpy() for part in start_probe(classes))
-    interpreter = Interpreter([parse_formula(loss.formula) for loss in losses], [one.label_smoothing for one in losses])
+    parsed = [parse_formula(loss.formula) for loss in losses]
+    interpreter = Interpreter(parsed, [one.label_smoothing for one in losses])
     count = len(target)
     gradient = numpy.empty((len(losses), *logits.shape))
     values = numpy.empty((len(losses), count))
-    interpreter.run_arrays(logits[None], target[None], values, gradient, numpy.empty((0, *logits.shape)))
-    shares = numpy.array([classes if loss.class_mean else 1 for loss in losses])
-    with numpy.errstate(over="ignore", invalid="ignore"):
-        norms = numpy.sqrt(numpy.square(gradient).sum((1, 2))) / count / shares
-        means = values.mean(1) / shares
+    means = [loss.class_mean and not one.of_sample for loss, one in zip(losses, parsed, strict=True)]
+    shares = numpy.array([classes if mean else 1 for mean in means])
+    stages = STAGES if "progress" in interpreter.needs else STAGES[:1]
+    found, sizes = [], numpy.zeros(len(losses))
+    for stage in stages:
+        interpreter.run_arrays(logits[None], target[None], values, gradient, numpy.empty((0, *logits.shape)), stage)
+        with numpy.errstate(over="ignore", invalid="ignore"):
+            found.append(numpy.sqrt(numpy.square(gradient).sum((1, 2))) / count / shares)
+            sizes = numpy.maximum(sizes, numpy.abs(values.mean(1) / shares))
+    norms = found[0] if len(found) == 1 else numpy.sqrt(numpy.square(found).mean(0))
     wanted = _wanted(classes)
-    return [rounded_scale(wanted, norm, mean) for norm, mean in zip(norms.tolist(), means.tolist(), strict=True)]
+    return [rounded_scale(wanted, norm, mean) for norm, mean in zip(norms.tolist(), sizes.tolist(), strict=True)]
 
 
 @lru_cache(maxsize=64)

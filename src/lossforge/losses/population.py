@@ -16,17 +16,24 @@ from lossforge.losses.compiled import LossSpec
 
 class _Population(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, losses: Interpreter) -> Tensor:
-        value, gradient = losses.value_and_gradient(logits, target)
+    def forward(
+        ctx: Any,
+        logits: Tensor,
+        target: Tensor,
+        losses: Interpreter,
+        progress: Tensor | None,
+        class_share: Tensor | None,
+    ) -> Tensor:
+        value, gradient = losses.value_and_gradient(logits, target, progress=progress, class_share=class_share)
         ctx.save_for_backward(gradient)
         return value
 
     @staticmethod
-    def backward(ctx: Any, given: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, given: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             raise LossError("the gradient of a population of losses cannot be differentiated again; build them singly")
         (gradient,) = ctx.saved_tensors
-        return gradient * given.unsqueeze(-1), None, None
+        return gradient * given.unsqueeze(-1), None, None, None, None
 
 
 class PopulationLoss(nn.Module):
@@ -44,20 +51,29 @@ class PopulationLoss(nn.Module):
         if term is not None:
             raise LossError(f"'{term}' is no formula: only formulas can be computed as a population")
         self.specs = tuple(specs)
-        self._any_mean = any(spec.class_mean for spec in specs)
+        parsed = [parse_formula(spec.formula) for spec in specs]
+        self._mean = [spec.class_mean and not loss.of_sample for spec, loss in zip(specs, parsed, strict=True)]
+        self._any_mean = any(self._mean)
         self._means: dict[torch.device, Tensor] = {}
-        losses = Interpreter([parse_formula(spec.formula) for spec in specs], [spec.label_smoothing for spec in specs])
+        losses = Interpreter(parsed, [spec.label_smoothing for spec in specs])
         self._losses = losses.padded()
+        self.needs = losses.needs
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+    def forward(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        progress: Tensor | None = None,
+        class_share: Tensor | None = None,
+    ) -> Tensor:
         """Mean loss ``(K,)`` over the samples of logits ``(K, N, C)``.
 
         ``target`` holds class indices ``(K, N)`` or ``(N,)``, or probabilities ``(K, N, C)`` or ``(N, C)``. float16
-        and bfloat16 logits are computed in float32. Raises ValueError for shapes that do not fit.
+        and bfloat16 logits are computed in float32. ``progress`` ``(K or 1,)`` and ``class_share`` ``(K or 1, C)`` are
+        for losses that need them (``needs``). Raises ValueError for shapes that do not fit.
         """
-        values: Tensor = _Population.apply(
-            logits.float() if logits.dtype.itemsize < 4 else logits, target, self._losses
-        )
+        wide = logits.float() if logits.dtype.itemsize < 4 else logits
+        values: Tensor = _Population.apply(wide, target, self._losses, progress, class_share)
         means = values.mean(-1)
         if not self._any_mean:
             return means
@@ -66,14 +82,13 @@ class PopulationLoss(nn.Module):
     def _over_classes(self, like: Tensor) -> Tensor:
         """Where ``(K,)`` a loss is the mean over classes; kept on a device, so that a captured step can read it."""
         if like.device not in self._means:
-            flags = [float(spec.class_mean) for spec in self.specs]
-            self._means[like.device] = torch.tensor(flags, device=like.device)
+            self._means[like.device] = torch.tensor([float(mean) for mean in self._mean], device=like.device)
         return self._means[like.device]
 
     @property
     def room(self) -> tuple[object, ...]:
         """The same for populations whose `tables` can stand in each other's place."""
-        return (*self._losses.room, self._any_mean)
+        return (*self._losses.room, self._any_mean, *sorted(self.needs))
 
     def tables(self, like: Tensor) -> list[Tensor]:
         """The losses as data on the device of ``like`` and in its floating type, read at every call."""

@@ -27,6 +27,8 @@ def hard_labels_only(formula: str, classes: int) -> bool:
     Compared are the gradients on the logits of the start probe: at labels that are smoothed by 0.1, and the mixture
     of those at 0 and 1 that a loss which is linear in ``y_true`` has there.
     """
+    if parse_formula(formula).crosses_classes:
+        return False  # no element stands alone, so nothing says what a mixture of two labels would be
     logits, target = start_probe(classes)
     hard = torch.nn.functional.one_hot(target, classes).to(logits.dtype)
     soft = hard * (1 - _SMOOTHING) + _SMOOTHING / classes

@@ -18,6 +18,7 @@ from torch import Tensor
 from lossforge.errors import LossforgeError
 from lossforge.expression.elementwise import value_and_slope
 from lossforge.expression.formula import parse_formula
+from lossforge.losses.analysis import in_training
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY, loss_spec
 from lossforge.store.files import told_as_store_error
@@ -73,9 +74,9 @@ def against_wrong(spec: LossSpec, classes: int = CLASSES) -> Curve:
 def of_class(spec: LossSpec, true: bool, classes: int = CLASSES) -> Curve | None:
     """The function of p that the loss is for the true class, or for each wrong one, and its slope.
 
-    None for a loss that has none: a term, or one whose labels are smoothed.
+    None for a loss that has none: a term, one that mixes classes, or one whose labels are smoothed.
     """
-    if spec.is_term or spec.label_smoothing:
+    if spec.is_term or spec.label_smoothing or parse_formula(spec.formula).crosses_classes:
         return None
     p = _line()
     parts = (p.numpy(), numpy.full(len(p), float(true)), p.log().numpy())
@@ -111,7 +112,9 @@ def _value_and_gradient(spec: LossSpec, y_pred: Tensor) -> tuple[Tensor, Tensor]
         target = torch.zeros(1, dtype=torch.int64)
         value = torch.stack([criterion(row[None], target) for row in logits])
     else:
-        value = spec.build(reduction="none")(logits, torch.zeros(len(logits), dtype=torch.int64))
+        value = in_training(spec, y_pred.shape[1], reduction="none")(
+            logits, torch.zeros(len(logits), dtype=torch.int64)
+        )
     if not value.requires_grad:
         return value, torch.zeros_like(y_pred)
     (gradient,) = torch.autograd.grad(value.sum(), logits, allow_unused=True)

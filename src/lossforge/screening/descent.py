@@ -111,6 +111,7 @@ def descend(losses: Interpreter, classes: int, settings: ScreenSettings, sign: N
         settings.descent_steps,
         settings.step,
         sign.astype(numpy.float32),
+        losses.of_one,
         reached,
     )
     return reached
@@ -143,6 +144,7 @@ def train_network(
             _RATE,
             norm,
             sign[able].astype(numpy.float32),
+            losses.of_one,
             one,
         )
         total[able] += one

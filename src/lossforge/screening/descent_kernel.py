@@ -9,7 +9,8 @@ import math
 
 import numpy
 
-from lossforge.expression.cpu_kernel import ROWS_FROM, add_scaled, loss_and_gradient, peaks, place, softmax, sums, take
+from lossforge.expression.class_kernel import peaks, sums
+from lossforge.expression.cpu_kernel import ROWS_FROM, add_scaled, leaves, loss_and_gradient, place, take
 from lossforge.expression.jit import compiler
 
 compiled = compiler()
@@ -60,11 +61,12 @@ def _move(r, z, slope, scratch, length, by_rows, row):
 
 
 @compiled
-def descend(code, numbers, starts, outputs, constants, slots, start, labels, steps, step, sign, reached):
+def descend(code, numbers, starts, outputs, constants, slots, start, labels, steps, step, sign, of_one, reached):
     """Gradient descent of K losses on free logits from ``start`` (1, N, C); ``reached`` (K,): the share that arrives.
 
     ``sign`` (K,): -1 descends -f. Each step moves the logits by ``step`` (root mean square) on average: it shrinks
-    to zero, or a loss whose minimum is not one-hot would circle around it.
+    to zero, or a loss whose minimum is not one-hot would circle around it. ``of_one``: each class has a probability of
+    its own.
     """
     samples, classes = start.shape[1], start.shape[2]
     by_rows = classes >= ROWS_FROM
@@ -72,13 +74,29 @@ def descend(code, numbers, starts, outputs, constants, slots, start, labels, ste
     z, value, slope = slots - 3, slots - 2, slots - 1
     row = numpy.empty(samples, numbers.dtype)
     final = numpy.empty((1, samples, classes), numbers.dtype)
+    shares = numpy.full(classes, 1 / classes).astype(numbers.dtype)
     _mark(r, labels, samples, classes, by_rows)
     for k in range(len(starts) - 1):
         place(start, 0, 0, r, z, by_rows, samples)
         for index in range(steps):
-            softmax(r, z, by_rows, row)
+            leaves(r, z, by_rows, row, of_one)
+            now = numbers.dtype.type(index / max(1, steps - 1))
+            first, last = starts[k], starts[k + 1]
             loss_and_gradient(
-                code, numbers, starts[k], starts[k + 1], outputs[k], constants[k], by_rows, r, row, value, slope
+                code,
+                numbers,
+                first,
+                last,
+                outputs[k],
+                constants[k],
+                by_rows,
+                r,
+                row,
+                value,
+                slope,
+                now,
+                shares,
+                of_one,
             )
             if not _move(r, z, slope, value, sign[k] * step * 2 * (1 - index / steps), by_rows, row):
                 break
@@ -153,13 +171,14 @@ def _adam(w, g, first, second, rate, index):
 
 @compiled
 def train_network(
-    code, numbers, starts, outputs, constants, slots, x, labels, w1, w2, steps, rate, norm, sign, reached
+    code, numbers, starts, outputs, constants, slots, x, labels, w1, w2, steps, rate, norm, sign, of_one, reached
 ):
     """Train a network of one hidden layer, weights w1 (H, D) and w2 (C, H), with each of K losses by Adam.
 
     ``x`` (D, N) and ``labels`` (N,) are its data, all one batch; the gradient on the logits has the norm ``norm`` at
     the start. The rate rises over three tenths of the steps and falls to zero. ``reached`` (K,) is the accuracy on
-    the data; logits that are not finite count as nothing learnt. ``sign`` (K,): -1 trains with -f.
+    the data; logits that are not finite count as nothing learnt. ``sign`` (K,): -1 trains with -f. ``of_one``: each
+    class has a probability of its own.
     """
     samples, classes = x.shape[1], w2.shape[0]
     r = numpy.empty((slots, samples * classes), numbers.dtype)
@@ -172,6 +191,7 @@ def train_network(
     )
     g1, g2 = numpy.empty_like(w1), numpy.empty_like(w2)
     gradient = r[slope].reshape(classes, samples)
+    shares = numpy.full(classes, 1 / classes).astype(numbers.dtype)
     _mark(r, labels, samples, classes, False)
     for k in range(len(starts) - 1):
         v1, v2 = w1.copy(), w2.copy()
@@ -179,9 +199,24 @@ def train_network(
         scale = 0.0
         for index in range(steps):
             _forward(x, v1, v2, hidden, r, z)
-            softmax(r, z, False, row)
+            leaves(r, z, False, row, of_one)
+            now = numbers.dtype.type(index / max(1, steps - 1))
+            first, last = starts[k], starts[k + 1]
             loss_and_gradient(
-                code, numbers, starts[k], starts[k + 1], outputs[k], constants[k], False, r, row, value, slope
+                code,
+                numbers,
+                first,
+                last,
+                outputs[k],
+                constants[k],
+                False,
+                r,
+                row,
+                value,
+                slope,
+                now,
+                shares,
+                of_one,
             )
             if index == 0:
                 total = 0.0

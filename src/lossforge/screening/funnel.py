@@ -47,7 +47,8 @@ def negated(expression: Expression) -> Expression:
 
 def static_reason(form: Expression) -> str:
     """Why a canonical form cannot be a loss: a leaf does not occur in it. Nothing where both do."""
-    missing = [name for name in ("y_pred", "y_true") if not form.uses(name)]
+    seen = {"y_pred": form.sees_prediction, "y_true": form.sees_target}
+    missing = [name for name, is_seen in seen.items() if not is_seen]
     return f"{' and '.join(missing)} {'does' if len(missing) == 1 else 'do'} not occur" if missing else ""
 
 
@@ -62,7 +63,7 @@ def findings_of(forms: Sequence[Expression], settings: ScreenSettings) -> list[F
             left.append(place)
     if not left:
         return found
-    losses = Interpreter([forms[place] for place in left])
+    losses = Interpreter([forms[place] for place in left], head=settings.head)
     reasons = probe_reasons(losses, settings)
     well = [index for index, reason in enumerate(reasons) if not reason]
     signed = dict(zip(well, signatures(losses.take(well), keep_scale=settings.keep_scale), strict=True))
@@ -84,7 +85,7 @@ def descended(found: Sequence[Findings], settings: ScreenSettings) -> list[Findi
     """The findings with their descents."""
     if not found:
         return []
-    losses = Interpreter([one.form for one in found])
+    losses = Interpreter([one.form for one in found], head=settings.head)
     return [replace(one, descent=descent) for one, descent in zip(found, descents(losses, settings), strict=True)]
 
 
@@ -99,7 +100,7 @@ def verdict(found: Findings, settings: ScreenSettings) -> Verdict:
     turned = negated(found.form)
     if settings.keep_scale:
         # The repaired sign is part of the key here.
-        (repaired,) = signatures(Interpreter([turned]), keep_scale=True)
+        (repaired,) = signatures(Interpreter([turned], head=settings.head), keep_scale=True)
         assert repaired is not None, "of f and -f both have a gradient or neither"
         key = repaired.key
     return Verdict(turned, key, rejected_by, descent.reason, flipped=True)

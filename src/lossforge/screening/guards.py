@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from lossforge.expression.adjoint import joint_program
 from lossforge.expression.interpreter import Interpreter
-from lossforge.expression.primitives import GUARDS, Guards
 from lossforge.expression.program import guards_can_act
+from lossforge.expression.protection import GUARDS, Guards
 from lossforge.expression.tree import Expression
 from lossforge.screening.probes import MODERATE, run, screen_probe
 from lossforge.screening.settings import ScreenSettings
@@ -56,7 +56,8 @@ def guard_reasons(forms: Sequence[Expression], settings: ScreenSettings) -> list
         at_once = max(1, _CHUNK // (MODERATE * classes))
         for start in range(0, len(asked), at_once):
             places = asked[start : start + at_once]
-            shares = changed([forms[place] for place in places], classes, settings.label_smoothing)
+            asked_now = [forms[place] for place in places]
+            shares = changed(asked_now, classes, settings.label_smoothing, settings.head)
             for place, found in zip(places, shares, strict=True):
                 worst = int(found.argmax())
                 if found[worst] > CHANGED and not reasons[place]:
@@ -73,7 +74,9 @@ def _least(classes: int) -> float:
     return float((shares / shares.sum(1, keepdims=True)).min())
 
 
-def changed(forms: Sequence[Expression], classes: int, label_smoothing: float = 0.0) -> NDArray[numpy.float64]:
+def changed(
+    forms: Sequence[Expression], classes: int, label_smoothing: float = 0.0, head: str = "softmax"
+) -> NDArray[numpy.float64]:
     """Shares ``(K, 2)`` of moderate samples whose gradient is another one with guards of the `OTHERS`' sizes, but for
     one factor for each loss.
     """
@@ -82,7 +85,9 @@ def changed(forms: Sequence[Expression], classes: int, label_smoothing: float = 
     data = screen_probe(classes)
     logits, labels = data.logits[:MODERATE].astype(numpy.float64), data.labels[:MODERATE]
     smoothing = [label_smoothing] * len(forms)
-    usual, *others = (run(Interpreter(forms, smoothing, guards), logits, labels)[1] for guards in (GUARDS, *OTHERS))
+    usual, *others = (
+        run(Interpreter(forms, smoothing, guards, head), logits, labels)[1] for guards in (GUARDS, *OTHERS)
+    )
     shares = numpy.empty((len(forms), len(others)))
     with numpy.errstate(all="ignore"):
         norms = _norms(usual)

@@ -192,7 +192,8 @@ class Screener:
 
     def _sign(self, key: str, trained: Mapping[str, Expression]) -> int:
         if key not in self._signs:
-            (signature,) = signatures(Interpreter([canonical_form(trained[key])]), keep_scale=self.settings.keep_scale)
+            losses = Interpreter([canonical_form(trained[key])], head=self.settings.head)
+            (signature,) = signatures(losses, keep_scale=self.settings.keep_scale)
             self._signs[key] = 1 if signature is None else signature.sign
         return self._signs[key]
 

@@ -39,7 +39,8 @@ class ScreenSettings:
     guards, with targets smoothed by ``label_smoothing``. ``descent_steps`` of ``step`` (in logits, root mean square)
     must bring ``descent_accuracy`` (0 to 1) of the free logits to their targets; where they bring some, but not
     enough, the losses train a small network for ``network_steps``, which must learn as much. ``precisions``: the types
-    in which the space trains. ``classes``: the numbers of classes of its tasks.
+    in which the space trains. ``classes``: the numbers of classes of its tasks;
+    ``head``: what makes probabilities of their logits ("softmax" of two classes where they have one neuron).
     """
 
     max_gradient: float = 1e18
@@ -53,6 +54,7 @@ class ScreenSettings:
     step: float = 0.1
     guards: bool = True
     label_smoothing: float = 0.0
+    head: str = "softmax"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from lossforge.errors import FormulaError, offered
 from lossforge.expression.formula import parse_formula
-from lossforge.expression.primitives import BOUND, LEAVES, PRIMITIVES
+from lossforge.expression.primitives import LEAVES, PRIMITIVES
+from lossforge.expression.protection import BOUND
+from lossforge.expression.vocabulary import EVERY_LEAF, OPERATIONS
 from lossforge.spaces.recipe_section import Rate, RecipeSection
 from lossforge.spaces.section import Section
 from lossforge.spaces.task_section import AugmentationSection, TaskSection
@@ -30,8 +32,14 @@ __all__ = [
 
 
 def _primitive(name: str) -> str:
-    if name not in PRIMITIVES:
-        raise ValueError(f"'{name}' is not a primitive{offered(name, PRIMITIVES)}")
+    if name not in OPERATIONS:
+        raise ValueError(f"'{name}' is not a primitive{offered(name, OPERATIONS)}")
+    return name
+
+
+def _leaf(name: str) -> str:
+    if name not in EVERY_LEAF:
+        raise ValueError(f"'{name}' is not a leaf{offered(name, EVERY_LEAF)}")
     return name
 
 
@@ -50,6 +58,7 @@ def _address(text: str) -> str:
 
 Formula = Annotated[str, AfterValidator(_formula)]
 PrimitiveName = Annotated[str, AfterValidator(_primitive)]
+LeafName = Annotated[str, AfterValidator(_leaf)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -57,6 +66,7 @@ class ExpressionSection(Section):
     """Which expressions may be built."""
 
     primitives: list[PrimitiveName] = Field(default=list(PRIMITIVES), min_length=1)
+    leaves: list[LeafName] = Field(default=list(LEAVES), min_length=1)
     constant_range: tuple[float, float] = (-3.0, 3.0)
     seeds: list[Formula] = Field(default=["-y_true * log(y_pred)"])
     initial_height: tuple[Annotated[int, Field(ge=1, le=10)], Annotated[int, Field(ge=1, le=10)]] = (2, 4)
@@ -77,9 +87,11 @@ class ExpressionSection(Section):
             tree = parse_formula(seed)
             if tree.size > self.max_size or tree.height > self.max_height:
                 raise ValueError(f"seeds: {seed!r} is larger than max_size or max_height allow")
-            unknown = {node.op for node in tree.walk()} - {*self.primitives, *LEAVES, "constant"}
+            unknown = {node.op for node in tree.walk()} - {*self.primitives, *self.leaves, "constant"}
             if unknown:
-                raise ValueError(f"seeds: {seed!r} uses '{sorted(unknown)[0]}', which primitives does not list")
+                first = sorted(unknown)[0]
+                key = "leaves" if first in EVERY_LEAF else "primitives"
+                raise ValueError(f"seeds: {seed!r} uses '{first}', which {key} does not list")
         return self
 
 

@@ -78,6 +78,10 @@ class Cohort:
         self.adjacent = numbers == sorted(numbers) and len({numbers.count(one) for one in numbers}) == 1
         """Whether lanes of one seed stand beside each other, equally many of each: a back end may share samples."""
         self.lanes = replace(networks.lanes, seed_of=torch.tensor(numbers, device=self.device))
+        self.progress = torch.zeros(1, dtype=torch.float64, device=self.device)
+        """How far the training is, 0 to 1; a step moves it on, where a loss asks."""
+        asked = "class_share" in self.loss_function.needs
+        self.class_share = self.samples.class_shares()[self.lanes.seed_of] if asked else None
         self._names = networks.names
         self.params = [part.detach().requires_grad_() for part in self.lanes.weights.parts]
         """Trainable parameters ``(K, ...)``, which share the memory of the lanes' weights."""
@@ -91,7 +95,9 @@ class Cohort:
 
     def twin(self) -> Cohort:
         """The same networks and losses in memory of their own; see `lossforge.training.captured`."""
-        return Cohort(self.plan, self.replicas, self._networks(copied(self.lanes), self._streams()))
+        twin = Cohort(self.plan, self.replicas, self._networks(copied(self.lanes), self._streams()))
+        twin.progress.copy_(self.progress)
+        return twin
 
     @classmethod
     def gathered(cls, cohorts: Sequence[Cohort], lanes: Sequence[tuple[int, int]]) -> Cohort:
@@ -102,11 +108,15 @@ class Cohort:
         # Cohorts that are equally far have drawn equally much, and those of one seed the same.
         known = {seed: stream for one in cohorts for seed, stream in one._streams().items()}
         streams = {seed: known[seed].copy() for seed in dict.fromkeys(one.seed for one in replicas)}
-        return cls(first.plan, replicas, first._networks(state, streams))
+        together = cls(first.plan, replicas, first._networks(state, streams))
+        # Losses of one cohort may ask how far it is, and those of another not.
+        together.progress.copy_(torch.stack([one.progress for one in cohorts]).max(0).values)
+        return together
 
     def in_step(self) -> list[Tensor]:
         """All tensors that a step reads or changes, but for samples; the flat weights first."""
-        return [*self.lanes.in_step(), *self.loss_function.tables(self.lanes.scale)]
+        shares = [] if self.class_share is None else [self.class_share]
+        return [*self.lanes.in_step(), *self.loss_function.tables(self.lanes.scale), self.progress, *shares]
 
     @property
     def seeds(self) -> list[int]:
@@ -144,7 +154,12 @@ class Cohort:
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of each replica's batch, shape ``(K,)``, times its scale."""
-        return self.loss_function(logits, targets) * self.lanes.scale
+        return self.loss_function(logits, targets, self.progress, self.class_share) * self.lanes.scale
+
+    def move_on(self) -> None:
+        """One step is done."""
+        if "progress" in self.loss_function.needs:
+            self.progress += 1 / max(1, self.plan.steps - 1)
 
     def match_gradients(self) -> list[str]:
         """Set the scales so that each gradient near a uniform start has cross-entropy's norm; see `matched_scales`.

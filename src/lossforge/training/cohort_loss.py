@@ -35,6 +35,8 @@ class CohortLoss:
         self._terms = {k: spec.build() for k, spec in enumerate(smoothed) if spec.is_term}
         formulas = [] if alike else [smoothed[k] for k in self._formulas]
         self._population = PopulationLoss(formulas) if formulas else None
+        self.needs: frozenset[str] = frozenset() if self._population is None else self._population.needs
+        """What the losses read besides logits and target: "progress", "class_share"."""
 
     @property
     def room(self) -> tuple[object, ...] | None:
@@ -47,17 +49,23 @@ class CohortLoss:
         """The losses as data on the device of ``like``, float32: whoever overwrites them has other losses here."""
         return [] if self._population is None else self._population.tables(like)
 
-    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss ``(K,)`` of logits ``(K, B, outputs)`` against class indices ``(K, B)`` or labels ``(K, B, C)``."""
+    def __call__(
+        self, logits: Tensor, targets: Tensor, progress: Tensor | None = None, class_share: Tensor | None = None
+    ) -> Tensor:
+        """Mean loss ``(K,)`` of logits ``(K, B, outputs)`` against class indices ``(K, B)`` or labels ``(K, B, C)``.
+
+        ``progress`` ``(1,)`` and ``class_share`` ``(K or 1, classes)`` are for losses that need them.
+        """
         if self._cross_entropy is not None:
             each = self.head.cross_entropy(logits.flatten(0, 1), targets.flatten(0, 1), self._cross_entropy)
             return each.view(targets.shape[:2]).mean(1)
         if not self._terms and self._population is not None:
-            together: Tensor = self._population(logits, targets)
+            together: Tensor = self._population(logits, targets, progress, class_share)
             return together
         values: list[Tensor] = [logits.new_zeros(())] * len(logits)
         if self._population is not None:
-            found = self._population(logits[self._formulas], targets[self._formulas])
+            shares = class_share[self._formulas] if class_share is not None and len(class_share) > 1 else class_share
+            found = self._population(logits[self._formulas], targets[self._formulas], progress, shares)
             for place, k in enumerate(self._formulas):
                 values[k] = found[place]
         for k, term in self._terms.items():

@@ -76,6 +76,13 @@ class Samples:
         for indices, x in zip(batches, self.plan.train.batches(batches), strict=True):
             yield self.augmented(x, self.targets(indices))
 
+    def class_shares(self) -> Tensor:
+        """Each class's share ``(S, C)`` of the training labels as they are given, the wrong ones included."""
+        labels = self.labels.flatten(1)
+        counts = torch.stack([torch.bincount(row, minlength=self.plan.classes) for row in labels]).float()
+        shares = counts / counts.sum(1, keepdim=True)
+        return shares if len(shares) > 1 else shares.expand(len(self.streams), -1)
+
     def inputs(self, x: Tensor) -> Tensor:
         """Stored samples as the networks take them, not augmented."""
         return x if self.plan.prepare is None else self.plan.prepare(x)

@@ -176,6 +176,7 @@ class _Run:
             loss = loss.detach()
             lanes.finite &= loss.isfinite()
             lanes.total += loss
+            cohort.move_on()
         return logits
 
     @property
