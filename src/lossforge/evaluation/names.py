@@ -69,13 +69,12 @@ def _checks(table: dict[str, object], imports: bool) -> Iterator[tuple[str, Call
 
 
 def _check_rival(rival: object, head: str, *, table: bool) -> None:
-    from lossforge.losses.behind_heads import spec_behind
-    from lossforge.losses.library import LIBRARY
+    from lossforge.losses.library import LIBRARY, loss_spec
 
     if isinstance(rival, str) and rival not in LIBRARY:
         raise SpaceError(f"validation.rivals: '{rival}' is not a loss of the library{offered(rival, LIBRARY)}")
     if isinstance(rival, str):
         try:
-            spec_behind(rival, head, table=table)
+            loss_spec(rival, head=head, table=table)
         except LossError as error:
             raise SpaceError(f"validation.rivals: {error}") from None

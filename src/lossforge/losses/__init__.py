@@ -7,7 +7,7 @@ from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
     "analysis": ("CLASSES", "gradient_ratio", "in_training", "minimiser", "nearest"),
-    "behind_heads": ("baseline", "opposite", "spec_behind"),
+    "behind_heads": ("baseline", "opposite"),
     "compiled": ("LossSpec",),
     "heads": ("HEADS", "SOFTMAX", "Head", "one_hot"),
     "library": ("CROSS_ENTROPY", "LIBRARY", "loss", "loss_spec"),

@@ -1,17 +1,18 @@
-"""Which loss a name means behind a head: cross-entropy above all, and what is published for one class a sample."""
+"""What losses are behind a head: cross-entropy above all, and what is published for one class a sample."""
 
 from __future__ import annotations
 
 from lossforge.errors import LossError
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import CONSTANT, Expression, call, constant, leaf
+from lossforge.expression.vocabulary import OPERATIONS
 from lossforge.losses.compiled import LossSpec
-from lossforge.losses.heads import HEADS
-from lossforge.losses.library import ALIASES, CROSS_ENTROPY, LIBRARY, loss_spec
-from lossforge.losses.terms import OVERLAP, TERMS, called_name
+from lossforge.losses.heads import HEADS, SOFTMAX
+from lossforge.losses.terms import NO_OVERLAP, OVERLAP
 
 _OF_EACH_LABEL = {"y_pred", "y_true", "progress", CONSTANT}
 """Leaves that a loss may have to be taken of each label apart."""
+_OVER_CLASSES = [name for name, operation in OPERATIONS.items() if operation.result != "argument"]
 
 
 def baseline(head: str) -> LossSpec:
@@ -21,36 +22,31 @@ def baseline(head: str) -> LossSpec:
 
 def opposite(head: str) -> str:
     """A formula, bounded, that teaches the contrary of cross-entropy: who descends it learns to be wrong."""
-    return "y_true * y_pred" if head != "sigmoid" else "(2 * y_true - 1) * y_pred"
+    return "(2 * y_true - 1) * y_pred" if head == "sigmoid" else "y_true * y_pred"
 
 
-def spec_behind(name_or_formula: str, head: str, *, table: bool = False, **parameters: float) -> LossSpec:
-    """As `lossforge.losses.library.loss_spec`, for a head.
+def published_behind(name: str, spec: LossSpec, head: str, *, table: bool = False) -> LossSpec:
+    """The loss of the library that is called ``name`` behind a head.
 
-    Behind independent sigmoids a loss of the library, which is for one class a sample, is taken of each label as a
-    problem of two classes, there or not: f(y_pred, y_true) + f(1 - y_pred, 1 - y_true). So cross-entropy becomes binary
-    cross-entropy, and focal loss what RetinaNet has. A formula is taken as it is written. Raises LossError for a loss
-    that compares classes, and, of a ``table``, whose samples are no masks, for one that counts their overlap.
+    Behind independent sigmoids a loss that is for one class a sample is taken of each label as a problem of two
+    classes, there or not: f(y_pred, y_true) + f(1 - y_pred, 1 - y_true). So cross-entropy becomes binary cross-entropy,
+    and focal loss what RetinaNet has. Raises LossError for a loss that compares classes, and, of a ``table``, whose
+    samples are no masks, for one that counts their overlap.
     """
-    spec = loss_spec(name_or_formula, **parameters)
-    name = called_name(name_or_formula) or name_or_formula
-    name = ALIASES.get(name, name)
-    if head != "sigmoid" or (name not in LIBRARY and name not in TERMS):
+    if head != "sigmoid":
         return spec
     if spec.is_term:
         if table and name in OVERLAP:
-            raise LossError(
-                f"loss '{name}' cannot be had for several labels a sample: it counts, class by class, the pixels on which "
-                "masks overlap, and a sample without pixels has no overlap; use bce, or a formula"
-            )
+            raise LossError(f"loss '{name}' cannot have the head 'sigmoid' here: {NO_OVERLAP}")
         return spec
-    if spec.formula == CROSS_ENTROPY:
+    if spec.formula == SOFTMAX.cross_entropy_formula:
         return LossSpec(HEADS[head].cross_entropy_formula, spec.label_smoothing, spec.class_mean)
     tree = parse_formula(spec.formula)
-    if any(not node.args and node.op not in _OF_EACH_LABEL for node in tree.walk()) or _reduces(tree):
+    strange = [node for node in tree.walk() if not node.args and node.op not in _OF_EACH_LABEL]
+    if strange or any(tree.uses(name) for name in _OVER_CLASSES):
         raise LossError(
-            f"loss '{name}' cannot have the head 'sigmoid': it compares the classes of a sample, and behind sigmoids "
-            "there is a label alone; write a formula for one label"
+            f"loss '{name}' cannot have the head 'sigmoid': it compares the classes of a sample, and behind sigmoids each "
+            "label stands alone; write a formula for one label"
         )
     return LossSpec(str(call("add", tree, _of_the_rest(tree))), spec.label_smoothing, spec.class_mean)
 

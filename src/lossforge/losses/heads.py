@@ -1,4 +1,4 @@
-"""Heads: from a network's logits to the leaves of a loss, and from targets to ``y_true``.
+"""Heads: from a network's logits to the leaves of a loss, from targets to ``y_true``, and the way back of a gradient.
 
 Nothing else knows how logits become probabilities. This file needs torch alone and is shipped word for word in every
 export. ``dim`` is always the dimension that classes, or a network's outputs, lie along.
@@ -26,6 +26,10 @@ class Head:
     name = "softmax"
     cross_entropy_formula = "-y_true * log(y_pred)"
     """What cross-entropy is behind it."""
+    program = "softmax"
+    """The head that programs are compiled for: what is one neuron is two logits to them, 0 and z."""
+    means_by_weight = True
+    """Whether a mean over class indices is divided by the weights of their classes, as ``nn.CrossEntropyLoss`` has it."""
 
     def outputs(self, classes: int) -> int:
         """Logits a sample that a network has for so many classes, or labels."""
@@ -39,59 +43,194 @@ class Head:
         """``y_pred``: in [0, 1], in the logits' shape but for `classes` columns along ``dim``."""
         return torch.softmax(logits, dim)
 
-    def log_probabilities(self, logits: Tensor, dim: int) -> Tensor:
-        """``log(y_pred)``, exact however large the logits are; not held."""
-        return torch.log_softmax(logits, dim)
+    def log_probabilities(self, logits: Tensor, dim: int, *, in_place: bool = False) -> Tensor:
+        """``log(y_pred)``, exact however large the logits are, and held at `LEAST_LOG`: a masked class has -inf.
+
+        ``in_place`` is quicker, where nobody differentiates it.
+        """
+        return _held(torch.log_softmax(logits, dim), in_place)
+
+    def logit(self, logits: Tensor) -> Tensor:
+        """What the leaf ``logit`` is made of; formulas behind a softmax take it from ``log(y_pred)``."""
+        return logits
+
+    def back(self, g: Tensor, y_pred: Tensor, dim: int) -> Tensor:
+        """The gradient on the logits from g, the one on ``log(y_pred)`` with the other columns held."""
+        return torch.addcmul(g, y_pred, g.sum(dim, True), value=-1)
+
+    def on_logits(self, g: Tensor, y_pred: Tensor, dim: int) -> Tensor:
+        """The gradient on the logits from the g of a compiled program; see `lossforge.expression.adjoint`."""
+        return self.of_outputs(self.back(g, y_pred, dim), dim)
+
+    def of_outputs(self, columns: Tensor, dim: int) -> Tensor:
+        """Of what there is for every column, such as a gradient, that of a network's outputs."""
+        return columns
 
     def scores(self, logits: Tensor, dim: int) -> Tensor:
-        """Logits whose softmax or, for this head, sigmoid is ``y_pred``: a number for each class, larger for likelier."""
+        """A number for each class, larger for likelier: logits of as many columns as ``y_pred``."""
         return logits
 
     def predicted(self, logits: Tensor, dim: int) -> Tensor:
         """The likeliest class's index, without ``dim``; the first of equals."""
         return self.scores(logits, dim).argmax(dim)
 
-    def cross_entropy(
-        self, logits: Tensor, target: Tensor, label_smoothing: float = 0.0, reduction: str = "none"
-    ) -> Tensor:
-        """Cross-entropy of logits ``(N, outputs)`` as torch has it: of each sample, ``(N,)``, or their "mean".
+    def check(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> None:
+        """Raise ValueError, with what was expected, for shapes or types that do not fit."""
+        dim = _dim_of(logits)
+        if target.is_floating_point():
+            if target.shape != logits.shape:
+                shape = tuple(logits.shape)
+                raise ValueError(f"probabilities must have the logits' shape {shape}, not {_seen(target)}")
+        else:
+            expected = logits.shape[:dim] + logits.shape[dim + 1 :]
+            # True and false are two classes; where there are more, they are likelier a class's own mask.
+            unclear = target.dtype == torch.bool and self.classes(logits.shape[dim]) != 2
+            if unclear or target.is_complex() or target.shape != expected:
+                raise ValueError(f"class indices must be integers of shape {tuple(expected)}, not {_seen(target)}")
+        _check_weight(weight, self.classes(logits.shape[dim]))
 
-        ``target`` holds class indices ``(N,)``, or for independent labels floats ``(N, C)`` in [0, 1].
-        """
-        return functional.cross_entropy(logits, target, reduction=reduction, label_smoothing=label_smoothing)
+    def are_indices(self, logits: Tensor, target: Tensor) -> bool:
+        """Whether targets name a class each, and are no probabilities or labels."""
+        return not target.is_floating_point()
+
+    def encoded(
+        self, logits: Tensor, target: Tensor, dim: int, ignore_index: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """``y_true`` in the shape of ``y_pred``, and which samples count (None: all). Raises ValueError for an index."""
+        if target.is_floating_point():
+            return target.to(logits.dtype), None
+        indices = class_indices(target, logits.shape[dim], ignore_index)
+        kept = indices != ignore_index
+        return one_hot(indices.where(kept, 0), logits, dim), kept
 
     def smoothed(self, y_true: Tensor, label_smoothing: float, classes: int) -> Tensor:
         """Targets mixed with those of one who knows nothing: each of the ``classes`` alike."""
         return y_true * (1 - label_smoothing) + label_smoothing / classes
 
+    def has_own(self, target: Tensor, weight: Tensor | None, *, soft: bool) -> bool:
+        """Whether `cross_entropy` is what the formula of that name is, for targets that are ``soft`` or not.
+
+        torch's is NaN for soft targets at a logit of -inf, for 0 * log(0), and gives no gradient on weights.
+        """
+        return not soft and (weight is None or not weight.requires_grad)
+
+    def cross_entropy(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        label_smoothing: float = 0.0,
+        reduction: str = "none",
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+    ) -> Tensor:
+        """Cross-entropy by torch's own functions, with what ``nn.CrossEntropyLoss`` takes.
+
+        ``target`` holds class indices, or what else the head takes; see `has_own`.
+        """
+        return functional.cross_entropy(
+            logits,
+            class_indices(target, logits.shape[_dim_of(logits)], ignore_index),
+            weight=weight,
+            ignore_index=ignore_index,
+            reduction=reduction,
+            label_smoothing=label_smoothing,
+        )
+
+    def may_be_soft(self, target: Tensor) -> bool:
+        """Whether targets may be something between 0 and 1."""
+        return target.is_floating_point()
+
+    def probe(self, logits: Tensor) -> Tensor:
+        """Logits ``(N, outputs)`` of this head in place of ``(N, classes)`` of a softmax."""
+        return logits
+
 
 class Sigmoid(Head):
     """Independent logits: no column of ``y_pred`` depends on another's logit."""
 
-    name = "sigmoid"
+    name = program = "sigmoid"
     cross_entropy_formula = "-y_true * log(y_pred) - (1 - y_true) * log(1 - y_pred)"
+    means_by_weight = False
 
     def probabilities(self, logits: Tensor, dim: int) -> Tensor:
         """See `Head.probabilities`."""
         return torch.sigmoid(logits)
 
-    def log_probabilities(self, logits: Tensor, dim: int) -> Tensor:
+    def log_probabilities(self, logits: Tensor, dim: int, *, in_place: bool = False) -> Tensor:
         """See `Head.log_probabilities`."""
-        return functional.logsigmoid(logits)
+        return _held(functional.logsigmoid(logits), in_place)
 
-    def cross_entropy(
-        self, logits: Tensor, target: Tensor, label_smoothing: float = 0.0, reduction: str = "none"
-    ) -> Tensor:
-        """Binary cross-entropy ``(N,)``, summed over labels; see `Head.cross_entropy`."""
-        y_true = target if target.is_floating_point() else one_hot(target, logits, 1)
-        if label_smoothing:
-            y_true = self.smoothed(y_true, label_smoothing, 2)
-        each = functional.binary_cross_entropy_with_logits(logits, y_true, reduction="none").sum(1)
-        return each.mean() if reduction == "mean" else each
+    def logit(self, logits: Tensor) -> Tensor:
+        """Held where log(y_pred) is: log(1 - y_pred) is their difference, also at an infinite logit."""
+        return logits.clamp(LEAST_LOG, -LEAST_LOG)
+
+    def back(self, g: Tensor, y_pred: Tensor, dim: int) -> Tensor:
+        """See `Head.back`."""
+        return g * (1 - y_pred)
+
+    def on_logits(self, g: Tensor, y_pred: Tensor, dim: int) -> Tensor:
+        """Programs for this head give the gradient on the logits themselves."""
+        return g
+
+    def check(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> None:
+        """See `Head.check`; labels may be integers or bool in the logits' shape."""
+        dim = _dim_of(logits)
+        expected = logits.shape[:dim] + logits.shape[dim + 1 :]
+        indices = target.shape == expected and not target.is_floating_point() and target.dtype != torch.bool
+        if target.is_complex() or not (indices or target.shape == logits.shape):
+            raise ValueError(
+                f"targets must be labels of 0 and 1 in the logits' shape {tuple(logits.shape)}, or class indices, "
+                f"integers of shape {tuple(expected)}, not {_seen(target)}"
+            )
+        _check_weight(weight, logits.shape[dim])
+
+    def are_indices(self, logits: Tensor, target: Tensor) -> bool:
+        """See `Head.are_indices`."""
+        return target.dim() < logits.dim()
+
+    def encoded(
+        self, logits: Tensor, target: Tensor, dim: int, ignore_index: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """See `Head.encoded`. Raises ValueError for a whole label that is neither 0 nor 1, where that can be looked at."""
+        if self.are_indices(logits, target):
+            return super().encoded(logits, target, dim, ignore_index)
+        if not target.is_floating_point() and target.dtype != torch.bool:
+            low, high = _ends(target)
+            if low < 0 or high > 1:
+                raise ValueError(f"labels must be 0 or 1, but one is {low if low < 0 else high}")
+        return target.to(logits.dtype), None
+
+    def may_be_soft(self, target: Tensor) -> bool:
+        """Labels are often floats of 0 and 1; on a GPU to ask would be to wait for it."""
+        return _is_soft(target)
 
     def smoothed(self, y_true: Tensor, label_smoothing: float, classes: int) -> Tensor:
         """Each label is there or not: targets mixed with a half."""
         return super().smoothed(y_true, label_smoothing, 2)
+
+    def has_own(self, target: Tensor, weight: Tensor | None, *, soft: bool) -> bool:
+        """See `Head.has_own`."""
+        return not target.requires_grad and (weight is None or not weight.requires_grad)
+
+    def cross_entropy(
+        self,
+        logits: Tensor,
+        target: Tensor,
+        label_smoothing: float = 0.0,
+        reduction: str = "none",
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+    ) -> Tensor:
+        """Binary cross-entropy, summed over labels; see `Head.cross_entropy`."""
+        dim = _dim_of(logits)
+        y_true, kept = self.encoded(logits, target, dim, ignore_index)
+        if label_smoothing:
+            y_true = self.smoothed(y_true, label_smoothing, 2)
+        held = logits.clamp(LEAST_LOG, -LEAST_LOG)  # 0 * log(0) is 0
+        each = functional.binary_cross_entropy_with_logits(held, y_true, reduction="none")
+        if weight is not None:
+            each = each * weight.view([-1] + [1] * (logits.dim() - dim - 1))
+        return _reduced(each.sum(dim), kept, reduction)
 
 
 class Binary(Head):
@@ -113,22 +252,81 @@ class Binary(Head):
         """See `Head.probabilities`."""
         return torch.sigmoid(torch.cat([-logits, logits], dim))
 
-    def log_probabilities(self, logits: Tensor, dim: int) -> Tensor:
+    def log_probabilities(self, logits: Tensor, dim: int, *, in_place: bool = False) -> Tensor:
         """See `Head.log_probabilities`."""
-        return functional.logsigmoid(torch.cat([-logits, logits], dim))
+        return _held(functional.logsigmoid(torch.cat([-logits, logits], dim)), in_place)
+
+    def of_outputs(self, columns: Tensor, dim: int) -> Tensor:
+        """The second column: the first logit is always 0."""
+        return columns.narrow(dim, 1, 1)
 
     def scores(self, logits: Tensor, dim: int) -> Tensor:
         """(0, z)."""
         return torch.cat([torch.zeros_like(logits), logits], dim)
 
+    def check(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> None:
+        """See `Head.check`; there is one logit."""
+        dim = _dim_of(logits)
+        if logits.shape[dim] != 1:
+            raise ValueError(f"the head binary has one logit a sample, (N, 1) or (N, 1, d1, ...), not {_seen(logits)}")
+        super().check(logits, target, weight)
+
+    def encoded(
+        self, logits: Tensor, target: Tensor, dim: int, ignore_index: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """See `Head.encoded`; probabilities are of class 1."""
+        if target.is_floating_point():
+            share, kept = target.to(logits.dtype), None
+        else:
+            indices = class_indices(target, 2, ignore_index)
+            kept = indices != ignore_index
+            share = indices.where(kept, 0).unsqueeze(dim).to(logits.dtype)
+        return torch.cat([1 - share, share], dim), kept
+
+    def has_own(self, target: Tensor, weight: Tensor | None, *, soft: bool) -> bool:
+        """See `Head.has_own`."""
+        return not target.requires_grad and (weight is None or not (soft or weight.requires_grad))
+
     def cross_entropy(
-        self, logits: Tensor, target: Tensor, label_smoothing: float = 0.0, reduction: str = "none"
+        self,
+        logits: Tensor,
+        target: Tensor,
+        label_smoothing: float = 0.0,
+        reduction: str = "none",
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
     ) -> Tensor:
-        """See `Head.cross_entropy`."""
-        y_true = target.to(logits.dtype)
-        if label_smoothing:
-            y_true = self.smoothed(y_true, label_smoothing, 2)
-        return functional.binary_cross_entropy_with_logits(logits.squeeze(1), y_true, reduction=reduction)
+        """See `Head.cross_entropy`; of probabilities, at an infinite logit too, ``nn.BCEWithLogitsLoss``."""
+        dim = _dim_of(logits)
+        if target.is_floating_point() and not label_smoothing:
+            if reduction == "none":
+                logits, target = logits.squeeze(dim), target.squeeze(dim)
+            return functional.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction=reduction)
+        z, share, kept = logits.squeeze(dim), target, None
+        if not target.is_floating_point():
+            indices = class_indices(target, 2, ignore_index)
+            kept = _not_ignored(indices, ignore_index, weight)
+            share = indices if kept is None else indices.where(kept, 0)
+            if not label_smoothing:
+                each = functional.softplus(torch.where(share == 1, -z, z))
+                if weight is None:
+                    return _reduced(each, kept, reduction)
+                weights = weight[share] if kept is None else weight[share] * kept
+                each = each * weights
+                return each.sum() / weights.sum() if reduction == "mean" else _reduced(each, None, reduction)
+        else:
+            share = target.squeeze(dim)
+        y_true = self.smoothed(share.to(z.dtype), label_smoothing, 2)
+        held = z.clamp(LEAST_LOG, -LEAST_LOG)
+        return _reduced(functional.binary_cross_entropy_with_logits(held, y_true, reduction="none"), kept, reduction)
+
+    def may_be_soft(self, target: Tensor) -> bool:
+        """See `Sigmoid.may_be_soft`."""
+        return _is_soft(target)
+
+    def probe(self, logits: Tensor) -> Tensor:
+        """By how much the second logit is above the first."""
+        return logits[:, 1:] - logits[:, :1]
 
 
 SOFTMAX = Head()
@@ -139,3 +337,78 @@ HEADS: dict[str, Head] = {head.name: head for head in (SOFTMAX, Sigmoid(), Binar
 def one_hot(indices: Tensor, logits: Tensor, dim: int) -> Tensor:
     """1 at each sample's index along ``dim`` and else 0, in the shape and type of the logits."""
     return torch.zeros_like(logits).scatter(dim, indices.unsqueeze(dim), 1.0)
+
+
+def _is_soft(target: Tensor) -> bool:
+    """Whether a target is neither 0 nor 1, where that can be looked at."""
+    if not target.is_floating_point() or target.device.type != "cpu":
+        return False
+    return bool(((target != 0) & (target != 1)).any())
+
+
+def _held(log: Tensor, in_place: bool) -> Tensor:
+    return log.clamp_(min=LEAST_LOG) if in_place else log.clamp(min=LEAST_LOG)
+
+
+def _not_ignored(indices: Tensor, ignore_index: int, weight: Tensor | None) -> Tensor | None:
+    """Which samples count; None where all do. On a GPU to ask would be to wait for it."""
+    counts = indices != ignore_index
+    return None if weight is None and indices.device.type == "cpu" and bool(counts.all()) else counts
+
+
+def _reduced(each: Tensor, kept: Tensor | None, reduction: str) -> Tensor:
+    """The losses of the samples by ``reduction``; those not kept (None: all are) do not count."""
+    if kept is not None:
+        each = torch.where(kept, each, 0.0)
+    if reduction == "none":
+        return each
+    if reduction == "sum":
+        return each.sum()
+    return each.mean() if kept is None else each.sum() / kept.sum()
+
+
+def class_indices(target: Tensor, classes: int, ignore_index: int) -> Tensor:
+    """Class indices as int64. Raises ValueError where one is neither in [0, classes) nor ``ignore_index``.
+
+    They are widened before they are compared with anything: in uint8, -100 is 156. Values are looked at on a CPU
+    alone; elsewhere torch's own check of an index tells.
+    """
+    indices = target.long()
+    if target.dtype == torch.uint64:
+        indices = indices.masked_fill(indices < 0, torch.iinfo(torch.int64).max)  # beyond int64, and no -100
+    low, high = _ends(indices)
+    if low < 0 or high >= classes:
+        outside = indices[((indices < 0) | (indices >= classes)) & (indices != ignore_index)]
+        if outside.numel():
+            raise ValueError(
+                f"class indices must be in [0, {classes}), or ignore_index = {ignore_index} for what does not count, "
+                f"but one is {int(outside[0])}"
+            )
+    return indices
+
+
+def _ends(whole: Tensor) -> tuple[int, int]:
+    """The least and the largest value; zeros where they cannot be looked at, or that would be to wait for a GPU."""
+    if torch.compiler.is_compiling() or whole.device.type != "cpu" or whole.numel() == 0:
+        return 0, 0
+    try:
+        low, high = (int(end) for end in whole.aminmax())
+    except RuntimeError:  # torch.func.vmap, or tensors without values
+        return 0, 0
+    return low, high
+
+
+def _dim_of(logits: Tensor) -> int:
+    """Where the logits' classes lie. Raises ValueError for what are no logits."""
+    if not logits.is_floating_point() or logits.dim() < 1:
+        raise ValueError(f"logits must be floating point, (N, C) or (N, C, d1, ...), not {_seen(logits)}")
+    return 0 if logits.dim() == 1 else 1
+
+
+def _check_weight(weight: Tensor | None, classes: int) -> None:
+    if weight is not None and weight.shape != (classes,):
+        raise ValueError(f"weight must have shape ({classes},), not {tuple(weight.shape)}")
+
+
+def _seen(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"

@@ -32,9 +32,9 @@ class CohortLoss:
         alike = len(set(smoothed)) == 1 and len(plain) == 1
         self._cross_entropy = plain.pop() if alike else None
         self._formulas = [k for k, spec in enumerate(smoothed) if not spec.is_term]
-        self._terms = {k: spec.build() for k, spec in enumerate(smoothed) if spec.is_term}
+        self._terms = {k: spec.build(head=head.name) for k, spec in enumerate(smoothed) if spec.is_term}
         formulas = [] if alike else [smoothed[k] for k in self._formulas]
-        self._population = PopulationLoss(formulas) if formulas else None
+        self._population = PopulationLoss(formulas, head.name) if formulas else None
         self.needs: frozenset[str] = frozenset() if self._population is None else self._population.needs
         """What the losses read besides logits and target: "progress", "class_share"."""
 

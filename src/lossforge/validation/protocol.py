@@ -22,8 +22,8 @@ from lossforge.evaluation.records import Outcome, Training
 from lossforge.evaluation.space_trainings import key_in, trainings
 from lossforge.executors.choice import make_executor, needs_isolation
 from lossforge.executors.protocol import Stop
-from lossforge.losses.behind_heads import spec_behind
 from lossforge.losses.compiled import LossSpec
+from lossforge.losses.library import loss_spec
 from lossforge.search.hall_of_fame import checked_entries
 from lossforge.search.progress import Progress
 from lossforge.search.recorder import Recorder
@@ -108,7 +108,7 @@ def _contenders(folder: RunFolder, space: SearchSpace, top: int, further: Sequen
         for one in best
     ]
     named = dict.fromkeys([*space.validation.rivals, *further])
-    return found + [replace(contender(spec_behind(name, space.head)), rival=name) for name in named]
+    return found + [replace(contender(loss_spec(name, head=space.head)), rival=name) for name in named]
 
 
 class _Validation:
