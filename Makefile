@@ -1,11 +1,13 @@
 # make search   sets everything up, runs the default search, ends with what it found
 # make test     sets everything up, compiles the kernels once, runs all tests: fast ones first, two at a time; Ray's alone
+# make gpu-check    ten minutes on a GPU: all that is claimed of it, measured (DRY=1: every part on a CPU, in small)
+# make gpu-wheels   fetches what a GPU machine without a network may lack, for it
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: setup search test check clean
+.PHONY: setup search test check gpu-check gpu-wheels clean
 
 setup: $(VENV)/.ready
 
@@ -30,5 +32,13 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Without setup: the machine has its own torch, and perhaps no network. OUT, BUDGET, NPZ and DRY may be given.
+gpu-check:
+	$(PYTHON) benchmarks/gpu_check.py --out $(or $(OUT),gpu-check-$(shell date +%Y%m%d-%H%M%S)) \
+	  --budget-seconds $(or $(BUDGET),570) $(if $(NPZ),--npz $(NPZ)) $(if $(DRY),--dry-run)
+
+gpu-wheels:
+	$(PYTHON) benchmarks/gpu/wheels.py .wheels
+
 clean:
-	rm -rf $(VENV) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist .wheels src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

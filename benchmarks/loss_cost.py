@@ -7,7 +7,7 @@ cross-entropy as a module; 24 random trees of 10 to 20 nodes, drawn as the defau
 the probe, as eager torch with autograd, as stand-alone modules (closed-form gradient) and through the
 interpreter, one loss a call and all 24 in one call. Every figure is the median over turns of a loss's time
 divided by cross-entropy's time in the same turn; of the trees, the median (and the dearest) is printed.
-On CUDA also: kernels launched for K losses in one call, and its cost from K = 1 to 32.
+On CUDA also: kernels launched for K losses in one call, and its cost from K = 1 to 64.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import argparse
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -39,13 +40,13 @@ TREES = 24
 Step = Callable[[], object]
 
 
-def draw_trees(seed: int = 0) -> list[Expression]:
+def draw_trees(seed: int = 0, number: int = TREES) -> list[Expression]:
     """Trees of 10 to 20 nodes with both leaves whose gradient is finite and not zero."""
     expression = ExpressionSection(initial_height=(2, 6), max_height=8)
     variation = Variation(SearchSpace(name="cost", task=[TaskSection(data="digits")], expression=expression))
     trees: list[Expression] = []
     with RandomState(seed).active():
-        while len(trees) < TREES:
+        while len(trees) < number:
             tree = variation.vocabulary.to_expression(variation.fresh()[0])
             usable = 10 <= tree.size <= 20 and tree.uses("y_pred") and tree.uses("y_true")
             if usable and not probe_reasons(Interpreter([tree]), ScreenSettings())[0]:
@@ -96,7 +97,23 @@ def ratios(baseline: Step, steps: list[Step], rounds: int, repeats: int = 10) ->
     return 1e6 * median(times), [median(values) for values in found]
 
 
-def report(shape: tuple[int, int], trees: list[Expression], rounds: int, device: str) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Forward and backward of one loss as multiples of `torch.nn.functional.cross_entropy` (``unit``, microseconds).
+
+    Of the trees each its own; ``together``: a loss's share where all are one call of the interpreter.
+    """
+
+    unit: float
+    formula: float
+    eager: list[float]
+    module: list[float]
+    alone: list[float]
+    together: float
+
+
+def measured(shape: tuple[int, int], trees: list[Expression], rounds: int, device: str, repeats: int = 10) -> Cost:
+    """The cost of the trees on float32 logits of a shape."""
     logits = torch.randn(shape, device=device, requires_grad=True)
     target = torch.randint(shape[1], (shape[0],), device=device)
     baseline = trained(functional.cross_entropy, logits, target)
@@ -108,37 +125,56 @@ def report(shape: tuple[int, int], trees: list[Expression], rounds: int, device:
         *(trained(ExpressionLoss(tree).to(device), logits, target) for tree in trees),
         *(interpreted(Interpreter([tree]), logits, target) for tree in trees),
     ]
-    cost, (formula, together, *rest) = ratios(baseline, steps, rounds)
-    eager, module, alone = (rest[start : start + TREES] for start in range(0, 3 * TREES, TREES))
+    unit, (formula, together, *rest) = ratios(baseline, steps, rounds, repeats)
+    eager, module, alone = (rest[start : start + len(trees)] for start in range(0, len(rest), len(trees)))
+    return Cost(unit, formula, eager, module, alone, together / len(trees))
+
+
+def report(shape: tuple[int, int], trees: list[Expression], rounds: int, device: str) -> list[str]:
+    cost = measured(shape, trees, rounds, device)
 
     def told(values: list[float]) -> str:
         return f"{median(values):.2f} (dearest {max(values):.2f})"
 
     return [
-        f"{shape[0]} x {shape[1]}, float32; F.cross_entropy: {cost:.0f} us, the unit of what follows",
-        f"  formula cross-entropy, module            {formula:.2f}",
-        f"  24 trees, eager torch with autograd      {told(eager)}",
-        f"  24 trees, stand-alone module             {told(module)}",
-        f"  24 trees, interpreter, one a call        {told(alone)}",
-        f"  24 trees, interpreter, all in one call   {together / TREES:.2f} a loss",
+        f"{shape[0]} x {shape[1]}, float32; F.cross_entropy: {cost.unit:.0f} us, the unit of what follows",
+        f"  formula cross-entropy, module            {cost.formula:.2f}",
+        f"  24 trees, eager torch with autograd      {told(cost.eager)}",
+        f"  24 trees, stand-alone module             {told(cost.module)}",
+        f"  24 trees, interpreter, one a call        {told(cost.alone)}",
+        f"  24 trees, interpreter, all in one call   {cost.together:.2f} a loss",
     ]
+
+
+def calls(
+    trees: list[Expression], numbers: Sequence[int], rounds: int, device: str, shape: tuple[int, int] = (512, 10)
+) -> Iterator[tuple[int, int | None, float]]:
+    """For each number of losses: kernels of one call (None on a CPU), and what it costs as a multiple of one loss's."""
+    logits, target = torch.randn(shape, device=device), torch.randint(shape[1], shape[:1], device=device)
+    base = Interpreter(trees[:1])
+    for number in numbers:
+        losses = Interpreter((trees * number)[:number])
+        step = interpreted(losses, logits, target)
+        _, (ratio,) = ratios(interpreted(base, logits, target), [step], rounds)
+        yield number, kernels_of(step) if device == "cuda" else None, ratio
+
+
+def kernels_of(step: Step) -> int:
+    """Kernels that a step launches on the GPU."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        step()
+        torch.cuda.synchronize()
+    # Calls of CUDA's own functions are events too, of the processor's.
+    events = [event for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    return sum("mem" not in event.name.lower() for event in events)
 
 
 def cuda_report(trees: list[Expression]) -> list[str]:
     """Kernels in one call, and the cost of a call by the number of losses."""
-    lines = []
-    logits, target = torch.randn(512, 10, device="cuda"), torch.randint(10, (512,), device="cuda")
-    base = Interpreter(trees[:1])
-    for number in (1, 2, 4, 8, 16, 32):
-        losses = Interpreter((trees * 2)[:number])
-        step = interpreted(losses, logits, target)
-        _, (ratio,) = ratios(interpreted(base, logits, target), [step], 30)
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-            step()
-            torch.cuda.synchronize()
-        kernels = sum(event.count for event in profile.key_averages() if "mem" not in event.key.lower())
-        lines.append(f"  K = {number:2}: {kernels} kernels, {ratio:.2f} x the cost of K = 1")
-    return lines
+    return [
+        f"  K = {number:2}: {kernels} kernels, {ratio:.2f} x the cost of K = 1"
+        for number, kernels, ratio in calls(trees, (1, 2, 4, 8, 16, 32, 64), 30, "cuda")
+    ]
 
 
 def main() -> None:

@@ -20,6 +20,8 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "name": ["", "a b", "a/b", "a\n"],
     "seed": [-1, 2**63, 0.5],
     "expression.primitives": [[], ["pow"], ["add", "__import__"]],
+    "expression.leaves": [[], ["logits"], ["y_pred", 3]],
+    "expression.define": [{"a": "a(x)"}, {"log": "x"}, {"f": "g(x)"}, {"f": "y"}, {"f": "y_pred + x"}, {"f": 3}, ["f"]],
     "expression.constant_range": [[1, 1], [3, -3], [-math.inf, 1], [0, math.nan], [1], [1, 2, 3]],
     "expression.seeds": [["y_pred +"], ["os(y_pred)"], [""]],
     "expression.initial_height": [[0, 2], [2, 11], [4, 2], [2, 9]],

@@ -11,7 +11,7 @@ or parsed by DEAP.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from deap import base, gp
 
 from lossforge.expression.primitives import LEAVES, PRIMITIVES
 from lossforge.expression.protection import clip
-from lossforge.expression.tree import CONSTANT, Expression, constant, leaf
+from lossforge.expression.tree import CONSTANT, SAMPLE, Definition, Expression, constant, leaf
 from lossforge.expression.vocabulary import EVERY_LEAF, OPERATIONS
 
 
@@ -72,12 +72,19 @@ class Vocabulary:
     """The primitives and leaves of a space as DEAP's set; ``typed`` where it has more than elementwise ones."""
 
     def __init__(
-        self, primitives: list[str], constant_range: tuple[float, float], leaves: Sequence[str] = tuple(LEAVES)
+        self,
+        primitives: list[str],
+        constant_range: tuple[float, float],
+        leaves: Sequence[str] = tuple(LEAVES),
+        own: Mapping[str, Definition] | None = None,
     ) -> None:
-        self.typed = not (set(primitives) <= PRIMITIVES.keys() and set(leaves) <= LEAVES.keys())
+        self.own = dict(own or {})
+        crossing = any(one.body.plain.crosses_classes for one in self.own.values())
+        self.typed = crossing or not (set(primitives) <= PRIMITIVES.keys() and set(leaves) <= LEAVES.keys())
         self.pset = gp.PrimitiveSetTyped("lossforge", [], Value) if self.typed else gp.PrimitiveSet("lossforge", 0)
-        for name in sorted(set(primitives)):
-            kinds = self._kinds(name, OPERATIONS[name].arity) if self.typed else (OPERATIONS[name].arity,)
+        for name in sorted({*primitives, *self.own}):
+            arity = (self.own.get(name) or OPERATIONS[name]).arity
+            kinds = self._kinds(name, arity) if self.typed else (arity,)
             self.pset.addPrimitive(_never_called, *kinds, name=name)
         for name in (name for name in EVERY_LEAF if name in leaves):
             kind = (_TYPES[EVERY_LEAF[name].result],) if self.typed else ()
@@ -91,6 +98,9 @@ class Vocabulary:
         """Types of the arguments and of the result."""
         if not self.typed:
             return [gp.__type__] * arity, gp.__type__
+        if name in self.own:
+            sample = self.own[name].body.plain.kind == SAMPLE
+            return [Elementwise if sample else Value] * arity, Sample if sample else Elementwise
         over_classes = OPERATIONS[name].result != "argument"
         return [Elementwise if over_classes else Value] * arity, _TYPES[OPERATIONS[name].result]
 
@@ -121,7 +131,7 @@ class Vocabulary:
         for node in reversed(tree):
             if node.arity:
                 args = tuple(stack.pop() for _ in range(node.arity))
-                stack.append(Expression(node.name, args))
+                stack.append(Expression(node.name, args, definition=self.own.get(node.name)))
             elif isinstance(node, self.ephemeral):
                 stack.append(constant(node.value))
             else:

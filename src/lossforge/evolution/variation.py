@@ -16,14 +16,17 @@ _TRIES = 20
 """Draws before a variation that keeps breaking the limits gives up and a fresh tree is drawn."""
 
 
+_LARGEST = 600
+"""Nodes of a tree in which the user's own operations are written out: one in another doubles what is in it."""
+
+
 class Variation:
     """Draws trees within the limits. Parents are never changed."""
 
     def __init__(self, space: SearchSpace) -> None:
         self.limits = space.expression
-        self.vocabulary = Vocabulary(
-            space.expression.primitives, space.expression.constant_range, space.expression.leaves
-        )
+        given = space.expression
+        self.vocabulary = Vocabulary(given.primitives, given.constant_range, given.leaves, given.definitions)
         self._weights = space.evolution.mutation_weights()
         self._operators: dict[str, Callable[[Individual], Individual]] = {
             "subtree": lambda tree: gp.mutUniform(tree, self._branch, self.vocabulary.pset)[0],
@@ -43,7 +46,9 @@ class Variation:
 
     def fits(self, tree: gp.PrimitiveTree) -> bool:
         """Whether the tree keeps the space's limits."""
-        return len(tree) <= self.limits.max_size and tree.height <= self.limits.max_height
+        if len(tree) > self.limits.max_size or tree.height > self.limits.max_height:
+            return False
+        return not self.vocabulary.own or self.vocabulary.to_expression(tree).plain.size <= _LARGEST
 
     def fresh(self) -> tuple[Individual, str]:
         """A random tree, half the time full and half the time grown."""

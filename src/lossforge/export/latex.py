@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from lossforge.expression.branches import ClassFunctions
-from lossforge.expression.tree import CONSTANT, Expression, format_number
+from lossforge.expression.tree import CONSTANT, PARAMETER, PARAMETERS, Definition, Expression, format_number
 from lossforge.expression.vocabulary import EVERY_LEAF, OPERATIONS
 
 _LEAF_LATEX = {leaf.name: leaf.latex for leaf in EVERY_LEAF.values()}
@@ -19,7 +19,18 @@ _SUM, _OPEN, _PRODUCT, _SIGN, _ATOM = range(1, 6)
 
 def latex(expression: Expression) -> str:
     r"""LaTeX of the loss of a class, or of a sample, with ``\hat{y}`` for y_pred and ``y`` for y_true."""
-    return _latex(expression, _LEAF_LATEX)[0]
+    text = _latex(expression, _LEAF_LATEX)[0]
+    meanings = [_latex_definition(one) for one in expression.definitions()]
+    return rf"{text} \quad \text{{where }} {', '.join(meanings)}" if meanings else text
+
+
+def _latex_definition(one: Definition) -> str:
+    return f"{_called(one.name, PARAMETERS[: one.arity])} = {_latex(one.body, _LEAF_LATEX)[0]}"
+
+
+def _called(name: str, arguments: Iterable[str]) -> str:
+    escaped = name.replace("_", r"\_")
+    return rf"\operatorname{{{escaped}}}\left({', '.join(arguments)}\right)"
 
 
 def latex_in_p(expression: Expression) -> str:
@@ -42,9 +53,11 @@ def _latex(node: Expression, leaves: Mapping[str, str]) -> tuple[str, int]:
             mantissa, exponent = text.split("e")
             text = rf"{mantissa} \cdot 10^{{{int(exponent)}}}"
         return text, _ATOM if node.value >= 0 and "cdot" not in text else _SIGN
-    if node.op in leaves:
-        return leaves[node.op], _ATOM
+    if node.op in leaves or node.op == PARAMETER:
+        return leaves[node.op] if node.op in leaves else PARAMETERS[int(node.value)], _ATOM
     parts = [_latex(arg, leaves) for arg in node.args]
+    if node.definition is not None:
+        return _called(node.op, (text for text, _ in parts)), _ATOM
     if node.op in ("add", "sub"):
         symbol = "+" if node.op == "add" else "-"
         # A sign does not follow a sign: x - (-2).
@@ -87,4 +100,6 @@ def words(expression: Expression) -> str:
     if expression.op in EVERY_LEAF:
         return EVERY_LEAF[expression.op].words
     parts = [words(arg) if not arg.args else f"({words(arg)})" for arg in expression.args]
+    if expression.definition is not None:
+        return f"{expression.op} of {' and '.join(parts)}"
     return OPERATIONS[expression.op].words.format(*parts)

@@ -176,6 +176,7 @@ _RULES: dict[str, Callable[..., Form]] = {
 
 
 def _canonical(node: Expression, memo: dict[Expression, Form]) -> Form:
+    node = node.plain
     form = memo.get(node)
     if form is None:
         if node.op == CONSTANT:
@@ -231,6 +232,10 @@ def _sum_tree(args: tuple[Form, ...]) -> Expression:
 def fold_constants(expression: Expression) -> Expression:
     """The same tree with every subtree that has no leaf replaced by its value; exactly what codegen computes."""
     args = tuple(fold_constants(arg) for arg in expression.args)
+    if expression.definition is not None:
+        named = expression.with_args(args)
+        folded = fold_constants(named.plain) if all(arg.op == CONSTANT for arg in args) else named
+        return folded if folded.op == CONSTANT else named
     if args and OPERATIONS[expression.op].folds and all(arg.op == CONSTANT for arg in args):
         return constant(clip(OPERATIONS[expression.op].value(*(arg.value for arg in args))))
     if all(map(is_, args, expression.args)):

@@ -37,6 +37,8 @@ def final_form(expression: Expression, *, soft_targets: bool) -> Expression:
     size and direction, also at ±50 and at probabilities 0 and 1; and its own final form is itself. The same every
     time, in milliseconds. An expression for which nothing better is found comes back as it is.
     """
+    if expression.definitions():
+        return _named_form(expression, soft_targets)
     if expression.crosses_classes:
         return _crossing_form(expression, soft_targets)
     seen = view_for(soft_targets)
@@ -48,6 +50,15 @@ def final_form(expression: Expression, *, soft_targets: bool) -> Expression:
             if _may_replace(expression, found, soft_targets):
                 return found
     return expression
+
+
+def _named_form(expression: Expression, soft_targets: bool) -> Expression:
+    """By its names, with constants rounded, unless a form without them is as short."""
+    plain = final_form(expression.plain, soft_targets=soft_targets)
+    if plain.size <= expression.size and trains_alike(expression, plain, soft_targets, TOLERANCE):
+        return plain
+    forms = rounded_forms(expression, lambda form: trains_alike(expression, form, soft_targets, TOLERANCE))
+    return next(forms, expression)
 
 
 def _crossing_form(expression: Expression, soft_targets: bool) -> Expression:

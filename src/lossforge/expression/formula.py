@@ -1,207 +1,124 @@
-"""Formulas as people write them: a parser of our own; nothing is evaluated.
+"""Formulas as people write them, and operations of their own; nothing is evaluated. The grammar: see the parser.
 
-Grammar, loosest first: ``+ -``, ``* /``, unary ``-``, ``**``. A minus straight before a number that is
-not raised to a power belongs to the number. ``x**2`` is square, ``x**0.5`` is sqrt; other constant
-exponents are written out with the primitives (``x**3`` is ``x**2 * x``, ``x**0.7`` is ``exp(0.7 * log(x))``).
+Operations of the user's own follow the word ``where``, with a semicolon between them:
+``huber(y_true - y_pred, 0.5) where huber(x, y) = min(abs(x), y) * (abs(x) - 0.5 * min(abs(x), y))``.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from lossforge.errors import FormulaError, offered
-from lossforge.expression.tree import CONSTANT, Expression, call, constant, format_formula, leaf
+from lossforge.errors import FormulaError
+from lossforge.expression.parser import MAX_CHARACTERS, MAX_NESTING, Parser, Token, shown, tokens_of
+from lossforge.expression.tree import CONSTANT, PARAMETER, PARAMETERS, WHERE, Definition, Expression, format_formula
 from lossforge.expression.vocabulary import EVERY_LEAF, OPERATIONS
 
-MAX_CHARACTERS = 100_000
-MAX_NESTING = 100
-MAX_NODES = 2_000
 
-_TOKEN = re.compile(
-    r"\s*(?:(?P<number>(?:\d+\.\d*|\.\d+|\d+)(?:[eE][+-]?\d+)?)|(?P<name>[A-Za-z_]\w*)|(?P<symbol>\*\*|[-+*/^(),]))",
-    re.ASCII,
-)
+def parse_formula(text: str, own: Mapping[str, Definition] | None = None) -> Expression:
+    """Read a formula, in which operations of the user's ``own`` may occur, and such as follow its ``where``.
 
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    kind: str
-    text: str
-    position: int
-
-
-def _tokens(text: str) -> list[_Token]:
-    found: list[_Token] = []
-    position = 0
-    end = len(text.rstrip())
-    while position < end:
-        match = _TOKEN.match(text, position)
-        if match is None:
-            start = position + len(text[position:]) - len(text[position:].lstrip())
-            raise FormulaError(
-                f"formula {_shown(text)}: unexpected character {text[start]!r} at position {start + 1}; "
-                "a formula has numbers, names, + - * / ** and parentheses"
-            )
-        kind = match.lastgroup or ""
-        found.append(_Token(kind, match.group(kind), match.start(kind)))
-        position = match.end()
-    found.append(_Token("end", "", len(text)))
-    return found
-
-
-def _shown(text: str) -> str:
-    text = " ".join(text.split())
-    return repr(text if len(text) <= 60 else text[:57] + "...")
-
-
-class _Parser:
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.tokens = _tokens(text)
-        self.index = 0
-        self.nesting = 0
-        self.nodes = 0
-
-    @property
-    def token(self) -> _Token:
-        return self.tokens[self.index]
-
-    def error(self, message: str, token: _Token | None = None) -> FormulaError:
-        at = (token or self.token).position + 1
-        return FormulaError(f"formula {_shown(self.text)}: {message} at position {at}")
-
-    def accept(self, *symbols: str) -> str | None:
-        if self.token.kind == "symbol" and self.token.text in symbols:
-            self.index += 1
-            return self.tokens[self.index - 1].text
-        return None
-
-    def expect(self, symbol: str) -> None:
-        if self.accept(symbol) is None:
-            found = f"'{self.token.text}'" if self.token.text else "the end"
-            raise self.error(f"expected '{symbol}', found {found}")
-
-    def deeper(self) -> None:
-        self.nesting += 1
-        if self.nesting > MAX_NESTING:
-            raise self.error(f"nested deeper than {MAX_NESTING} levels; write it flatter")
-
-    def made(self, node: Expression) -> Expression:
-        if node.size > MAX_NODES or node.height > MAX_NESTING * 2:
-            raise self.error(f"more than {MAX_NODES} nodes or {MAX_NESTING * 2} levels; write it shorter")
-        return node
-
-    def sum(self) -> Expression:
-        node = self.product()
-        while symbol := self.accept("+", "-"):
-            node = self.made(call("add" if symbol == "+" else "sub", node, self.product()))
-        return node
-
-    def product(self) -> Expression:
-        node = self.unary()
-        while symbol := self.accept("*", "/"):
-            node = self.made(call("mul" if symbol == "*" else "div", node, self.unary()))
-        return node
-
-    def unary(self) -> Expression:
-        if self.accept("+"):
-            return self.nested_unary()
-        if self.accept("-"):
-            following = self.tokens[self.index + 1] if self.index + 1 < len(self.tokens) else self.token
-            if self.token.kind == "number" and following.text not in ("**", "^"):
-                return constant(-self.number())
-            return self.made(call("neg", self.nested_unary()))
-        return self.power()
-
-    def nested_unary(self) -> Expression:
-        self.deeper()
-        node = self.unary()
-        self.nesting -= 1
-        return node
-
-    def power(self) -> Expression:
-        node = self.atom()
-        if self.accept("**", "^"):
-            token = self.token
-            node = self.made(self.raised(node, self.nested_unary(), token))
-        return node
-
-    def raised(self, base: Expression, exponent: Expression, token: _Token) -> Expression:
-        if exponent.op != CONSTANT:
-            raise self.error("an exponent must be a number; write exp(y * log(x)) for x**y", token)
-        value = exponent.value
-        if value == 2:
-            return call("square", base)
-        if value == 0.5:
-            return call("sqrt", base)
-        if value == 1:
-            return base
-        if value in (3, 4):
-            square = call("square", base)
-            return call("square", square) if value == 4 else call("mul", square, base)
-        if value == -1:
-            return call("div", constant(1), base)
-        return call("exp", call("mul", constant(value), call("log", base)))
-
-    def number(self) -> float:
-        token = self.token
-        self.index += 1
-        try:
-            return constant(float(token.text)).value
-        except FormulaError as error:
-            raise self.error(str(error), token) from None
-
-    def atom(self) -> Expression:
-        token = self.token
-        if token.kind == "number":
-            return constant(self.number())
-        if token.kind == "name":
-            return self.named()
-        if self.accept("("):
-            self.deeper()
-            node = self.sum()
-            self.expect(")")
-            self.nesting -= 1
-            return node
-        found = f"'{token.text}'" if token.text else "the end"
-        raise self.error(f"expected a number, a name or '(', found {found}")
-
-    def named(self) -> Expression:
-        token = self.token
-        self.index += 1
-        if token.text in EVERY_LEAF:
-            return leaf(token.text)
-        primitive = OPERATIONS.get(token.text)
-        if primitive is None:
-            name = token.text if len(token.text) <= 40 else token.text[:37] + "..."
-            others = offered(name, [*EVERY_LEAF, *OPERATIONS])
-            raise FormulaError(
-                f"formula {_shown(self.text)}: unknown name '{name}' at position {token.position + 1}{others}"
-            )
-        self.expect("(")
-        self.deeper()
-        args = [self.sum()]
-        while self.accept(","):
-            args.append(self.sum())
-        self.expect(")")
-        self.nesting -= 1
-        if len(args) != primitive.arity:
-            raise self.error(f"'{token.text}' takes {primitive.arity} argument(s), not {len(args)}", token)
-        return self.made(call(token.text, *args))
-
-
-def parse_formula(text: str) -> Expression:
-    """Read a formula. Raises FormulaError, with the position, for anything that is not one."""
+    Raises FormulaError, with the position, for anything that is not one.
+    """
     if not text.strip():
         raise FormulaError("the formula is empty; write one such as -y_true * log(y_pred)")
     if len(text) > MAX_CHARACTERS:
         raise FormulaError(f"the formula has {len(text)} characters; at most {MAX_CHARACTERS} are read")
-    parser = _Parser(text)
-    node = parser.sum()
-    if parser.token.kind != "end":
-        raise parser.error(f"unexpected '{parser.token.text[:40]}'")
+    tokens = tokens_of(text)
+    at = next((place for place, token in enumerate(tokens) if token.text == "where"), None)
+    if at is not None:
+        tokens, behind = [*tokens[:at], Token("end", "", tokens[at].position)], tokens[at + 1 :]
+        own = {**(own or {}), **defined(text, behind, own or {})}
+    node = Parser(text, tokens, own).whole()
     if node.height > MAX_NESTING // 2:
         # Printed, it may be nested deeper than it was read: x**4 is two squares.
-        _Parser(format_formula(node)).sum()
+        printed = format_formula(node).partition(WHERE)[0]
+        Parser(printed, tokens_of(printed), own).sum()
     return node
+
+
+def defined(text: str, tokens: list[Token], own: Mapping[str, Definition]) -> dict[str, Definition]:
+    """What follows ``where``: ``name(x, y) = formula; ...``."""
+    bodies: dict[str, tuple[str, int, list[Token]]] = {}
+    end = tokens[-1]
+    piece: list[Token] = []
+    for token in [*tokens[:-1], Token("symbol", ";", end.position)]:
+        if token.text != ";":
+            piece.append(token)
+            continue
+        head = [one.text for one in piece[:7]]
+        arity = next((count for count, form in _HEADS.items() if head[1 : 1 + len(form)] == form), 0)
+        if not piece or piece[0].kind != "name" or not arity:
+            raise FormulaError(
+                f"formula {shown(text)}: behind 'where' each operation is written as name(x) = formula or "
+                f"name(x, y) = formula, with a semicolon between two (position {(piece or [token])[0].position + 1})"
+            )
+        if piece[0].text in bodies:
+            raise FormulaError(f"formula {shown(text)}: '{piece[0].text}' is defined twice")
+        body = [*piece[1 + len(_HEADS[arity]) :], Token("end", "", token.position)]
+        bodies[piece[0].text] = (text, arity, body)
+        piece = []
+    return _resolved(bodies, own)
+
+
+_HEADS = {1: ["(", "x", ")", "="], 2: ["(", "x", ",", "y", ")", "="]}
+
+
+def parse_definitions(table: Mapping[str, str]) -> dict[str, Definition]:
+    """Operations of the user's own, by name: formulas in ``x``, or in ``x`` and ``y``, that may use each other.
+
+    Raises FormulaError, in one sentence that begins with the name, for a formula that cannot be read, an unknown name,
+    a circle, or a name that something else has.
+
+    >>> str(parse_definitions({"inv": "1 / x"})["inv"])
+    'inv(x) = 1 / x'
+    """
+    bodies = {}
+    for name, text in table.items():
+        try:
+            tokens = tokens_of(text)
+        except FormulaError as error:
+            raise FormulaError(f"{name}: {error}") from None
+        arity = 2 if any(token.text == "y" for token in tokens) else 1
+        bodies[name] = (text, arity, tokens)
+    return _resolved(bodies, {})
+
+
+_RESERVED = frozenset({*OPERATIONS, *EVERY_LEAF, *PARAMETERS, CONSTANT, PARAMETER, "where"})
+
+
+def _resolved(
+    bodies: Mapping[str, tuple[str, int, list[Token]]], own: Mapping[str, Definition]
+) -> dict[str, Definition]:
+    found: dict[str, Definition] = {}
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        if name in found:
+            return
+        if name in above:
+            circle = " -> ".join([*above[above.index(name) :], name])
+            raise FormulaError(f"{name}: it is defined by itself ({circle}); an operation is made of others")
+        text, arity, tokens = bodies[name]
+        for token in tokens:
+            if token.text in bodies:
+                visit(token.text, (*above, name))
+        try:
+            body = Parser(text, tokens, {**own, **found}, arity).whole()
+        except FormulaError as error:
+            raise FormulaError(f"{name}: {error}") from None
+        if not any(node.op == PARAMETER and node.value == 0 for node in body.walk()):
+            raise FormulaError(f"{name}: {shown(text)} does not use x; an operation is a formula in x, or in x and y")
+        found[name] = Definition(name, arity, body)
+
+    for name in bodies:
+        _check_name(name)
+        visit(name, ())
+    return found
+
+
+def _check_name(name: str) -> None:
+    if name in _RESERVED:
+        kind = "a leaf" if name in EVERY_LEAF else "an operation" if name in OPERATIONS else "a word of formulas"
+        raise FormulaError(f"{name}: is {kind} already; choose another name")
+    if not re.fullmatch(r"[A-Za-z_]\w{0,39}", name, re.ASCII):
+        raise FormulaError(f"{name[:60]!r} is no name; use letters, digits and _ (at most 40)")

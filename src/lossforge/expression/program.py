@@ -153,6 +153,7 @@ class Lowering:
 
     def lower(self, node: Expression) -> tuple[Operand, Interval]:
         """Operand and interval of a node's value."""
+        node = node.plain
         known = self._memo.get(node)
         if known is None:
             known = self._memo[node] = self._lower(node)

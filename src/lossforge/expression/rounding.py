@@ -44,7 +44,7 @@ def with_constants(tree: Expression, values: dict[float, float]) -> Expression:
     if tree.op == CONSTANT:
         return constant(values.get(tree.value, tree.value))
     args = tuple(with_constants(arg, values) for arg in tree.args)
-    return tree if args == tree.args else Expression(tree.op, args)
+    return tree.with_args(args)
 
 
 def _is_long(node: Expression) -> bool:

@@ -110,6 +110,8 @@ def to_sympy(expression: Expression) -> Any:
     """The expression as sympy's; built node by node, nothing is parsed by sympy."""
     import sympy
 
+    expression = expression.plain
+
     args = [to_sympy(arg) for arg in expression.args]
     op = expression.op
     if op == CONSTANT:

@@ -23,7 +23,7 @@ def derivative(expression: Expression) -> Expression:
     distance that divisors, log and sqrt keep from zero, and the limit of exp. Kinks (abs, max, min) are written
     with sign, which is 0 on the kink itself.
     """
-    raw = _derive(expression, {})
+    raw = _derive(expression.plain, {})
     if raw.size > _TIDY_SIZE or raw.height > _TIDY_HEIGHT:
         return raw
     return _sign_inward(min(canonical_form(raw), raw, key=lambda form: form.size))

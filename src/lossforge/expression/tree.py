@@ -8,12 +8,16 @@ from dataclasses import dataclass, field
 
 from lossforge.errors import FormulaError
 from lossforge.expression.class_operations import CLASS_OPERATIONS
-from lossforge.expression.primitives import LEAVES
+from lossforge.expression.primitives import LEAVES, Primitive
 from lossforge.expression.protection import BOUND
 from lossforge.expression.vocabulary import EVERY_LEAF, OPERATIONS
 
 CONSTANT = "constant"
 """The ``op`` of a constant."""
+
+PARAMETER = "parameter"
+"""The ``op`` of x and y in the body of a user's own operation; ``value`` is 0 or 1."""
+PARAMETERS = ("x", "y")
 
 NUMBER, SAMPLE, ELEMENTWISE = range(3)
 """Kinds of an expression: made of constants alone, one number a sample, a number for each class of a sample."""
@@ -23,27 +27,42 @@ _LOOSE, _TIGHT, _UNARY, _POWER, _ATOM = range(1, 6)
 
 
 @dataclass(frozen=True, slots=True)
+class Definition:
+    """An operation that a user made of others: ``body`` is what it stands for, with `PARAMETER` in place of x and y."""
+
+    name: str
+    arity: int
+    body: Expression
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(PARAMETERS[: self.arity])}) = {_format(self.body)[0]}"
+
+
+@dataclass(frozen=True, slots=True)
 class Expression:
     """One node with its arguments.
 
-    ``op`` is the name of an operation, of a leaf, or ``"constant"``; ``value`` is the constant's value.
-    ``size`` counts nodes and ``height`` edges on the longest path to a leaf. ``kind``: `NUMBER`, `SAMPLE` (one number
-    for all classes of a sample) or `ELEMENTWISE`. ``crosses_classes``: an element depends on more than its own
-    probability and target.
+    ``op`` is the name of an operation, of a leaf, or ``"constant"``; ``value`` is the constant's value. An operation of
+    the user's own has its ``definition``, and `plain` is the tree with what it stands for in its place. ``size``
+    counts nodes and ``height`` edges on the longest path to a leaf. ``kind``: `NUMBER`, `SAMPLE` (one number for all
+    classes of a sample) or `ELEMENTWISE`. ``crosses_classes``: an element depends on more than its own probability and
+    target.
     """
 
     op: str
     args: tuple[Expression, ...] = ()
     value: float = 0.0
+    definition: Definition | None = None
     size: int = field(init=False, compare=False)
     height: int = field(init=False, compare=False)
     kind: int = field(init=False, compare=False)
     crosses_classes: bool = field(init=False, compare=False)
     _hash: int = field(init=False, compare=False, repr=False)
+    _plain: Expression | None = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        operation = OPERATIONS.get(self.op)
-        if operation is None and self.op not in EVERY_LEAF and self.op != CONSTANT:
+        operation = OPERATIONS.get(self.op) if self.definition is None else self.definition
+        if operation is None and self.op not in EVERY_LEAF and self.op not in (CONSTANT, PARAMETER):
             raise FormulaError(f"'{self.op}' is neither a primitive, a leaf nor a constant")
         arity = 0 if operation is None else operation.arity
         if len(self.args) != arity:
@@ -55,20 +74,53 @@ class Expression:
             hashes.append(arg._hash)
             kind = max(kind, arg.kind)
             crosses |= arg.crosses_classes
-        if operation is not None and operation.result != "argument":
+        plain = self._made_plain()
+        if plain is not None:
+            kind, crosses = plain.kind, plain.crosses_classes
+        elif isinstance(operation, Primitive) and operation.result != "argument":
             kind = _KINDS[operation.result]
         elif self.op in EVERY_LEAF:
             kind = _KINDS[EVERY_LEAF[self.op].result]
+        elif self.op == PARAMETER:
+            kind = ELEMENTWISE
         crosses |= self.op in _CROSSING
         set_field = object.__setattr__
+        set_field(self, "_plain", plain)
         set_field(self, "size", size)
         set_field(self, "height", height)
         set_field(self, "kind", kind)
         set_field(self, "crosses_classes", crosses)
         set_field(self, "_hash", hash((self.op, self.value, *hashes)))
 
+    def _made_plain(self) -> Expression | None:
+        """The tree without definitions; None where there are none in it."""
+        if self.definition is None and all(arg._plain is None for arg in self.args):
+            return None
+        args = tuple(arg.plain for arg in self.args)
+        return Expression(self.op, args) if self.definition is None else substituted(self.definition.body, args)
+
     def __hash__(self) -> int:
         return self._hash
+
+    @property
+    def plain(self) -> Expression:
+        """The same with every operation of the user's own replaced by what it stands for."""
+        return self if self._plain is None else self._plain
+
+    def with_args(self, args: tuple[Expression, ...]) -> Expression:
+        """The same node over other arguments; itself where they are the same."""
+        return self if args == self.args else Expression(self.op, args, self.value, self.definition)
+
+    def definitions(self) -> list[Definition]:
+        """The user's own operations that occur, those in bodies of others too, by name."""
+        found: dict[str, Definition] = {}
+        left = [node.definition for node in self.walk() if node.definition is not None]
+        while left:
+            one = left.pop()
+            if one.name not in found:
+                found[one.name] = one
+                left += [node.definition for node in one.body.walk() if node.definition is not None]
+        return [found[name] for name in sorted(found)]
 
     def __str__(self) -> str:
         return format_formula(self)
@@ -82,8 +134,8 @@ class Expression:
             stack.extend(reversed(node.args))
 
     def uses(self, op: str) -> bool:
-        """Whether a leaf or primitive of this name occurs."""
-        return any(node.op == op for node in self.walk())
+        """Whether a leaf or primitive of this name occurs, also in what the user's own operations stand for."""
+        return any(node.op == op for node in self.plain.walk())
 
     @property
     def of_sample(self) -> bool:
@@ -99,6 +151,20 @@ class Expression:
     def sees_target(self) -> bool:
         """Whether it depends on the label."""
         return self.uses("y_true") or self.uses("true_c")
+
+
+def substituted(body: Expression, args: tuple[Expression, ...]) -> Expression:
+    """The body of a definition with the arguments in place of its parameters; it has none of other definitions left."""
+    memo: dict[Expression, Expression] = {}
+
+    def visit(node: Expression) -> Expression:
+        if node.op == PARAMETER:
+            return args[int(node.value)]
+        if node not in memo:
+            memo[node] = node.with_args(tuple(map(visit, node.args)))
+        return memo[node]
+
+    return visit(body.plain)
 
 
 def constant(value: float) -> Expression:
@@ -131,10 +197,12 @@ def _wrap(text: str, precedence: int, needed: int) -> str:
 def _format(node: Expression) -> tuple[str, int]:
     if node.op == CONSTANT:
         return format_number(node.value), _ATOM if node.value >= 0 else _UNARY
+    if node.op == PARAMETER:
+        return PARAMETERS[int(node.value)], _ATOM
     if not node.args:
         return node.op, _ATOM
     parts = [_format(arg) for arg in node.args]
-    infix = OPERATIONS[node.op].infix
+    infix = "" if node.definition else OPERATIONS[node.op].infix
     if infix:
         level = _LOOSE if infix in "+-" else _TIGHT
         left, right = _wrap(*parts[0], level), _wrap(*parts[1], level + 1)
@@ -149,5 +217,14 @@ def _format(node: Expression) -> tuple[str, int]:
 
 
 def format_formula(expression: Expression) -> str:
-    """Print a formula that `lossforge.expression.formula.parse_formula` reads back as the same tree."""
-    return _format(expression)[0]
+    """Print a formula that `lossforge.expression.formula.parse_formula` reads back as the same tree.
+
+    Operations of the user's own stand by their names, and what they are behind it:
+    ``inv(y_pred) where inv(x) = 1 / x``.
+    """
+    text = _format(expression)[0]
+    return WHERE.join([text, "; ".join(map(str, definitions))]) if (definitions := expression.definitions()) else text
+
+
+WHERE = " where "
+"""Between a formula and the user's own operations in it."""

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from lossforge.errors import FormulaError, offered
-from lossforge.expression.formula import parse_formula
+from lossforge.expression.formula import parse_definitions, parse_formula
 from lossforge.expression.primitives import LEAVES, PRIMITIVES
 from lossforge.expression.protection import BOUND
+from lossforge.expression.tree import Definition
 from lossforge.expression.vocabulary import EVERY_LEAF, OPERATIONS
 from lossforge.spaces.recipe_section import Rate, RecipeSection
 from lossforge.spaces.section import Section
@@ -50,6 +51,14 @@ def _formula(text: str) -> str:
         raise ValueError(str(error)) from None
 
 
+def _told(seed: object, own: dict[str, Definition]) -> object:
+    """A seed with what its own operations are; as it is where it cannot be read, which its field says."""
+    try:
+        return str(parse_formula(seed, own)) if isinstance(seed, str) else seed
+    except FormulaError:
+        return seed
+
+
 def _address(text: str) -> str:
     if not re.fullmatch(r"(auto|([\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5})?", text):
         raise ValueError(f"'{text}' is no address of a Ray cluster; write HOST:PORT, or auto")
@@ -68,10 +77,31 @@ class ExpressionSection(Section):
     primitives: list[PrimitiveName] = Field(default=list(PRIMITIVES), min_length=1)
     leaves: list[LeafName] = Field(default=list(LEAVES), min_length=1)
     constant_range: tuple[float, float] = (-3.0, 3.0)
+    define: dict[str, str] = Field(default={})
     seeds: list[Formula] = Field(default=["-y_true * log(y_pred)"])
     initial_height: tuple[Annotated[int, Field(ge=1, le=10)], Annotated[int, Field(ge=1, le=10)]] = (2, 4)
     max_height: int = Field(default=8, ge=1, le=20)
     max_size: int = Field(default=30, ge=3, le=200)
+
+    @property
+    def definitions(self) -> dict[str, Definition]:
+        """The operations of the user's own, by name."""
+        return parse_definitions(self.define)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_seeds(cls, data: Any) -> Any:
+        """Seeds in which such operations occur say what they are: a formula stands for itself wherever it goes."""
+        if not (isinstance(data, dict) and isinstance(data.get("define"), dict)):
+            return data
+        try:
+            own = parse_definitions({str(name): str(text) for name, text in data["define"].items()})
+        except FormulaError as error:
+            raise ValueError(f"define: {error}") from None
+        seeds = data.get("seeds")
+        if not isinstance(seeds, list):
+            return data
+        return {**data, "seeds": [_told(seed, own) for seed in seeds]}
 
     @model_validator(mode="after")
     def _ordered(self) -> ExpressionSection:
@@ -87,7 +117,7 @@ class ExpressionSection(Section):
             tree = parse_formula(seed)
             if tree.size > self.max_size or tree.height > self.max_height:
                 raise ValueError(f"seeds: {seed!r} is larger than max_size or max_height allow")
-            unknown = {node.op for node in tree.walk()} - {*self.primitives, *self.leaves, "constant"}
+            unknown = {node.op for node in tree.walk()} - {*self.primitives, *self.leaves, *self.define, "constant"}
             if unknown:
                 first = sorted(unknown)[0]
                 key = "leaves" if first in EVERY_LEAF else "primitives"
