@@ -68,6 +68,23 @@ def network(classes: int, seed: int) -> tuple[NDArray[Any], NDArray[Any], NDArra
     return data, labels, w1.astype(numpy.float32), w2.astype(numpy.float32)
 
 
+@lru_cache(maxsize=64)
+def _targets(labels: tuple[int, ...], classes: int, several: bool) -> NDArray[numpy.float32]:
+    import numpy
+
+    rows = numpy.eye(classes, dtype=numpy.float32)[list(labels)]
+    if several:
+        # In turn for every label, so that a cluster of the small network has the labels that it has.
+        more = numpy.flatnonzero(numpy.arange(len(labels)) // classes % 2)
+        rows[more, (numpy.array(labels)[more] + 1) % classes] = 1
+    return rows
+
+
+def targets(labels: NDArray[numpy.int64], classes: int, *, several: bool) -> NDArray[numpy.float32]:
+    """Targets ``(N, C)``, 1 at each label; with ``several`` half of the samples have the next label too."""
+    return _targets(tuple(labels.tolist()), classes, several)
+
+
 def kernels_are_compiled() -> bool:
     """Whether this machine has compiled the screens' kernels, so that the first verdict comes at once."""
     from lossforge.expression.jit import is_kept
@@ -97,7 +114,10 @@ def compile_kernels() -> None:
 
 
 def descend(losses: Interpreter, classes: int, settings: ScreenSettings, sign: NDArray[Any]) -> NDArray[numpy.float64]:
-    """Share ``(K,)`` of free logits whose largest is the target's after descending ``sign`` (K,) times each loss."""
+    """Share ``(K,)`` of free logits whose largest is the target's after descending ``sign`` (K,) times each loss.
+
+    Behind independent sigmoids: of logits on the right side of 0.
+    """
     import numpy
 
     from lossforge.screening import descent_kernel
@@ -107,7 +127,7 @@ def descend(losses: Interpreter, classes: int, settings: ScreenSettings, sign: N
     descent_kernel.descend(
         *losses.tables["float32"],
         start,
-        labels,
+        targets(labels, classes, several=losses.of_one),
         settings.descent_steps,
         settings.step,
         sign.astype(numpy.float32),
@@ -137,7 +157,7 @@ def train_network(
         descent_kernel.train_network(
             *losses.take(able.tolist()).tables["float32"],
             x,
-            labels,
+            targets(labels, classes, several=losses.of_one),
             w1,
             w2,
             settings.network_steps,

@@ -257,4 +257,5 @@ def screen_settings(space: SearchSpace) -> ScreenSettings:
         label_smoothing=space.recipe.label_smoothing,
         keep_scale=not space.recipe.match_gradient,
         classes=tuple(classes),
+        head=space.head,
     )
