@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lossforge.errors import StoreError
-from lossforge.expression.final_form import final_form
+from lossforge.expression.final_form import form_behind
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.signature import signature
-from lossforge.expression.tree import format_formula
+from lossforge.expression.tree import Expression, format_formula
 from lossforge.search.scores import Scores
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.files import write_atomically
@@ -57,7 +57,7 @@ def hall_of_fame(scores: Scores, space: SearchSpace, control_key: str) -> list[E
     entries = []
     for rank, key in enumerate(scores.ranking(space.fitness.finalist_seeds, control_key, LENGTH), start=1):
         judged, fitness = scores.judged[key], scores.fitness(key)
-        form = final_form(parse_formula(judged.formula), soft_targets=space.recipe.label_smoothing > 0)
+        form = _form(parse_formula(judged.formula), space)
         entries.append(
             Entry(
                 rank=rank,
@@ -109,7 +109,7 @@ def checked_entries(path: Path, space: SearchSpace) -> list[Entry]:
     entries = read_hall_of_fame(path)
     for entry in entries:
         tree = parse_formula(entry.searched)
-        form = final_form(tree, soft_targets=space.recipe.label_smoothing > 0)
+        form = _form(tree, space)
         same = entry.formula in (format_formula(form), entry.searched)
         keep_scale = not space.recipe.match_gradient
         if not same or signature(tree, keep_scale=keep_scale, head=space.head) != entry.signature:
@@ -118,6 +118,11 @@ def checked_entries(path: Path, space: SearchSpace) -> list[Entry]:
                 "resume the run: it is written again"
             )
     return entries
+
+
+def _form(expression: Expression, space: SearchSpace) -> Expression:
+    """What people read, and what is re-validated and exported."""
+    return form_behind(expression, soft_targets=space.recipe.label_smoothing > 0, head=space.head)
 
 
 def _entry(row: dict[str, str]) -> Entry:
