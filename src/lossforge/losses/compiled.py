@@ -87,18 +87,24 @@ class ExpressionLoss(DropInLoss):
 
     def unscaled(self, input: Tensor, target: Tensor) -> Tensor:
         """Loss of logits ``(N, C)``, ``(N, C, d1, ...)`` or ``(C,)``; see `DropInLoss.forward`."""
-        soft = not self.behind.are_indices(input, target) or self.label_smoothing > 0
-        if self._is_cross_entropy and self.behind.has_own(target, self.weight, soft=soft):
-            return self._cross_entropy(input, target)
+        head, weight = self.behind, self.weight
+        soft = self.label_smoothing > 0 or not head.are_indices(input, target)
+        if self._is_cross_entropy and head.has_own(target, weight, soft=soft):
+            head.check(input, target, weight)
+            logits = widened(input)
+            weight = None if weight is None else weight.to(logits.dtype)
+            return head.cross_entropy(
+                logits, target, self.label_smoothing, self.reduction, weight, self.ignore_index
+            )
         # A weight of a class does not stay with that class's logit where classes are mixed.
-        mixed = self._expression.crosses_classes and self.weight is not None
-        if plain_operations_needed(target, self.weight) or mixed:
+        mixed = self._expression.crosses_classes and weight is not None
+        if plain_operations_needed(target, weight) or mixed:
             return super().unscaled(input, target)
         if soft:
             logits, target_or_indices, kept = self.encoded(input, target)
         else:
             logits, target_or_indices, kept = self.indexed(input, target)
-        weight = None if self.weight is None else self.class_weight(logits)
+        weight = None if weight is None else self.class_weight(logits)
         dim = 0 if logits.dim() == 1 else 1
         about = self.context(self.behind.scores(logits, dim), logits, dim) if self.about else None
         loss: Tensor = ClosedForm.apply(logits, target_or_indices, self._expression, dim, weight, about, self.head)
@@ -113,14 +119,6 @@ class ExpressionLoss(DropInLoss):
         # On a GPU to ask would be to wait for it; and a weighted mean is divided by what is kept.
         all_count = self.weight is None and target.device.type == "cpu" and bool(counts.all())
         return logits, indices if all_count else indices.where(counts, 0), None if all_count else counts
-
-    def _cross_entropy(self, input: Tensor, target: Tensor) -> Tensor:
-        self.behind.check(input, target, self.weight)
-        logits = widened(input)
-        weight = None if self.weight is None else self.weight.to(logits.dtype)
-        return self.behind.cross_entropy(
-            logits, target, self.label_smoothing, self.reduction, weight, self.ignore_index
-        )
 
     def __getstate__(self) -> dict[str, Any]:
         # What is compiled is made again from the formula wherever the module arrives.

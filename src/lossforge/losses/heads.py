@@ -266,6 +266,9 @@ class Binary(Head):
 
     def check(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> None:
         """See `Head.check`; there is one logit."""
+        if weight is None and target.shape == (logits.shape if target.is_floating_point() else logits.shape[:1]):
+            if logits.dim() == 2 and logits.shape[1] == 1 and logits.is_floating_point() and not target.is_complex():
+                return  # the usual case, for no time
         dim = _dim_of(logits)
         if logits.shape[dim] != 1:
             raise ValueError(f"the head binary has one logit a sample, (N, 1) or (N, 1, d1, ...), not {_seen(logits)}")
@@ -296,29 +299,27 @@ class Binary(Head):
         weight: Tensor | None = None,
         ignore_index: int = -100,
     ) -> Tensor:
-        """See `Head.cross_entropy`; of probabilities, at an infinite logit too, ``nn.BCEWithLogitsLoss``."""
+        """See `Head.cross_entropy`; ``nn.BCEWithLogitsLoss``, at an infinite logit too."""
         dim = _dim_of(logits)
-        if target.is_floating_point() and not label_smoothing:
-            if reduction == "none":
-                logits, target = logits.squeeze(dim), target.squeeze(dim)
-            return functional.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction=reduction)
-        z, share, kept = logits.squeeze(dim), target, None
-        if not target.is_floating_point():
-            indices = class_indices(target, 2, ignore_index)
-            kept = _not_ignored(indices, ignore_index, weight)
-            share = indices if kept is None else indices.where(kept, 0)
-            if not label_smoothing:
-                each = functional.softplus(torch.where(share == 1, -z, z))
-                if weight is None:
-                    return _reduced(each, kept, reduction)
-                weights = weight[share] if kept is None else weight[share] * kept
-                each = each * weights
-                return each.sum() / weights.sum() if reduction == "mean" else _reduced(each, None, reduction)
+        kept, indices = None, None
+        if target.is_floating_point():
+            y_true = target.to(logits.dtype)
         else:
-            share = target.squeeze(dim)
-        y_true = self.smoothed(share.to(z.dtype), label_smoothing, 2)
-        held = z.clamp(LEAST_LOG, -LEAST_LOG)
-        return _reduced(functional.binary_cross_entropy_with_logits(held, y_true, reduction="none"), kept, reduction)
+            if weight is not None or not _are_classes(target, 2, ignore_index):
+                indices = class_indices(target, 2, ignore_index)
+                kept = indices != ignore_index
+                indices = indices.where(kept, 0)
+            y_true = (target if indices is None else indices).unsqueeze(dim).to(logits.dtype)
+        if label_smoothing:
+            y_true = self.smoothed(y_true, label_smoothing, 2)
+        if kept is None and reduction != "none":
+            return functional.binary_cross_entropy_with_logits(logits, y_true, reduction=reduction)
+        each = functional.binary_cross_entropy_with_logits(logits, y_true, reduction="none").squeeze(dim)
+        if weight is None or indices is None or kept is None:
+            return _reduced(each, kept, reduction)
+        weights = weight[indices] * kept
+        each = each * weights
+        return each.sum() / weights.sum() if reduction == "mean" else _reduced(each, None, reduction)
 
     def may_be_soft(self, target: Tensor) -> bool:
         """See `Sigmoid.may_be_soft`."""
@@ -350,10 +351,22 @@ def _held(log: Tensor, in_place: bool) -> Tensor:
     return log.clamp_(min=LEAST_LOG) if in_place else log.clamp(min=LEAST_LOG)
 
 
-def _not_ignored(indices: Tensor, ignore_index: int, weight: Tensor | None) -> Tensor | None:
-    """Which samples count; None where all do. On a GPU to ask would be to wait for it."""
-    counts = indices != ignore_index
-    return None if weight is None and indices.device.type == "cpu" and bool(counts.all()) else counts
+def _are_classes(target: Tensor, classes: int, ignore_index: int) -> bool:
+    """Whether every index is that of a class, and no sample left out, where that can be looked at.
+
+    On a GPU to ask would be to wait for it.
+    """
+    if 0 <= ignore_index < classes or torch.compiler.is_compiling() or target.device.type != "cpu":
+        return False
+    if target.dtype == torch.bool:
+        return True
+    if target.dtype == torch.uint64 or target.numel() == 0:
+        return False
+    try:
+        low, high = target.aminmax()
+        return low.item() >= 0 and high.item() < classes
+    except RuntimeError:  # torch.func.vmap, or tensors without values
+        return False
 
 
 def _reduced(each: Tensor, kept: Tensor | None, reduction: str) -> Tensor:

@@ -77,7 +77,13 @@ class Samples:
             yield self.augmented(x, self.targets(indices))
 
     def class_shares(self) -> Tensor:
-        """Each class's share ``(S, C)`` of the training labels as they are given, the wrong ones included."""
+        """Each class's share ``(S, C)`` of the training labels as they are given, the wrong ones included.
+
+        Of several labels a sample: the share of the samples that have each.
+        """
+        if self.labels.is_floating_point():
+            shares = self.labels.mean(1)
+            return shares if len(shares) > 1 else shares.expand(len(self.streams), -1)
         labels = self.labels.flatten(1)
         counts = torch.stack([torch.bincount(row, minlength=self.plan.classes) for row in labels]).float()
         shares = counts / counts.sum(1, keepdim=True)
