@@ -15,10 +15,10 @@ MEANING = (
 """What a formula means, for the first lines of a search."""
 MEANINGS = {
     "softmax": MEANING,
-    "sigmoid": "in a formula y_pred is the sigmoid of a label's logit and y_true 1 where the sample has the label, else 0; "
-    "it is summed over all labels and averaged over samples ('lossforge explain' has every word)",
-    "binary": "in a formula y_pred is the probability of a class, of class 1 the sigmoid of the one logit, and y_true its "
-    "target (1 for the true class, 0 for the other); it is summed over both classes and averaged over samples "
+    "sigmoid": "in a formula y_pred is the sigmoid of a label's logit and y_true 1 where the sample has the label, "
+    "else 0; it is summed over all labels and averaged over samples ('lossforge explain' has every word)",
+    "binary": "in a formula y_pred is the probability of a class, of class 1 the sigmoid of the one logit, and y_true "
+    "its target (1 for the true class, 0 for the other); it is summed over both classes and averaged over samples "
     "('lossforge explain' has every word)",
 }
 """The same by head."""

@@ -58,7 +58,10 @@ def test_rows_of_several_labels_say_how_they_are_trained() -> None:
 @pytest.mark.parametrize(
     ("rows", "told"),
     [
-        (ROWS * [1, 0, 1], "no training sample has label '1', so nothing about it can be learned; leave its column out"),
+        (
+            ROWS * [1, 0, 1],
+            "no training sample has label '1', so nothing about it can be learned; leave its column out",
+        ),
         (ROWS | [0, 0, 1], "every training sample has label '2', so nothing about it can be learned"),
     ],
 )
@@ -69,7 +72,9 @@ def test_a_label_that_says_nothing_is_refused(rows: Any, told: str) -> None:
 
 @pytest.mark.parametrize("other", [ROWS[:, :2], ROWS[:, 0]])
 def test_parts_have_the_same_labels(other: Any) -> None:
-    with pytest.raises(DataError, match=r"labels of the test part have shape .*, and those of the training part \(4, 3\)"):
+    with pytest.raises(
+        DataError, match=r"labels of the test part have shape .*, and those of the training part \(4, 3\)"
+    ):
         from_labels((X, ROWS), "a.npz", test=(X, other))
 
 
@@ -145,7 +150,7 @@ def test_what_is_known_of_the_labels_is_told(tmp_path: Path) -> None:
 
 def test_a_metric_of_one_class_a_sample_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path / "mine.npz")
-    with pytest.raises(DataError, match="accuracy is for one class a sample, and a sample of .* has several labels"):
+    with pytest.raises(DataError, match=r"accuracy is for one class a sample, and a sample of .* has several labels"):
         task(path, metric="accuracy")
 
 

@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import format_formula
-from lossforge.losses.heads import HEADS, one_hot
+from lossforge.losses.heads import HEADS
+from lossforge.losses.targets import one_hot
 
 EXTREME = torch.tensor([-1e6, -50.0, -1.0, -1e-9, 0.0, 0.3, 20.0, 50.0, 1e6], dtype=torch.float64)
 GRID = torch.cartesian_prod(EXTREME, EXTREME)

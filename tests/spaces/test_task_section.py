@@ -68,7 +68,9 @@ def test_a_head_is_known_and_fits_the_classes() -> None:
 def test_tasks_of_a_space_have_one_head() -> None:
     tasks = [TaskSection(data="npz:a.npz", head="binary"), TaskSection(data="npz:b.npz", head="binary")]
     assert SearchSpace(name="one", task=tasks).head == "binary"
-    with pytest.raises(ValidationError, match="task: all tasks of a space have one head, .*; give every task the same"):
+    with pytest.raises(
+        ValidationError, match=r"task: all tasks of a space have one head, .*; give every task the same"
+    ):
         SearchSpace(name="two", task=[*tasks, TaskSection(data="digits")])
 
 

@@ -50,7 +50,9 @@ def test_every_figure_is_scikit_learns(drawn: tuple[Tensor, Tensor]) -> None:
     assert average_precision(logits, target.bool()).tolist() == pytest.approx(precision.tolist(), abs=1e-9)
     mean = precision[present].mean() if present.any() else 0.0
     assert found["mean_average_precision"] == pytest.approx(mean, abs=2e-6)
-    known = [None if not there else pytest.approx(value, abs=2e-6) for there, value in zip(present, precision)]
+    known = [
+        None if not there else pytest.approx(value, abs=2e-6) for there, value in zip(present, precision, strict=True)
+    ]
     assert found["label_average_precision"] == known
     assert json.loads(json.dumps(found)) == found
 

@@ -102,7 +102,11 @@ def _balance(data: TaskData) -> tuple[str, str, str]:
         f"from {int(counts[low]):,} training {unit} ({data.names[low]}) to {int(counts[high]):,} ({data.names[high]})"
     )
     if counts[low] == 0:
-        return "balance", "note", f"{told}: a {'label' if data.several_labels else 'class'} without samples cannot be learned"
+        return (
+            "balance",
+            "note",
+            f"{told}: a {'label' if data.several_labels else 'class'} without samples cannot be learned",
+        )
     usual = "mean_iou" if data.segmentation else "mean_average_precision" if data.several_labels else "accuracy"
     if remedy := imbalance(data, usual):
         return "balance", "note", f"{told}: {remedy}"

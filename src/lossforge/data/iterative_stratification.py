@@ -14,11 +14,11 @@ from lossforge.seeding import derive_seed
 
 
 def owners_by_label(rows: Labels, sizes: tuple[int, ...], seed: int) -> NDArray[numpy.int64]:
-    """The part ``(N,)`` of each sample, of as many parts as there are ``sizes``; these add up to N and are kept exactly.
+    """The part ``(N,)`` of each sample, of as many parts as there are ``sizes``; these add up to N and are kept.
 
     ``rows`` ``(N, C)`` hold 0 and 1. The parts depend on rows, sizes and seed alone.
     """
-    total, labels = rows.shape
+    total = len(rows)
     generator = numpy.random.Generator(numpy.random.PCG64(derive_seed(seed, "split")))
     # A line of all samples, shuffled: ties fall to whoever stands first in it.
     line = generator.permutation(total)

@@ -23,8 +23,8 @@ def as_label_rows(array: Array, origin: str) -> Labels:
         within = array.dtype.kind == "f" and bool(((array >= 0) & (array <= 1)).all())
         soft = "; these look like probabilities: decide from which on a sample has the label" if within else ""
         raise DataError(
-            f"{origin}: sample {row} has {array[row, column]} for label {column}; a row holds 1 for each label that the "
-            f"sample has, and else 0{soft}"
+            f"{origin}: sample {row} has {array[row, column]} for label {column}; a row holds 1 for each label that "
+            f"the sample has, and else 0{soft}"
         )
     return array.astype(numpy.int64)
 
@@ -43,7 +43,9 @@ def from_label_rows(parts: Mapping[str, tuple[Array, Labels]], origin: str) -> R
                 f"{rows.shape}; give both (N, C) for the same C labels"
             )
     names = tuple(map(str, range(rows.shape[1])))
-    refuse_constant(rows.sum(axis=0), len(rows), origin, names, "leave its column out, or give samples that differ in it")
+    refuse_constant(
+        rows.sum(axis=0), len(rows), origin, names, "leave its column out, or give samples that differ in it"
+    )
     samples = {name: Samples(x, y) for name, (x, y) in parts.items()}
     return RawData(samples["training"], samples.get("test"), names, validation=samples.get("validation"))
 

@@ -114,7 +114,7 @@ def _of_rows(array: Array, origin: str) -> Labels:
         place = int(numpy.argmax(marked != 1))
         raise DataError(
             f"{origin}: holds several labels for a sample, or none ({int((marked != 1).sum()):,} of {len(array):,} "
-            f"rows; row {place} has {int(marked[place])}); to train all of them, set task.head = \"sigmoid\"; for one "
+            f'rows; row {place} has {int(marked[place])}); to train all of them, set task.head = "sigmoid"; for one '
             f"class a sample keep one column, as {origin.rpartition(': ')[2]}[:, 0]"
         )
     return numpy.asarray(array.argmax(axis=1), dtype=numpy.int64)

@@ -53,7 +53,7 @@ class Samples:
 
     @property
     def strata(self) -> Labels:
-        """What the parts keep in proportion: the class ``(N,)``, each label ``(N, C)``, or whether a mask shows anything."""
+        """What the parts keep in proportion: classes ``(N,)``, labels ``(N, C)``, or whether a mask shows anything."""
         if self.y.ndim < 3:
             return self.y
         return numpy.asarray((self.y > 0).any(axis=(1, 2)), dtype=numpy.int64)

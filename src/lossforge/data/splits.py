@@ -25,8 +25,9 @@ class Part:
     """Samples ``x``, uint8 or float32 of shape ``(N, C, H, W)``, and ``y``, int64.
 
     ``y`` holds class indices ``(N,)``, rows of labels ``(N, C)``, each 0 or 1, or masks ``(N, H, W)``, on the device;
-    so is ``x``, unless the set is too large: then ``rows`` (N,) says which of all the samples in ``x``, in memory or on disk, are the part's. Rows from
-    ``len(x)`` on lie in ``x_more``: where training and validation samples of their own files are pooled.
+    so is ``x``, unless the set is too large: then ``rows`` (N,) says which of all the samples in ``x``, in memory or on
+    disk, are the part's. Rows from ``len(x)`` on lie in ``x_more``: where training and validation samples of their own
+    files are pooled.
     """
 
     x: Tensor

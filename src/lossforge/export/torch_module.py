@@ -41,11 +41,7 @@ class Export:
 
 def module_source(losses: list[Export], origin: str) -> str:
     """Source of the module: the shell that lossforge itself trains with, then a function and a class a loss."""
-    room = files("lossforge.losses")
-    shell, heads = (room.joinpath(f"{name}.py").read_text(encoding="utf-8") for name in ("drop_in", "heads"))
-    shell = shell[shell.index("from __future__") :].rstrip()
-    # The heads stand where they are imported from; what they import is imported there already.
-    shell = _OF_HEADS.sub(lambda _: heads[heads.index("LEAST_LOG =") :].rstrip() + "\n", shell, count=1)
+    shell = _shell()
     origin = _quotable(origin)
     names = ", ".join(repr(loss.name) for loss in losses)
     head = (
@@ -59,7 +55,28 @@ def module_source(losses: list[Export], origin: str) -> str:
     return source
 
 
-_OF_HEADS = re.compile(r"^from lossforge\.losses\.heads import .*\n", re.MULTILINE)
+_OWN_IMPORT = re.compile(r"^from lossforge\.losses\.(\w+) import .*\n", re.MULTILINE)
+_FIRST = re.compile(r"^(?=[A-Z_]+ =|def |class )", re.MULTILINE)
+
+
+def _shell() -> str:
+    """What lossforge itself trains with, as one text: each file of its own in place of its import.
+
+    What those import of others is imported by the first file already.
+    """
+    room = files("lossforge.losses")
+
+    def text(name: str) -> str:
+        return room.joinpath(f"{name}.py").read_text(encoding="utf-8")
+
+    def inside(name: str) -> str:
+        """The file without its head, behind what it imports of ours."""
+        whole = text(name)
+        above = "".join(inside(other) + "\n\n" for other in _OWN_IMPORT.findall(whole))
+        return above + _FIRST.split(whole, maxsplit=1)[1].rstrip() + "\n"
+
+    first = text("drop_in")
+    return _OWN_IMPORT.sub(lambda found: f"\n\n{inside(found[1])}", first[first.index("from __future__") :]).rstrip()
 
 
 def _loss_source(loss: Export) -> str:

@@ -11,7 +11,8 @@ from torch.autograd import forward_ad
 from lossforge.expression.codegen import compile_expression, compile_joint
 from lossforge.expression.tree import Expression
 from lossforge.losses.drop_in import About
-from lossforge.losses.heads import HEADS, LEAST_LOG, Head, one_hot
+from lossforge.losses.heads import HEADS, LEAST_LOG, Head
+from lossforge.losses.targets import one_hot
 
 
 def plain_operations_needed(*constants: Tensor | None) -> bool:

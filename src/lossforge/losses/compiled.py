@@ -17,7 +17,8 @@ from lossforge.expression.heads import check_head
 from lossforge.expression.tree import Expression, format_formula
 from lossforge.losses.closed_form import ClosedForm, plain_operations_needed
 from lossforge.losses.drop_in import DropInLoss, widened
-from lossforge.losses.heads import HEADS, class_indices
+from lossforge.losses.heads import HEADS
+from lossforge.losses.targets import class_indices
 from lossforge.losses.terms import TermLoss, parse_term
 
 
@@ -57,8 +58,9 @@ class LossSpec:
 class ExpressionLoss(DropInLoss):
     """A formula as a drop-in for ``nn.CrossEntropyLoss``; see `DropInLoss` for its arguments.
 
-    ``head`` is "softmax", "sigmoid" or "binary"; see `lossforge.losses.heads`. Its gradient on the logits is computed in
-    closed form, and a formula that is cross-entropy runs as torch's own. It holds text and numbers besides ``weight``, so it pickles and deep-copies.
+    ``head`` is "softmax", "sigmoid" or "binary"; see `lossforge.losses.heads`. Its gradient on the logits is computed
+    in closed form, and a formula that is cross-entropy runs as torch's own. It holds text and numbers besides
+    ``weight``, so it pickles and deep-copies.
     """
 
     def __init__(
@@ -93,9 +95,7 @@ class ExpressionLoss(DropInLoss):
             head.check(input, target, weight)
             logits = widened(input)
             weight = None if weight is None else weight.to(logits.dtype)
-            return head.cross_entropy(
-                logits, target, self.label_smoothing, self.reduction, weight, self.ignore_index
-            )
+            return head.cross_entropy(logits, target, self.label_smoothing, self.reduction, weight, self.ignore_index)
         # A weight of a class does not stay with that class's logit where classes are mixed.
         mixed = self._expression.crosses_classes and weight is not None
         if plain_operations_needed(target, weight) or mixed:

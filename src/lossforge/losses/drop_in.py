@@ -37,12 +37,11 @@ class About(NamedTuple):
 class DropInLoss(nn.Module):
     """An elementwise loss f(y_pred, y_true) over classes, called like ``nn.CrossEntropyLoss``.
 
-    The logits become ``y_pred`` by softmax over classes, or by another ``head``, the target becomes ``y_true`` (one-hot, or the
-    probabilities given), f is summed over classes (``class_mean=True``: averaged), and the samples are
-    reduced. ``weight`` multiplies the class's term of the sum, and the mean over samples with class
-    indices is divided by the weights of their classes: for -y_true * log(y_pred) that is what
-    ``nn.CrossEntropyLoss`` does in every case. float16 and bfloat16 logits are computed in float32, and their
-    gradient is held within what their type can say.
+    The logits become ``y_pred`` by softmax over classes, or by another ``head``, the target becomes ``y_true``
+    (one-hot, or the probabilities given), f is summed over classes (``class_mean=True``: averaged), and the samples are
+    reduced. ``weight`` multiplies the class's term of the sum, and the mean over samples with class indices is divided
+    by the weights of their classes: for -y_true * log(y_pred) that is what ``nn.CrossEntropyLoss`` does in every case.
+    float16 and bfloat16 logits are computed in float32, and their gradient is held within what their type can say.
 
     A loss may change in the course of a training: then ``criterion.progress = epoch / epochs`` says how far it is,
     from 0 to 1. One that looks at how frequent the classes are takes ``class_share``. Both are in ``state_dict``.

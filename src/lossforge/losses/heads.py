@@ -16,6 +16,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lossforge.losses.targets import (
+    are_classes,
+    check_weight,
+    class_indices,
+    dim_of,
+    ends,
+    is_soft,
+    one_hot,
+    reduced,
+    seen,
+)
+
 LEAST_LOG = -1e5
 """Least value of log(y_pred)."""
 
@@ -29,7 +41,7 @@ class Head:
     program = "softmax"
     """The head that programs are compiled for: what is one neuron is two logits to them, 0 and z."""
     means_by_weight = True
-    """Whether a mean over class indices is divided by the weights of their classes, as ``nn.CrossEntropyLoss`` has it."""
+    """Whether a mean over class indices is divided by their classes' weights, as ``nn.CrossEntropyLoss`` has it."""
 
     def outputs(self, classes: int) -> int:
         """Logits a sample that a network has for so many classes, or labels."""
@@ -59,7 +71,7 @@ class Head:
         return torch.addcmul(g, y_pred, g.sum(dim, True), value=-1)
 
     def on_logits(self, g: Tensor, y_pred: Tensor, dim: int) -> Tensor:
-        """The gradient on the logits from the g of a compiled program; see `lossforge.expression.adjoint`."""
+        """The gradient on the logits from the g of a program, which is the one on ``log(y_pred)``."""
         return self.of_outputs(self.back(g, y_pred, dim), dim)
 
     def of_outputs(self, columns: Tensor, dim: int) -> Tensor:
@@ -76,27 +88,25 @@ class Head:
 
     def check(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> None:
         """Raise ValueError, with what was expected, for shapes or types that do not fit."""
-        dim = _dim_of(logits)
+        dim = dim_of(logits)
         if target.is_floating_point():
             if target.shape != logits.shape:
                 shape = tuple(logits.shape)
-                raise ValueError(f"probabilities must have the logits' shape {shape}, not {_seen(target)}")
+                raise ValueError(f"probabilities must have the logits' shape {shape}, not {seen(target)}")
         else:
             expected = logits.shape[:dim] + logits.shape[dim + 1 :]
             # True and false are two classes; where there are more, they are likelier a class's own mask.
             unclear = target.dtype == torch.bool and self.classes(logits.shape[dim]) != 2
             if unclear or target.is_complex() or target.shape != expected:
-                raise ValueError(f"class indices must be integers of shape {tuple(expected)}, not {_seen(target)}")
-        _check_weight(weight, self.classes(logits.shape[dim]))
+                raise ValueError(f"class indices must be integers of shape {tuple(expected)}, not {seen(target)}")
+        check_weight(weight, self.classes(logits.shape[dim]))
 
     def are_indices(self, logits: Tensor, target: Tensor) -> bool:
         """Whether targets name a class each, and are no probabilities or labels."""
         return not target.is_floating_point()
 
-    def encoded(
-        self, logits: Tensor, target: Tensor, dim: int, ignore_index: int
-    ) -> tuple[Tensor, Tensor | None]:
-        """``y_true`` in the shape of ``y_pred``, and which samples count (None: all). Raises ValueError for an index."""
+    def encoded(self, logits: Tensor, target: Tensor, dim: int, ignore_index: int) -> tuple[Tensor, Tensor | None]:
+        """``y_true`` in the shape of ``y_pred``, and which samples count (None: all). ValueError for a wrong index."""
         if target.is_floating_point():
             return target.to(logits.dtype), None
         indices = class_indices(target, logits.shape[dim], ignore_index)
@@ -129,7 +139,7 @@ class Head:
         """
         return functional.cross_entropy(
             logits,
-            class_indices(target, logits.shape[_dim_of(logits)], ignore_index),
+            class_indices(target, logits.shape[dim_of(logits)], ignore_index),
             weight=weight,
             ignore_index=ignore_index,
             reduction=reduction,
@@ -174,35 +184,33 @@ class Sigmoid(Head):
 
     def check(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> None:
         """See `Head.check`; labels may be integers or bool in the logits' shape."""
-        dim = _dim_of(logits)
+        dim = dim_of(logits)
         expected = logits.shape[:dim] + logits.shape[dim + 1 :]
         indices = target.shape == expected and not target.is_floating_point() and target.dtype != torch.bool
         if target.is_complex() or not (indices or target.shape == logits.shape):
             raise ValueError(
                 f"targets must be labels of 0 and 1 in the logits' shape {tuple(logits.shape)}, or class indices, "
-                f"integers of shape {tuple(expected)}, not {_seen(target)}"
+                f"integers of shape {tuple(expected)}, not {seen(target)}"
             )
-        _check_weight(weight, logits.shape[dim])
+        check_weight(weight, logits.shape[dim])
 
     def are_indices(self, logits: Tensor, target: Tensor) -> bool:
         """See `Head.are_indices`."""
         return target.dim() < logits.dim()
 
-    def encoded(
-        self, logits: Tensor, target: Tensor, dim: int, ignore_index: int
-    ) -> tuple[Tensor, Tensor | None]:
-        """See `Head.encoded`. Raises ValueError for a whole label that is neither 0 nor 1, where that can be looked at."""
+    def encoded(self, logits: Tensor, target: Tensor, dim: int, ignore_index: int) -> tuple[Tensor, Tensor | None]:
+        """See `Head.encoded`. ValueError for a whole label that is neither 0 nor 1, where that can be looked at."""
         if self.are_indices(logits, target):
             return super().encoded(logits, target, dim, ignore_index)
         if not target.is_floating_point() and target.dtype != torch.bool:
-            low, high = _ends(target)
+            low, high = ends(target)
             if low < 0 or high > 1:
                 raise ValueError(f"labels must be 0 or 1, but one is {low if low < 0 else high}")
         return target.to(logits.dtype), None
 
     def may_be_soft(self, target: Tensor) -> bool:
         """Labels are often floats of 0 and 1; on a GPU to ask would be to wait for it."""
-        return _is_soft(target)
+        return is_soft(target)
 
     def smoothed(self, y_true: Tensor, label_smoothing: float, classes: int) -> Tensor:
         """Each label is there or not: targets mixed with a half."""
@@ -222,7 +230,7 @@ class Sigmoid(Head):
         ignore_index: int = -100,
     ) -> Tensor:
         """Binary cross-entropy, summed over labels; see `Head.cross_entropy`."""
-        dim = _dim_of(logits)
+        dim = dim_of(logits)
         y_true, kept = self.encoded(logits, target, dim, ignore_index)
         if label_smoothing:
             y_true = self.smoothed(y_true, label_smoothing, 2)
@@ -230,7 +238,7 @@ class Sigmoid(Head):
         each = functional.binary_cross_entropy_with_logits(held, y_true, reduction="none")
         if weight is not None:
             each = each * weight.view([-1] + [1] * (logits.dim() - dim - 1))
-        return _reduced(each.sum(dim), kept, reduction)
+        return reduced(each.sum(dim), kept, reduction)
 
 
 class Binary(Head):
@@ -266,17 +274,16 @@ class Binary(Head):
 
     def check(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> None:
         """See `Head.check`; there is one logit."""
-        if weight is None and target.shape == (logits.shape if target.is_floating_point() else logits.shape[:1]):
-            if logits.dim() == 2 and logits.shape[1] == 1 and logits.is_floating_point() and not target.is_complex():
-                return  # the usual case, for no time
-        dim = _dim_of(logits)
+        shape = logits.shape if target.is_floating_point() else logits.shape[:1]
+        usual = weight is None and logits.dim() == 2 and logits.shape[1] == 1 and target.shape == shape
+        if usual and logits.is_floating_point() and not target.is_complex():  # looked at for no time
+            return
+        dim = dim_of(logits)
         if logits.shape[dim] != 1:
-            raise ValueError(f"the head binary has one logit a sample, (N, 1) or (N, 1, d1, ...), not {_seen(logits)}")
+            raise ValueError(f"the head binary has one logit a sample, (N, 1) or (N, 1, d1, ...), not {seen(logits)}")
         super().check(logits, target, weight)
 
-    def encoded(
-        self, logits: Tensor, target: Tensor, dim: int, ignore_index: int
-    ) -> tuple[Tensor, Tensor | None]:
+    def encoded(self, logits: Tensor, target: Tensor, dim: int, ignore_index: int) -> tuple[Tensor, Tensor | None]:
         """See `Head.encoded`; probabilities are of class 1."""
         if target.is_floating_point():
             share, kept = target.to(logits.dtype), None
@@ -300,12 +307,12 @@ class Binary(Head):
         ignore_index: int = -100,
     ) -> Tensor:
         """See `Head.cross_entropy`; ``nn.BCEWithLogitsLoss``, at an infinite logit too."""
-        dim = _dim_of(logits)
+        dim = dim_of(logits)
         kept, indices = None, None
         if target.is_floating_point():
             y_true = target.to(logits.dtype)
         else:
-            if weight is not None or not _are_classes(target, 2, ignore_index):
+            if weight is not None or not are_classes(target, 2, ignore_index):
                 indices = class_indices(target, 2, ignore_index)
                 kept = indices != ignore_index
                 indices = indices.where(kept, 0)
@@ -316,14 +323,14 @@ class Binary(Head):
             return functional.binary_cross_entropy_with_logits(logits, y_true, reduction=reduction)
         each = functional.binary_cross_entropy_with_logits(logits, y_true, reduction="none").squeeze(dim)
         if weight is None or indices is None or kept is None:
-            return _reduced(each, kept, reduction)
+            return reduced(each, kept, reduction)
         weights = weight[indices] * kept
         each = each * weights
-        return each.sum() / weights.sum() if reduction == "mean" else _reduced(each, None, reduction)
+        return each.sum() / weights.sum() if reduction == "mean" else reduced(each, None, reduction)
 
     def may_be_soft(self, target: Tensor) -> bool:
         """See `Sigmoid.may_be_soft`."""
-        return _is_soft(target)
+        return is_soft(target)
 
     def probe(self, logits: Tensor) -> Tensor:
         """By how much the second logit is above the first."""
@@ -335,93 +342,5 @@ HEADS: dict[str, Head] = {head.name: head for head in (SOFTMAX, Sigmoid(), Binar
 """Every head by name."""
 
 
-def one_hot(indices: Tensor, logits: Tensor, dim: int) -> Tensor:
-    """1 at each sample's index along ``dim`` and else 0, in the shape and type of the logits."""
-    return torch.zeros_like(logits).scatter(dim, indices.unsqueeze(dim), 1.0)
-
-
-def _is_soft(target: Tensor) -> bool:
-    """Whether a target is neither 0 nor 1, where that can be looked at."""
-    if not target.is_floating_point() or target.device.type != "cpu":
-        return False
-    return bool(((target != 0) & (target != 1)).any())
-
-
 def _held(log: Tensor, in_place: bool) -> Tensor:
     return log.clamp_(min=LEAST_LOG) if in_place else log.clamp(min=LEAST_LOG)
-
-
-def _are_classes(target: Tensor, classes: int, ignore_index: int) -> bool:
-    """Whether every index is that of a class, and no sample left out, where that can be looked at.
-
-    On a GPU to ask would be to wait for it.
-    """
-    if 0 <= ignore_index < classes or torch.compiler.is_compiling() or target.device.type != "cpu":
-        return False
-    if target.dtype == torch.bool:
-        return True
-    if target.dtype == torch.uint64 or target.numel() == 0:
-        return False
-    try:
-        low, high = target.aminmax()
-        return low.item() >= 0 and high.item() < classes
-    except RuntimeError:  # torch.func.vmap, or tensors without values
-        return False
-
-
-def _reduced(each: Tensor, kept: Tensor | None, reduction: str) -> Tensor:
-    """The losses of the samples by ``reduction``; those not kept (None: all are) do not count."""
-    if kept is not None:
-        each = torch.where(kept, each, 0.0)
-    if reduction == "none":
-        return each
-    if reduction == "sum":
-        return each.sum()
-    return each.mean() if kept is None else each.sum() / kept.sum()
-
-
-def class_indices(target: Tensor, classes: int, ignore_index: int) -> Tensor:
-    """Class indices as int64. Raises ValueError where one is neither in [0, classes) nor ``ignore_index``.
-
-    They are widened before they are compared with anything: in uint8, -100 is 156. Values are looked at on a CPU
-    alone; elsewhere torch's own check of an index tells.
-    """
-    indices = target.long()
-    if target.dtype == torch.uint64:
-        indices = indices.masked_fill(indices < 0, torch.iinfo(torch.int64).max)  # beyond int64, and no -100
-    low, high = _ends(indices)
-    if low < 0 or high >= classes:
-        outside = indices[((indices < 0) | (indices >= classes)) & (indices != ignore_index)]
-        if outside.numel():
-            raise ValueError(
-                f"class indices must be in [0, {classes}), or ignore_index = {ignore_index} for what does not count, "
-                f"but one is {int(outside[0])}"
-            )
-    return indices
-
-
-def _ends(whole: Tensor) -> tuple[int, int]:
-    """The least and the largest value; zeros where they cannot be looked at, or that would be to wait for a GPU."""
-    if torch.compiler.is_compiling() or whole.device.type != "cpu" or whole.numel() == 0:
-        return 0, 0
-    try:
-        low, high = (int(end) for end in whole.aminmax())
-    except RuntimeError:  # torch.func.vmap, or tensors without values
-        return 0, 0
-    return low, high
-
-
-def _dim_of(logits: Tensor) -> int:
-    """Where the logits' classes lie. Raises ValueError for what are no logits."""
-    if not logits.is_floating_point() or logits.dim() < 1:
-        raise ValueError(f"logits must be floating point, (N, C) or (N, C, d1, ...), not {_seen(logits)}")
-    return 0 if logits.dim() == 1 else 1
-
-
-def _check_weight(weight: Tensor | None, classes: int) -> None:
-    if weight is not None and weight.shape != (classes,):
-        raise ValueError(f"weight must have shape ({classes},), not {tuple(weight.shape)}")
-
-
-def _seen(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"

@@ -288,12 +288,12 @@ def loss(
 ) -> ExpressionLoss | TermLoss:
     """Build a loss by name or formula: ``loss("focal", gamma=2)``, ``loss("-y_true * log(y_pred)")``.
 
-    The result is called like ``nn.CrossEntropyLoss`` and takes its arguments ``weight``,
-    ``ignore_index``, ``reduction`` and ``label_smoothing``; all others are the loss's own parameters. With
-    ``match=True`` it is scaled so that its gradient near a uniform start has cross-entropy's norm, as a search trains
-    it and an export has it: for the number of classes of the logits that it is called with, or for 10 with
-    ``match=10``. ``head`` says how logits become probabilities: "softmax" (of C logits), "sigmoid" (C labels, each there
-    or not) or "binary" (one logit, of class 1); see `lossforge.losses.heads`. Raises LossError or FormulaError.
+    The result is called like ``nn.CrossEntropyLoss`` and takes its arguments ``weight``, ``ignore_index``,
+    ``reduction`` and ``label_smoothing``; all others are the loss's own parameters. With ``match=True`` it is scaled so
+    that its gradient near a uniform start has cross-entropy's norm, as a search trains it and an export has it: for the
+    number of classes of the logits that it is called with, or for 10 with ``match=10``. ``head`` says how logits become
+    probabilities: "softmax" (of C logits), "sigmoid" (C labels, each there or not) or "binary" (one logit, of class 1);
+    see `lossforge.losses.heads`. Raises LossError or FormulaError.
 
     >>> import torch
     >>> criterion = loss("cross_entropy")

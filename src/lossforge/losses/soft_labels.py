@@ -25,8 +25,8 @@ Kinks, such as absolute error's, cost some of it; a pole costs nearly all.
 def hard_labels_only(formula: str, classes: int, head: str = "softmax") -> bool:
     """Whether the formula means another loss where ``y_true`` is neither 0 nor 1, as with a pole at ``y_true`` = 0.
 
-    Compared are the gradients on the logits of the head's start probe: at labels that are smoothed by 0.1, and the mixture
-    of those at 0 and 1 that a loss which is linear in ``y_true`` has there.
+    Compared are the gradients on the logits of the head's start probe: at labels that are smoothed by 0.1, and the
+    mixture of those at 0 and 1 that a loss which is linear in ``y_true`` has there.
     """
     if parse_formula(formula).crosses_classes:
         return False  # no element stands alone, so nothing says what a mixture of two labels would be
@@ -56,4 +56,3 @@ def _slopes(formula: str, logits: Tensor, y_true: Tensor, head: Head) -> Tensor:
         return torch.zeros_like(logits)
     (slopes,) = torch.autograd.grad(value.sum(), log_y_pred)
     return slopes
-

@@ -49,8 +49,8 @@ TERMS: dict[str, dict[str, Parameter]] = {
 OVERLAP = tuple(name for name in TERMS if name != "bce")
 """Terms that count, class by class, where masks overlap."""
 NO_OVERLAP = (
-    "it counts, class by class, the pixels on which masks overlap, and labels of whole samples have none; use bce, or a "
-    "formula"
+    "it counts, class by class, the pixels on which masks overlap, and labels of whole samples have none; use bce, or "
+    "a formula"
 )
 """Why those are not for several labels a sample."""
 
@@ -173,10 +173,11 @@ def _cost(share: Tensor, logits: Tensor) -> Tensor:
 class OverlapLoss(TermLoss):
     """Dice, Tversky and focal Tversky: (a FP + b FN) / (TP + a FP + b FN + e) for every class.
 
-    That is one minus the Tversky index (TP + e) / (TP + a FP + b FN + e); Dice has a = b = 1/2. TP, FP and
-    FN are soft counts of the head's probabilities over the whole batch and space, so the loss of a batch is not
-    the mean of its samples' losses. Behind independent sigmoids it is for pixels alone, and a ValueError says so. Focal Tversky raises it to the power 1 / gamma: that is what Abraham and
-    Khan's code computes, where the exponent 3/4 itself is called gamma (their figure draws 1 - index^(1 / gamma)).
+    That is one minus the Tversky index (TP + e) / (TP + a FP + b FN + e); Dice has a = b = 1/2. TP, FP and FN are soft
+    counts of the head's probabilities over the whole batch and space, so the loss of a batch is not the mean of its
+    samples' losses. Behind independent sigmoids it is for pixels alone, and a ValueError says so. Focal Tversky raises
+    it to the power 1 / gamma: that is what Abraham and Khan's code computes, where the exponent 3/4 itself is called
+    gamma (their figure draws 1 - index^(1 / gamma)).
 
     ``a`` weighs false positives and ``b`` false negatives, as in Salehi et al. 2017, who found 0.3 and 0.7
     best; Abraham and Khan swap the two letters and use the same values, with gamma = 4/3.

@@ -23,6 +23,9 @@ SURE = 0.95
 HOPELESS = 0.2
 """Share of free logits below which no network is asked either."""
 _INPUTS, _HIDDEN, _RATE = 32, 16, 0.01
+_SMALL = 0.06
+"""Size of the last weights: a network starts from a uniform prediction, as those that are searched on do."""
+_CLUSTERS = 8
 _NETWORKS = (2, 3)
 """Seeds of the data and weights of the small networks."""
 
@@ -62,27 +65,42 @@ def network(classes: int, seed: int) -> tuple[NDArray[Any], NDArray[Any], NDArra
     centres, shared = generator.normal(size=(2 * classes, _INPUTS)), generator.normal(size=(classes, _INPUTS))
     x = 0.7 * centres[cluster] + 0.7 * shared[labels] + generator.normal(size=(samples, _INPUTS))
     w1 = generator.normal(size=(_HIDDEN, _INPUTS)) * (2 / _INPUTS) ** 0.5
-    # Small, so that the network starts from a uniform prediction, as those that are searched on do.
-    w2 = generator.normal(size=(classes, _HIDDEN)) * 0.06 / _HIDDEN**0.5
+    w2 = generator.normal(size=(classes, _HIDDEN)) * _SMALL / _HIDDEN**0.5
     data = numpy.ascontiguousarray((x / x.std() + generator.normal(size=_INPUTS)).T, numpy.float32)
     return data, labels, w1.astype(numpy.float32), w2.astype(numpy.float32)
 
 
-@lru_cache(maxsize=64)
-def _targets(labels: tuple[int, ...], classes: int, several: bool) -> NDArray[numpy.float32]:
+@lru_cache(maxsize=16)
+def free_targets(classes: int, several: bool) -> NDArray[numpy.float32]:
+    """Targets ``(64, C)`` of the descent on free logits: 1 at the label; of several labels any half of them."""
     import numpy
 
-    rows = numpy.eye(classes, dtype=numpy.float32)[list(labels)]
+    labels = free_logits(classes)[1]
     if several:
-        # In turn for every label, so that a cluster of the small network has the labels that it has.
-        more = numpy.flatnonzero(numpy.arange(len(labels)) // classes % 2)
-        rows[more, (numpy.array(labels)[more] + 1) % classes] = 1
-    return rows
+        generator = numpy.random.Generator(numpy.random.PCG64(2500 + classes))
+        return (generator.random((len(labels), classes)) < 0.5).astype(numpy.float32)
+    return numpy.eye(classes, dtype=numpy.float32)[labels]
 
 
-def targets(labels: NDArray[numpy.int64], classes: int, *, several: bool) -> NDArray[numpy.float32]:
-    """Targets ``(N, C)``, 1 at each label; with ``several`` half of the samples have the next label too."""
-    return _targets(tuple(labels.tolist()), classes, several)
+@lru_cache(maxsize=64)
+def labelled_network(
+    classes: int, seed: int, several: bool
+) -> tuple[NDArray[Any], NDArray[numpy.float32], NDArray[Any], NDArray[Any]]:
+    """`network`'s data, targets ``(N, C)``, and first weights.
+
+    Of several labels: each is of half of eight clusters, whatever their number, so that none is rare.
+    """
+    import numpy
+
+    if not several:
+        x, labels, w1, w2 = network(classes, seed)
+        return x, numpy.eye(classes, dtype=numpy.float32)[labels], w1, w2
+    x, labels, w1, _ = network(_CLUSTERS // 2, seed)
+    generator = numpy.random.Generator(numpy.random.PCG64(3000 + seed))
+    halves = generator.permuted(numpy.arange(_CLUSTERS)[:, None].repeat(classes, 1), axis=0) % 2
+    w2 = generator.normal(size=(classes, _HIDDEN)) * _SMALL / _HIDDEN**0.5
+    rows = halves[numpy.arange(len(labels)) % _CLUSTERS]
+    return x, rows.astype(numpy.float32), w1, w2.astype(numpy.float32)
 
 
 def kernels_are_compiled() -> bool:
@@ -123,11 +141,11 @@ def descend(losses: Interpreter, classes: int, settings: ScreenSettings, sign: N
     from lossforge.screening import descent_kernel
 
     reached = numpy.empty(len(losses))
-    start, labels = free_logits(classes)
+    start, _ = free_logits(classes)
     descent_kernel.descend(
         *losses.tables["float32"],
         start,
-        targets(labels, classes, several=losses.of_one),
+        free_targets(classes, losses.of_one),
         settings.descent_steps,
         settings.step,
         sign.astype(numpy.float32),
@@ -151,13 +169,13 @@ def train_network(
     total, trained = numpy.zeros(len(losses)), numpy.zeros(len(losses))
     for seed in _NETWORKS:
         able = numpy.flatnonzero(total + len(_NETWORKS) - trained >= settings.descent_accuracy * len(_NETWORKS))
-        x, labels, w1, w2 = network(classes, seed)
+        x, y_true, w1, w2 = labelled_network(classes, seed, losses.of_one)
         one = numpy.empty(len(able))
-        norm = float(numpy.sqrt(labels.size * classes))
+        norm = float(numpy.sqrt(y_true.size))
         descent_kernel.train_network(
             *losses.take(able.tolist()).tables["float32"],
             x,
-            targets(labels, classes, several=losses.of_one),
+            y_true,
             w1,
             w2,
             settings.network_steps,

@@ -73,9 +73,9 @@ def _move(r, z, slope, scratch, length, by_rows, row):
 def descend(code, numbers, starts, outputs, constants, slots, start, y_true, steps, step, sign, of_one, reached):
     """Gradient descent of K losses on free logits from ``start`` (1, N, C); ``reached`` (K,): the share that arrives.
 
-    ``y_true`` (N, C) are the targets, 0 and 1. ``sign`` (K,): -1 descends -f. Each step moves the logits by ``step`` (root mean square) on average: it shrinks
-    to zero, or a loss whose minimum is not one-hot would circle around it. ``of_one``: each class has a probability of
-    its own.
+    ``y_true`` (N, C) are the targets, 0 and 1. ``sign`` (K,): -1 descends -f. Each step moves the logits by ``step``
+    (root mean square) on average: it shrinks to zero, or a loss whose minimum is not one-hot would circle around it.
+    ``of_one``: each class has a probability of its own.
     """
     samples, classes = start.shape[1], start.shape[2]
     by_rows = classes >= ROWS_FROM

@@ -52,7 +52,11 @@ def guard_reasons(forms: Sequence[Expression], settings: ScreenSettings) -> list
     guarded = [place for place, form in enumerate(forms) if joint_program(form, guards=GUARDS).guarded]
     hard = settings.label_smoothing == 0
     for classes in settings.classes:
-        asked = [place for place in guarded if guards_can_act(forms[place], _LIKELIEST, _least(classes, settings.head), hard=hard)]
+        asked = [
+            place
+            for place in guarded
+            if guards_can_act(forms[place], _LIKELIEST, _least(classes, settings.head), hard=hard)
+        ]
         at_once = max(1, _CHUNK // (MODERATE * classes))
         for start in range(0, len(asked), at_once):
             places = asked[start : start + at_once]

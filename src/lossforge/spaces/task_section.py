@@ -166,7 +166,8 @@ class TaskSection(Section):
     def measure(self) -> Measure:
         """What fitness is measured in: ``metric``, or accuracy; of masks mean IoU, since most pixels are background.
 
-        Under independent sigmoids it is mean average precision, for a sample may have several labels, or none. A training of the user's own returns a score, and what that is nobody else knows.
+        Under independent sigmoids it is mean average precision, for a sample may have several labels, or none. A
+        training of the user's own returns a score, and what that is nobody else knows.
         """
         return "score" if self.python else self.metric or self._usual
 

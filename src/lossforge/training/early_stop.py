@@ -13,8 +13,9 @@ _SIGMAS = 2.0
 class RunningAccuracy:
     """Accuracy of K lanes on their own training batches (labels as trained on, wrong ones included).
 
-    Of several labels a sample, it is the share of samples whose likeliest label is one of theirs. It counts from half of the way to the decision on: what a network did in its first steps says little. What was
-    ``correct`` ``(K,)`` is part of the lanes' state; here is what is the same for all.
+    Of several labels a sample, it is the share of samples whose likeliest label is one of theirs. It counts from half
+    of the way to the decision on: what a network did in its first steps says little. What was ``correct`` ``(K,)`` is
+    part of the lanes' state; here is what is the same for all.
     """
 
     def __init__(self, decision_step: int, head: Head = SOFTMAX) -> None:
@@ -24,7 +25,7 @@ class RunningAccuracy:
         self._count = self._samples = 0
 
     def see(self, step: int, logits: Tensor, targets: Tensor, samples: int, correct: Tensor) -> None:
-        """Count a batch of ``step``: logits ``(K, B, outputs)`` and the targets `Cohort.batches` gives of so many samples.
+        """Count a batch of ``step``: logits ``(K, B, outputs)`` of so many samples, and their targets for each lane.
 
         Where pixels have classes B is their number, but they are no independent samples.
         """

@@ -61,7 +61,7 @@ def average_precision(scores: Tensor, true: Tensor) -> Tensor:
 
 
 def chance_of_labels(counts: Tensor, metric: str, samples: int) -> float:
-    """The best expected score of predictions that know nothing of a sample; ``counts`` ``(C,)`` of ``samples`` have each.
+    """The best expected score of predictions that know nothing of a sample; ``counts`` ``(C,)`` samples have each.
 
     Average precision is then the label's share. F1 is best where a label is always predicted, 2 p / (1 + p); over all
     labels together, where the commonest ones are.

@@ -21,7 +21,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossforge.losses.heads import SOFTMAX, Head, one_hot
+from lossforge.losses.heads import SOFTMAX, Head
+from lossforge.losses.targets import one_hot
 from lossforge.spaces.task_section import OF_LABELS
 from lossforge.training.label_metrics import chance_of_labels, label_metrics
 

@@ -104,7 +104,7 @@ class Samples:
         return prepare.with_masks(x, targets, generators)
 
     def targets(self, indices: Tensor) -> Tensor:
-        """Class indices ``(S, B)``, labels ``(S, B, C)``, floats, or masks ``(S, B, H, W)``, at ``indices`` ``(S, B)``."""
+        """Class indices ``(S, B)``, labels ``(S, B, C)``, floats, or masks ``(S, B, H, W)``, at indices ``(S, B)``."""
         seed = torch.arange(len(indices), device=indices.device)[:, None] if len(self.labels) > 1 else 0
         return self.labels[seed, indices]
 
