@@ -175,7 +175,7 @@ class OverlapLoss(TermLoss):
 
     That is one minus the Tversky index (TP + e) / (TP + a FP + b FN + e); Dice has a = b = 1/2. TP, FP and FN are soft
     counts of the head's probabilities over the whole batch and space, so the loss of a batch is not the mean of its
-    samples' losses. Behind independent sigmoids it is for pixels alone, and a ValueError says so. Focal Tversky raises
+    samples' losses. Of several labels a sample it is for pixels alone, and a ValueError says so. Focal Tversky raises
     it to the power 1 / gamma: that is what Abraham and Khan's code computes, where the exponent 3/4 itself is called
     gamma (their figure draws 1 - index^(1 / gamma)).
 
@@ -197,7 +197,7 @@ class OverlapLoss(TermLoss):
 
     def unscaled(self, input: Tensor, target: Tensor) -> Tensor:
         """Loss of logits ``(N, C)``, ``(N, C, d1, ...)`` or ``(C,)``; targets are those of `DropInLoss`."""
-        if self.head == "sigmoid" and input.dim() < 3:
+        if self.head == "sigmoid" and input.dim() == target.dim() < 3:
             raise ValueError(f"{self.formula} is for pixels, logits (N, C, d1, ...): {NO_OVERLAP}")
         logits, y_true, kept = self.encoded(input, target)
         dim = 0 if logits.dim() == 1 else 1
