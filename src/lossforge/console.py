@@ -68,7 +68,25 @@ def print_rows(rows: Sequence[Mapping[str, Any]], json: bool) -> None:
         return
     cells = [[_text(value, none="") for value in row.values()] for row in rows]
     columns = [Column(name, _kind(name, [row[place] for row in cells])) for place, name in enumerate(rows[0])]
-    _print(table(columns, cells, _width()))
+    _print_table(columns, cells)
+
+
+def _print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
+    """A table whose formulas name the user's own operations; what those are stands once below it."""
+    from lossforge.expression.tree import WHERE
+
+    own: dict[str, None] = {}
+    shown = []
+    for row in rows:
+        cells = list(row)
+        for place, column in enumerate(columns):
+            if column.kind == "formula":
+                cells[place], _, meanings = row[place].partition(WHERE)
+                own.update(dict.fromkeys(meanings.split("; ") if meanings else ()))
+        shown.append(cells)
+    _print(table(columns, shown, _width()))
+    for meaning in own:
+        _prose(f"where {meaning}", "dim")
 
 
 def _kind(name: str, cells: Sequence[str]) -> Literal["word", "text", "formula"]:
@@ -179,7 +197,7 @@ def print_hall_of_fame(entries: list[Entry], json: bool, leader_seeds: int) -> N
         )
         for entry in entries
     ]
-    _print(table(columns, rows, _width()))
+    _print_table(columns, rows)
     _prose(f"gain: percentage points of {searched_title(metric)} over cross-entropy, in the search", "dim")
     if len({entry.seeds for entry in entries}) > 1:
         _prose(
@@ -209,7 +227,7 @@ def print_validation(rows: list[Comparison], json: bool) -> None:
             place = [task] if len(tasks) > 1 else []
             cells = [_interval(by_place[rank, task, rival]) for rival in rivals]
             lines.append([str(rank), first.formula, str(first.size), *place, f"{first.search_gain:+.2f}", *cells])
-    _print(table(columns, lines, _width()))
+    _print_table(columns, lines)
     if rows:
         _prose(f"against ...: {how_measured(rows)}; {LEGEND}", "dim")
         if sentence := under_both(rows):

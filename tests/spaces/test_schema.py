@@ -91,6 +91,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "evolution.insert_mutation": [-1],
     "evolution.shrink_mutation": [-1],
     "evolution.constant_mutation": [-1],
+    "evolution.relate_mutation": [-1],
     "evolution.strategy": ["annealing"],
     "evolution.attempts": [0],
     "budget.generations": [0],

@@ -11,7 +11,7 @@ from typing import Any
 
 from deap import gp
 
-from lossforge.evolution.deap_trees import Individual, Value
+from lossforge.evolution.deap_trees import Elementwise, Individual, Sample, Value
 
 
 def places(tree: Individual) -> list[type]:
@@ -61,6 +61,28 @@ def inserted(tree: Individual, pset: Any) -> Individual:
         whole += piece if place == chosen else [_drawn_leaf(pset, kind)]
     tree[tree.searchSubtree(index)] = whole
     return tree
+
+
+def related(tree: Individual, pset: Any) -> Individual:
+    """What differs from class to class set against what all classes have of it, as in ``x / sum_c(x)``.
+
+    Two steps at once, neither of which is worth anything alone. Unchanged where the vocabulary has no such.
+    """
+    taken = places(tree)
+    moving = [place for place, node in enumerate(tree) if _fits(node, Elementwise) and _sees_prediction(tree, place)]
+    if not moving:
+        return tree
+    index = random.choice(moving)
+    piece = tree[tree.searchSubtree(index)]
+    pairs = [one for one in pset.primitives[taken[index]] if one.args == [Value, Value]]
+    reductions = [one for one in pset.primitives[Sample] if one.args == [Elementwise]]
+    if pairs and reductions:
+        tree[tree.searchSubtree(index)] = [random.choice(pairs), *piece, random.choice(reductions), *piece]
+    return tree
+
+
+def _sees_prediction(tree: Individual, place: int) -> bool:
+    return any(node.name in ("y_pred", "logit") for node in tree[tree.searchSubtree(place)])
 
 
 def shrunk(tree: Individual) -> Individual:

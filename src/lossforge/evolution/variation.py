@@ -28,6 +28,8 @@ class Variation:
         given = space.expression
         self.vocabulary = Vocabulary(given.primitives, given.constant_range, given.leaves, given.definitions)
         self._weights = space.evolution.mutation_weights()
+        if not self.vocabulary.typed:
+            del self._weights["relate"]
         self._operators: dict[str, Callable[[Individual], Individual]] = {
             "subtree": lambda tree: gp.mutUniform(tree, self._branch, self.vocabulary.pset)[0],
             "point": self._mutate_point,
@@ -42,6 +44,7 @@ class Variation:
                 "point": lambda tree: typed_variation.exchanged(tree, pset),
                 "insert": lambda tree: typed_variation.inserted(tree, pset),
                 "shrink": typed_variation.shrunk,
+                "relate": lambda tree: typed_variation.related(tree, pset),
             }
 
     def fits(self, tree: gp.PrimitiveTree) -> bool:

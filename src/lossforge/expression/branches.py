@@ -41,7 +41,8 @@ def class_functions(expression: Expression) -> ClassFunctions:
     ``-min(y_pred, 0.02565 + 0.721 * y_true)`` is ``-min(p, 0.747)`` for the true class and ``-min(p, 0.02565)`` for
     each wrong class. Nothing is dropped, no factor and no added constant. For hard labels only.
     """
-    return ClassFunctions(*(_rounded(branch(expression, target), target) for target in (1.0, 0.0)))
+    plain = expression.plain
+    return ClassFunctions(*(_rounded(branch(plain, target), target) for target in (1.0, 0.0)))
 
 
 def branch(expression: Expression, y_true: float) -> Expression:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from lossforge.errors import LossError, offered
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.heads import check_head
-from lossforge.expression.primitives import PRIMITIVES
-from lossforge.expression.tree import format_number
+from lossforge.expression.tree import WHERE, format_number
+from lossforge.expression.vocabulary import OPERATIONS
 from lossforge.losses.behind_heads import published_behind
 from lossforge.losses.compiled import ExpressionLoss, LossSpec
 from lossforge.losses.terms import TERMS, TermLoss, call_parameters, called_name, term
@@ -263,10 +263,10 @@ def loss_spec(name_or_formula: str, *, head: str = "softmax", table: bool = Fals
     if parameters:
         raise LossError(f"the formula {name_or_formula!r} takes no parameters, but got {', '.join(parameters)}")
     called = called_name(name_or_formula)
-    entry = None if called is None else _entry(called)
+    entry = None if called is None or WHERE in name_or_formula else _entry(called)
     if entry is not None:
         return published_behind(entry.name, entry.spec(**call_parameters(name_or_formula)), head, table=table)
-    if called is not None and called not in PRIMITIVES and "=" in name_or_formula:
+    if called is not None and called not in OPERATIONS and "=" in name_or_formula and WHERE not in name_or_formula:
         raise LossError(f"there is no loss named '{called}'{_others(called)}")
     return LossSpec(str(parse_formula(name_or_formula)))
 
@@ -280,7 +280,7 @@ def _entry(name: str) -> NamedLoss | None:
     return LIBRARY.get(ALIASES.get(name, name))
 
 
-_MODULE_ARGUMENTS = ("weight", "ignore_index", "reduction", "label_smoothing")
+_MODULE_ARGUMENTS = ("weight", "ignore_index", "reduction", "label_smoothing", "class_share")
 
 
 def loss(

@@ -12,6 +12,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from lossforge.evaluation.records import Outcome
+from lossforge.expression.tree import WHERE
 from lossforge.layout import wrapped
 from lossforge.screening.settings import Screen
 
@@ -110,7 +111,7 @@ class Progress:
         self.best = best[0] if best else None
         self.best_fitness = self.best.fitness if self.best else 0.0
         self.median_fitness = median(fitness) if fitness else 0.0
-        formula = f"{self.best.formula} {self.best.gain:+.2f}" if self.best else "nothing yet"
+        formula = f"{self.best.formula.partition(WHERE)[0]} {self.best.gain:+.2f}" if self.best else "nothing yet"
         self.line(
             f"generation {number + 1}/{self.generations}: best {formula}, median {100 * self.median_fitness:+.2f}; "
             f"{self.counts()}; {self.work()}; {self.remaining()}"
@@ -197,7 +198,9 @@ class LiveProgress(Progress):
         table.add_row("[bold]lossforge", Text(self.text))
         if self.generations:
             table.add_row("", ProgressBar(total=self.generations, completed=self.done, width=40))
-            best = f"{self.best.gain:+.2f} points: {self.best.formula}" if self.best else "nothing yet"
+            best = (
+                f"{self.best.gain:+.2f} points: {self.best.formula.partition(WHERE)[0]}" if self.best else "nothing yet"
+            )
             table.add_row("best", Text("\n".join(wrapped(best, self.console.width - _MARGIN)), no_wrap=True))
             table.add_row("median", f"{100 * self.median_fitness:+.2f} points against cross-entropy")
             table.add_row("candidates", self.counts())

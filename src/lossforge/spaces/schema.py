@@ -158,7 +158,7 @@ class FitnessSection(Section):
 
 
 class EvolutionSection(Section):
-    """How candidates evolve. Weights of the mutations are relative."""
+    """How candidates evolve. Weights of the mutations are relative; ``relate`` is for operations over classes."""
 
     population: int = Field(default=40, ge=4, le=100_000)
     elites: int = Field(default=4, ge=0)
@@ -171,6 +171,7 @@ class EvolutionSection(Section):
     insert_mutation: float = Field(default=1.0, ge=0)
     shrink_mutation: float = Field(default=1.0, ge=0)
     constant_mutation: float = Field(default=1.0, ge=0)
+    relate_mutation: float = Field(default=2.0, ge=0)
     strategy: Literal["genetic", "random"] = "genetic"
     attempts: int = Field(default=200, ge=1)
 
@@ -187,7 +188,8 @@ class EvolutionSection(Section):
     def mutation_weights(self) -> dict[str, float]:
         """Relative weight of each mutation by name."""
         return {
-            name: getattr(self, f"{name}_mutation") for name in ("subtree", "point", "insert", "shrink", "constant")
+            name: getattr(self, f"{name}_mutation")
+            for name in ("subtree", "point", "insert", "shrink", "constant", "relate")
         }
 
 
