@@ -13,6 +13,7 @@ import numpy
 import pytest
 import torch
 from tests.conftest import ROOT, SMOKE
+from tests.helpers.cohorts import request_of
 
 import lossforge
 from lossforge.errors import LossError, LossforgeError, SpaceError
@@ -24,7 +25,6 @@ from lossforge.spaces.load import load_space
 from lossforge.spaces.schema import RecipeSection, TaskSection
 from lossforge.store.ledger import Ledger
 from lossforge.store.run_folder import RunFolder
-from tests.helpers.cohorts import request_of
 
 KEYS = (
     "task.model=mlp",
