@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from lossforge.errors import LossError, offered
 from lossforge.expression.formula import parse_formula
+from lossforge.expression.heads import check_head
 from lossforge.expression.tree import WHERE, format_number
 from lossforge.expression.vocabulary import OPERATIONS
+from lossforge.losses.behind_heads import published_behind
 from lossforge.losses.compiled import ExpressionLoss, LossSpec
 from lossforge.losses.terms import TERMS, TermLoss, call_parameters, called_name, term
 
@@ -247,14 +249,15 @@ ALIASES = {"mse": "brier", "taylorglo_mnist": "taylorglo"}
 """Other names of the same losses."""
 
 
-def loss_spec(name_or_formula: str, **parameters: float) -> LossSpec:
+def loss_spec(name_or_formula: str, *, head: str = "softmax", table: bool = False, **parameters: float) -> LossSpec:
     """Description of a named loss, of a call such as ``focal(gamma=2)``, or of a formula.
 
-    Raises LossError or FormulaError.
+    Behind a ``head`` a named loss is what `published_behind` says, and a formula what it is. Raises LossError or
+    FormulaError.
     """
     entry = _entry(name_or_formula)
     if entry is not None:
-        return entry.spec(**parameters)
+        return published_behind(entry.name, entry.spec(**parameters), head, table=table)
     if name_or_formula.isidentifier() and name_or_formula not in ("y_pred", "y_true"):
         raise LossError(f"there is no loss named '{name_or_formula}'{_others(name_or_formula)}")
     if parameters:
@@ -262,7 +265,7 @@ def loss_spec(name_or_formula: str, **parameters: float) -> LossSpec:
     called = called_name(name_or_formula)
     entry = None if called is None or WHERE in name_or_formula else _entry(called)
     if entry is not None:
-        return entry.spec(**call_parameters(name_or_formula))
+        return published_behind(entry.name, entry.spec(**call_parameters(name_or_formula)), head, table=table)
     if called is not None and called not in OPERATIONS and "=" in name_or_formula and WHERE not in name_or_formula:
         raise LossError(f"there is no loss named '{called}'{_others(called)}")
     return LossSpec(str(parse_formula(name_or_formula)))
@@ -280,14 +283,17 @@ def _entry(name: str) -> NamedLoss | None:
 _MODULE_ARGUMENTS = ("weight", "ignore_index", "reduction", "label_smoothing", "class_share")
 
 
-def loss(name_or_formula: str, *, match: bool | int = False, **arguments: object) -> ExpressionLoss | TermLoss:
+def loss(
+    name_or_formula: str, *, match: bool | int = False, head: str = "softmax", **arguments: object
+) -> ExpressionLoss | TermLoss:
     """Build a loss by name or formula: ``loss("focal", gamma=2)``, ``loss("-y_true * log(y_pred)")``.
 
-    The result is called like ``nn.CrossEntropyLoss`` and takes its arguments ``weight``,
-    ``ignore_index``, ``reduction`` and ``label_smoothing``; all others are the loss's own parameters. With
-    ``match=True`` it is scaled so that its gradient near a uniform start has cross-entropy's norm, as a search trains
-    it and an export has it: for the number of classes of the logits that it is called with, or for 10 with
-    ``match=10``. Raises LossError or FormulaError.
+    The result is called like ``nn.CrossEntropyLoss`` and takes its arguments ``weight``, ``ignore_index``,
+    ``reduction`` and ``label_smoothing``; all others are the loss's own parameters. With ``match=True`` it is scaled so
+    that its gradient near a uniform start has cross-entropy's norm, as a search trains it and an export has it: for the
+    number of classes of the logits that it is called with, or for 10 with ``match=10``. ``head`` says how logits become
+    probabilities: "softmax" (of C logits), "sigmoid" (C labels, each there or not) or "binary" (one logit, of class 1);
+    see `lossforge.losses.heads`. Raises LossError or FormulaError.
 
     >>> import torch
     >>> criterion = loss("cross_entropy")
@@ -296,7 +302,8 @@ def loss(name_or_formula: str, *, match: bool | int = False, **arguments: object
     """
     module = {name: value for name, value in arguments.items() if name in _MODULE_ARGUMENTS}
     parameters = {name: value for name, value in arguments.items() if name not in _MODULE_ARGUMENTS}
-    built = loss_spec(name_or_formula, **parameters).build(**module)  # type: ignore[arg-type]
+    spec = loss_spec(name_or_formula, head=check_head(head), **parameters)  # type: ignore[arg-type]
+    built = spec.build(head=head, **module)
     if match is True:
         built.matches = True
     elif match:

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lossforge.errors import LossError, offered
+from lossforge.expression.heads import check_head
 from lossforge.losses.drop_in import DropInLoss
 
 SMALLEST_MISS = 1e-6
@@ -45,6 +46,13 @@ TERMS: dict[str, dict[str, Parameter]] = {
     },
 }
 """Every term by name, with its parameters."""
+OVERLAP = tuple(name for name in TERMS if name != "bce")
+"""Terms that count, class by class, where masks overlap."""
+NO_OVERLAP = (
+    "it counts, class by class, the pixels on which masks overlap, and labels of whole samples have none; use bce, or "
+    "a formula"
+)
+"""Why those are not for several labels a sample."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +66,7 @@ class Term:
         return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.parameters)})"
 
     def build(self, **arguments: Any) -> TermLoss:
-        """The module; ``arguments`` are those of ``nn.CrossEntropyLoss``."""
+        """The module; ``arguments`` are those of ``nn.CrossEntropyLoss``, and ``head``."""
         return (BinaryCrossEntropyLoss if self.name == "bce" else OverlapLoss)(self, **arguments)
 
 
@@ -132,7 +140,8 @@ def parse_term(text: str) -> Term | None:
 class TermLoss(DropInLoss):
     """A term as a drop-in for ``nn.CrossEntropyLoss``; see `DropInLoss` for the arguments that all share."""
 
-    def __init__(self, term: Term, **arguments: Any) -> None:
+    def __init__(self, term: Term, *, head: str = "softmax", **arguments: Any) -> None:
+        self.head = check_head(head)
         super().__init__(**arguments)
         self.formula = str(term)
 
@@ -145,11 +154,13 @@ class BinaryCrossEntropyLoss(TermLoss):
     """One classifier a class: -y log s - (1 - y) log(1 - s) with s the sigmoid of the logit.
 
     Computed from the logits, so it is exact however large they are, and 0 where an infinite one is right; summed
-    over classes.
+    over classes. It is a sigmoid's of every logit whatever the head: of a binary one's single logit, once.
     """
 
     def class_terms(self, logits: Tensor, y_true: Tensor, dim: int) -> Tensor:
-        """The loss of every sample and class, in the shape of ``logits``."""
+        """The loss of every sample and class, in the shape of ``y_true``."""
+        if y_true.shape != logits.shape:  # one logit of two classes, each of which has a column
+            return _cost(y_true, torch.cat([-logits, logits], dim))
         return _cost(y_true, logits) + _cost(1 - y_true, -logits)
 
 
@@ -162,10 +173,11 @@ def _cost(share: Tensor, logits: Tensor) -> Tensor:
 class OverlapLoss(TermLoss):
     """Dice, Tversky and focal Tversky: (a FP + b FN) / (TP + a FP + b FN + e) for every class.
 
-    That is one minus the Tversky index (TP + e) / (TP + a FP + b FN + e); Dice has a = b = 1/2. TP, FP and
-    FN are soft counts of softmax probabilities over the whole batch and space, so the loss of a batch is not
-    the mean of its samples' losses. Focal Tversky raises it to the power 1 / gamma: that is what Abraham and
-    Khan's code computes, where the exponent 3/4 itself is called gamma (their figure draws 1 - index^(1 / gamma)).
+    That is one minus the Tversky index (TP + e) / (TP + a FP + b FN + e); Dice has a = b = 1/2. TP, FP and FN are soft
+    counts of the head's probabilities over the whole batch and space, so the loss of a batch is not the mean of its
+    samples' losses. Of several labels a sample it is for pixels alone, and a ValueError says so. Focal Tversky raises
+    it to the power 1 / gamma: that is what Abraham and Khan's code computes, where the exponent 3/4 itself is called
+    gamma (their figure draws 1 - index^(1 / gamma)).
 
     ``a`` weighs false positives and ``b`` false negatives, as in Salehi et al. 2017, who found 0.3 and 0.7
     best; Abraham and Khan swap the two letters and use the same values, with gamma = 4/3.
@@ -177,21 +189,23 @@ class OverlapLoss(TermLoss):
     for all finite logits.
     """
 
-    def __init__(self, term: Term, **arguments: Any) -> None:
-        super().__init__(term, **arguments)
+    def __init__(self, term: Term, *, head: str = "softmax", **arguments: Any) -> None:
+        super().__init__(term, head=head, **arguments)
         values = dict(term.parameters)
         self.a, self.b, self.e = values.get("a", 0.5), values.get("b", 0.5), values["e"]
         self.exponent = 1 / values.get("gamma", 1.0)
 
     def unscaled(self, input: Tensor, target: Tensor) -> Tensor:
         """Loss of logits ``(N, C)``, ``(N, C, d1, ...)`` or ``(C,)``; targets are those of `DropInLoss`."""
+        if self.head == "sigmoid" and input.dim() == target.dim() < 3:
+            raise ValueError(f"{self.formula} is for pixels, logits (N, C, d1, ...): {NO_OVERLAP}")
         logits, y_true, kept = self.encoded(input, target)
         dim = 0 if logits.dim() == 1 else 1
-        y_pred = torch.softmax(logits, dim)
+        y_pred = self.behind.probabilities(logits, dim)
         if kept is not None:
             counted = kept.unsqueeze(dim)
             y_pred, y_true = torch.where(counted, y_pred, 0.0), torch.where(counted, y_true, 0.0)
-        classes = logits.shape[dim]
+        classes = y_pred.shape[dim]
         y_pred = y_pred.movedim(dim, -1).reshape(-1, classes)
         y_true = y_true.movedim(dim, -1).reshape(-1, classes)
         hit = (y_pred * y_true).sum(0)
