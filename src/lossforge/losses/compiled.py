@@ -17,7 +17,8 @@ from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import Expression, format_formula
 from lossforge.losses.closed_form import ClosedForm, plain_operations_needed
 from lossforge.losses.drop_in import DropInLoss, check_input, class_indices, widened
-from lossforge.losses.terms import TermLoss, parse_term
+from lossforge.losses.term_losses.base import TermLoss
+from lossforge.losses.terms import parse_term
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ ENTRIES = (
         {"alpha": 0.1},
         _maxsup,
         ranges={"alpha": "[0, inf)"},
-        note="The default is label smoothing's usual share; what the paper has for each network could not be read again.",
+        note="The default is label smoothing's usual share; the paper's own for each network could not be read again.",
     ),
     of_term(
         "bce",

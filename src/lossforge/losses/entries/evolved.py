@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lossforge.losses.compiled import LossSpec
-from lossforge.losses.entries.entry import OVER_ALL, NamedLoss, number
+from lossforge.losses.entries.entry import OVER_ALL, NamedLoss, number, times
 
 
 def _taylor(**theta: float) -> LossSpec:
@@ -23,7 +23,8 @@ def _taylor(**theta: float) -> LossSpec:
 
 
 def _search_softmax(a: float) -> LossSpec:
-    return LossSpec(f"-y_true * (log(y_pred) - log({number(a)} * y_pred + {number(1 - a)}))")
+    turned_down = f"- {times(-a, 'y_pred')}" if a < 0 else f"+ {times(a, 'y_pred')}"
+    return LossSpec(f"-y_true * (log(y_pred) - log({number(1 - a)} {turned_down}))")
 
 
 def _ngl(p: str) -> Callable[[], LossSpec]:
@@ -35,19 +36,12 @@ _FAR = "1e9"
 
 
 def _log_ratio(beta: float, tau: float) -> LossSpec:
-    """With x = beta margin and s = sigmoid(x / tau): (1 - s) softplus(-x) + s exp(-x), written so that nothing overflows.
-
-    s exp(-x) is exp(-x - softplus(-x / tau)), whose exponent is 0 or less for tau of 1 or less.
-    """
+    """The logarithm of a sigmoid is written so that no guard acts; the exponential's acts where the sigmoid is 0."""
     label = "top_c(y_true)"
-    x = f"{number(beta)} * (sum_c({label} * logit) - max_c(logit - {_FAR} * {label}))"
-    ratio = f"{number(beta / tau)} * (sum_c({label} * logit) - max_c(logit - {_FAR} * {label}))"
-
-    def softplus_of_minus(text: str) -> str:
-        return f"(max(-({text}), 0) + log(1 + exp(-abs({text}))))"
-
-    logistic, share = softplus_of_minus(x), softplus_of_minus(ratio)
-    return LossSpec(f"sigmoid(-({ratio})) * {logistic} + exp(-({x}) - {share})")
+    margin = f"(sum_c({label} * logit) - max_c(logit - {_FAR} * {label}))"
+    x, ratio = times(beta, margin), times(beta / tau, margin)
+    logistic = f"(0.5 * (abs({x}) - {x}) + log(1 + exp(-abs({x}))))"
+    return LossSpec(f"sigmoid(-({ratio})) * {logistic} + sigmoid({ratio}) * exp(-({x}))")
 
 
 ENTRIES = (
@@ -58,8 +52,8 @@ ENTRIES = (
         {"a": -1.0},
         _search_softmax,
         ranges={"a": "(-inf, 1)"},
-        note="Published for a of 0 or less, where the probability is turned down; a in (0, 1) turns it up and is allowed "
-        "here. The paper draws a from a distribution that it learns and names no value: -1 is ours.",
+        note="Published for a of 0 or less, where the probability is turned down; a in (0, 1) turns it up and is "
+        "allowed here. The paper draws a from a distribution that it learns and names no value: -1 is ours.",
     ),
     NamedLoss(
         "baikal",
@@ -85,8 +79,8 @@ ENTRIES = (
         },
         _taylor,
         aliases=("taylorglo_mnist",),
-        note="The eight values could be read. Whether the printed polynomial has Taylor's factors 1/2 (t3, t6, t7) and 1/6 "
-        "(t4) could not; it is written here without them: to have them, divide those parameters.",
+        note="The eight values could be read. Whether the printed polynomial has Taylor's factors 1/2 (t3, t6, t7) and "
+        "1/6 (t4) could not; it is written here without them: to have them, divide those parameters.",
     ),
     NamedLoss(
         "ngl",
@@ -110,11 +104,11 @@ ENTRIES = (
         "Lu et al. 2024, arXiv 2406.08414 (found by a language model for preferences; on the margin by lossforge)",
         {"beta": 0.05, "tau": 0.05},
         _log_ratio,
-        ranges={"beta": "(0, inf)", "tau": "(0, 1]"},
+        ranges={"beta": "(0, inf)", "tau": "(0, 0.5]"},
         aliases=("lrml",),
-        note="(1 - s) softplus(-x) + s exp(-x) with x = beta (z_t - largest other z) and s = sigmoid(x / tau). The paper's "
-        "formula has tau and its code the sigmoid of the ratio itself: the same at the published beta = tau. Of soft "
-        "labels the largest counts as the true class.",
+        note="-(1 - s) log(sigmoid(x)) + s exp(-x) with x = beta (z_t - largest other z) and s = sigmoid(x / tau). The "
+        "paper's formula has tau, its code the sigmoid of the ratio itself: the same at the published beta = tau. Of "
+        "soft labels the largest counts as the true class.",
     ),
     NamedLoss(
         "exp_error",

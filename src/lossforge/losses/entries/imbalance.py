@@ -61,8 +61,8 @@ ENTRIES = (
         {"gamma": 2.0},
         _focal,
         ranges={"gamma": "[0, inf)"},
-        note="The paper's is that of one sigmoid, with a weight alpha of the positive class; this is the usual form for "
-        "classes that exclude each other, and alpha is the module's weight.",
+        note="The paper's is that of one sigmoid, with a weight alpha of the positive class; this is the usual form "
+        "for classes that exclude each other, and alpha is the module's weight.",
     ),
     NamedLoss(
         "ldam",
@@ -71,9 +71,9 @@ ENTRIES = (
         {"m": 0.5, "s": 1.0},
         _ldam,
         ranges={"m": "[0, inf)", "s": "(0, inf)"},
-        note="The true logit less m (share of the rarest class / share of the true one)^(1/4): the largest margin is m, as "
-        "in the authors' code. That code multiplies by s = 30, for it takes cosines as logits; the paper's equation has "
-        "no such factor, and neither has the default. The paper's deferred re-weighting is the module's weight.",
+        note="The true logit less m (share of the rarest class / share of the true one)^(1/4): the largest margin is "
+        "m, as in the authors' code. That code multiplies by s = 30, for it takes cosines as logits; the paper's "
+        "equation has no such factor, and neither has the default. Its deferred re-weighting is the module's weight.",
     ),
     NamedLoss(
         "balanced_softmax",
@@ -105,7 +105,7 @@ ENTRIES = (
         ranges={"gamma_neg": "[0, inf)", "gamma_pos": "[0, inf)", "m": "[0, 1)", "stopped": "whole [0, 1]"},
         aliases=("asl",),
         head="sigmoid",
-        note="gamma_pos = 0 is the paper's usual choice, the default of the authors' code is 1. The paper differentiates "
-        "the focusing factors, its training code does not: stopped=1 is that of the code.",
+        note="gamma_pos = 0 is the paper's usual choice, the default of the authors' code is 1. The paper "
+        "differentiates the focusing factors, its training code does not: stopped=1 is that of the code.",
     ),
 )

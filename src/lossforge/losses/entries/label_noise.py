@@ -63,7 +63,7 @@ def _ce_epsilon_mae(alpha: float, beta: float, m: float) -> LossSpec:
 
 def _jensen_shannon(pi1: float) -> LossSpec:
     """log(p / m) is log p - log m, exact where y is 1, and -log(pi2 + pi1 y / p), exact where y is 0."""
-    one, two = number(pi1), number(1 - pi1)
+    one, two = number(pi1), number(float(f"{1 - pi1:.15g}"))
     log_mixed = f"log({one} * y_true + {two} * y_pred)"
     of_label = f"{one} * y_true * (log(y_true) - {log_mixed})"
     log_ratio = f"y_true * (log(y_pred) - {log_mixed}) - (1 - y_true) * log({two} + {one} * y_true / y_pred)"
@@ -75,7 +75,7 @@ def _taylor_ce(n: float) -> LossSpec:
     inner = number(1 / n)
     for j in range(int(n) - 1, 0, -1):
         inner = f"({number(1 / j)} + {inner} * (1 - y_pred))"
-    return LossSpec(f"y_true * {times(1, '(1 - y_pred)') if n == 1 else f'{inner} * (1 - y_pred)'}")
+    return LossSpec(f"y_true * {'(1 - y_pred)' if n == 1 else f'{inner} * (1 - y_pred)'}")
 
 
 def _negative_label_smoothing(r: float) -> LossSpec:
@@ -109,8 +109,8 @@ ENTRIES = (
         lambda a, b: LossSpec(f"-{number(a)} * y_true * log(y_pred) - {number(b)} * y_pred * max(log(y_true), -4)"),
         settings={100: {"a": 6.0, "b": 0.1}},
         aliases=("sce",),
-        note="The paper leaves the value of log(0) open; the authors' code holds the label at 1e-4, which is -9.21: take b "
-        "2.303 times as large for that.",
+        note="log(0) is a number that the paper chooses, here -4. Code that holds the label at 1e-4 instead has -9.21: "
+        "take b 2.303 times as large for that.",
     ),
     NamedLoss(
         "nce",
@@ -220,8 +220,8 @@ ENTRIES = (
         _ce_epsilon_mae,
         ranges={**_WEIGHTS, "m": "[0, 1e9]"},
         settings={100: {"alpha": 0.03, "beta": 1.0, "m": 1e4}},
-        note="p' = (p + m onehot(argmax p)) / (m + 1). MAE is the sum over classes, 2 (1 - p_t); code that has half of it "
-        "needs twice the beta.",
+        note="p' = (p + m onehot(argmax p)) / (m + 1). MAE is read as the sum over classes, 2 (1 - p_t); for half of "
+        "it take half the beta.",
     ),
     NamedLoss(
         "jensen_shannon",

@@ -22,6 +22,6 @@ ENTRIES = (
         "Tversky loss to the power 1 / gamma, class by class",
         "Abraham and Khan 2019, arXiv 1810.07842 (the authors' code, where their alpha is b)",
         OVER_BATCH,
-        note="Paper and code disagree on the exponent: the code's 1 / gamma of (1 - index) was taken, with gamma = 4/3.",
+        note="Paper and code disagree on the exponent: the code's was taken, 1 / gamma, with gamma = 4/3.",
     ),
 )
