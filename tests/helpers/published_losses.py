@@ -362,7 +362,7 @@ MEANINGS: list[tuple[str, dict[str, float], Meaning]] = [
     ("asymmetric", {}, asymmetric(4, 0, 0.05)),
     ("asymmetric", {"gamma_pos": 1, "stopped": 1}, asymmetric(4, 1, 0.05, stopped=True)),
     ("asymmetric", {"gamma_neg": 2, "gamma_pos": 2, "m": 0}, asymmetric(2, 2, 0)),
-    ("log_ratio", {}, log_ratio(0.05, 0.05)),
-    ("log_ratio", {"beta": 1, "tau": 0.2}, log_ratio(1, 0.2)),
+    ("log_ratio", {}, log_ratio(1, 0.2)),
+    ("log_ratio", {"beta": 0.05, "tau": 0.05}, log_ratio(0.05, 0.05)),
 ]
 """Name, parameters and meaning; "classes" among the parameters takes those for so many classes."""

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from lossforge.errors import LossError, offered
+from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import format_number
+from lossforge.expression.vocabulary import EVERY_LEAF
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.terms import TERMS, term
 
@@ -55,6 +57,13 @@ class NamedLoss:
         for name, value in given.items():
             self._check(name, value)
         return self.make(**{**self.setting(classes), **given})
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Which of "progress" and "class_share" have to be told besides logits and target."""
+        spec = self.spec()
+        nodes = () if spec.is_term else parse_formula(spec.formula).walk()
+        return tuple(sorted({EVERY_LEAF[node.op].needs for node in nodes if node.op in EVERY_LEAF} - {""}))
 
     def setting(self, classes: float | None = None) -> dict[str, float]:
         """Every parameter's value for a number of classes; None: the defaults. Raises LossError; see `spec`."""

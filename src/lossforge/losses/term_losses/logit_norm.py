@@ -28,9 +28,11 @@ class LogitNormLoss(TermLoss):
 
     def class_terms(self, logits: Tensor, y_true: Tensor, dim: int) -> Tensor:
         """The loss of every sample and class, in the shape of ``logits``."""
-        there = logits.masked_fill(logits == -torch.inf, 0.0)
+        absent = logits == -torch.inf
+        there = logits.masked_fill(absent, 0.0)
         # By the largest first: the square of a number near the type's end would be infinite.
         largest = there.detach().abs().amax(dim, keepdim=True).clamp(min=SMALLEST_NORM)
         square = (there / largest).square().sum(dim, keepdim=True)
         norm = square.clamp(min=(SMALLEST_NORM / largest).square()).sqrt() * largest
-        return -y_true * torch.log_softmax(logits / (self.tau * norm), dim).clamp(min=LEAST_LOG)
+        scaled = (there / (self.tau * norm)).masked_fill(absent, -torch.inf)
+        return -y_true * torch.log_softmax(scaled, dim).clamp(min=LEAST_LOG)
