@@ -8,7 +8,7 @@ from __future__ import annotations
 PUBLIC: dict[str, tuple[str, ...]] = {
     "analysis": ("CLASSES", "gradient_ratio", "in_training", "minimiser", "nearest"),
     "compiled": ("LossSpec",),
-    "library": ("CROSS_ENTROPY", "LIBRARY", "loss", "loss_spec"),
+    "library": ("CROSS_ENTROPY", "GROUPS", "LIBRARY", "loss", "loss_spec"),
     "matching": ("matched_scales",),
     "population": ("PopulationLoss",),
     "soft_labels": ("hard_labels_only",),

@@ -65,7 +65,7 @@ ENTRIES = (
     ),
     NamedLoss(
         "taylorglo",
-        "third-order Taylor polynomial in y_true and y_pred; the defaults are those found for MNIST (taylorglo_mnist)",
+        "third-order Taylor polynomial in y_true and y_pred; the defaults are those found for MNIST",
         "Gonzalez and Miikkulainen 2021, arXiv 2002.00059",
         {
             "t0": -10.9408,
@@ -107,9 +107,9 @@ ENTRIES = (
         ranges={"beta": "(0, inf)", "tau": "(0, 0.5]"},
         aliases=("lrml",),
         note="-(1 - s) log(sigmoid(x)) + s exp(-x) with x = beta (z_t - largest other z) and s = sigmoid(x / tau). The "
-        "paper's formula has tau, its code the sigmoid of the ratio itself: the same at the published beta = tau = 0.05. "
-        "On margins of logits those do not learn: from -2.35 to 1.40 the loss grows with the margin. So the defaults are "
-        "ours: with tau of 0.11 or more it falls everywhere. Of soft labels the largest counts as the true class.",
+        "paper's formula has tau, its code the sigmoid of the ratio itself: the same at the published beta = tau = "
+        "0.05. On margins of logits those do not learn: from -2.35 to 1.40 the loss grows with the margin. So the "
+        "defaults are ours: with tau of 0.11 or more it falls everywhere. Of soft labels the largest counts as true.",
     ),
     NamedLoss(
         "exp_error",
