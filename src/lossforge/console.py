@@ -94,7 +94,8 @@ def print_library(rows: Sequence[Mapping[str, Any]], json: bool) -> None:
     if json:
         print_json([dict(row) for row in rows])
     elif len(rows) == 1:
-        print_facts({name: value for name, value in rows[0].items() if value}, json)
+        settings = [f"{classes}: {_text(setting)}" for classes, setting in rows[0]["settings"].items()]
+        print_facts({name: value for name, value in {**rows[0], "settings": settings}.items() if value}, json)
     elif _width() == _UNLIMITED:
         print_rows(rows, json)
     else:

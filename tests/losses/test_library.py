@@ -15,10 +15,13 @@ from torch.nn import functional
 import lossforge
 from lossforge.errors import FormulaError, LossError
 from lossforge.expression.formula import parse_formula
+from lossforge.expression.signature import signature
+from lossforge.expression.vocabulary import EVERY_LEAF, OPERATIONS
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import (
     ALIASES,
     CROSS_ENTROPY,
+    GROUPS,
     LIBRARY,
     OVER_ALL,
     OVER_BATCH,
@@ -188,3 +191,120 @@ def test_smoothing_given_to_the_module_replaces_that_of_the_loss() -> None:
 def test_the_package_offers_it() -> None:
     logits, target = batch()
     assert torch.equal(lossforge.loss("brier")(logits, target), loss("brier")(logits, target))
+
+
+SETTINGS = [name for name, entry in LIBRARY.items() if entry.settings]
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_setting_for_a_hundred_classes_is_those_parameters(name: str) -> None:
+    entry = LIBRARY[name]
+    spec = entry.spec(**{**entry.parameters, **entry.settings[100]})
+    assert loss_spec(name, classes=100) == loss_spec(f"{name}(classes=100)") == spec != entry.spec()
+    assert loss_spec(name, classes=10) == entry.spec()
+    assert {*entry.settings[100]} <= {*entry.parameters}
+    with pytest.raises(
+        LossError, match=rf"loss '{name}' has settings for 10 and 100 classes, not for 37: give its par"
+    ):
+        loss_spec(name, classes=37)
+
+
+def test_a_parameter_that_is_given_stands_beside_the_setting() -> None:
+    assert loss_spec("nce_rce", classes=100, b=0.2) == loss_spec("nce_rce", a=10, b=0.2)
+
+
+@pytest.mark.parametrize("name", sorted({*LIBRARY} - {*SETTINGS}))
+def test_a_loss_with_one_setting_has_it_for_any_number_of_classes(name: str) -> None:
+    assert loss_spec(name, classes=100) == loss_spec(name, classes=37) == loss_spec(name)
+
+
+def test_every_loss_has_one_group_and_every_name_one_loss() -> None:
+    assert [*GROUPS] == ["clean", "label noise", "imbalance", "segmentation", "evolved"]
+    assert sum(map(len, GROUPS.values())) == len(LIBRARY) == 43
+    assert len(ALIASES) == sum(len(entry.aliases) for entry in LIBRARY.values())
+    assert {*ALIASES} & {*LIBRARY, *OPERATIONS, *EVERY_LEAF} == {*LIBRARY} & {*OPERATIONS, *EVERY_LEAF} == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "told"),
+    [
+        ("taylor_ce", {"n": 1.5}, r"n must be a whole number in \[1, 20\], not 1.5"),
+        ("agce", {"a": 0}, "a must be above 0, not 0"),
+        ("aul", {"a": 0.5}, "a must be 1 or more, not 0.5"),
+        ("search_softmax", {"a": 1}, "a must be below 1, not 1"),
+        ("negative_label_smoothing", {"r": 0.1}, "r must be 0 or less, not 0.1"),
+        ("jensen_shannon", {"pi1": 1}, r"pi1 must be in \(0, 1\), not 1"),
+        ("bi_tempered", {"t1": 1}, r"t1 must be in \[0, 0.999\], not 1"),
+        ("bi_tempered", {"t2": 0.5}, r"t2 must be in \[1, 5\], not 0.5"),
+        ("logit_norm", {"tau": 0}, "tau must be in"),
+        ("asymmetric", {"stopped": 0.5}, "stopped must be a whole number"),
+    ],
+)
+def test_a_parameter_out_of_its_range_is_told_with_the_range(name: str, given: dict[str, float], told: str) -> None:
+    with pytest.raises(LossError, match=f"loss '{name}': {told}"):
+        loss(name, **given)
+
+
+@pytest.mark.parametrize("other", ["rce", "taylor_ce(n=1)", "generalized_ce(q=1)", "ce_epsilon_mae(alpha=0)"])
+def test_a_multiple_of_absolute_error_has_its_signature(other: str) -> None:
+    found = signature(parse_formula(loss_spec(other).formula))
+    assert found == signature(parse_formula(loss_spec("mean_absolute_error").formula)) is not None
+
+
+@pytest.mark.parametrize("name", ["ldam", "balanced_softmax", "class_balanced_focal"])
+def test_class_counts_say_shares_and_the_number_of_samples(name: str) -> None:
+    logits, target = batch()
+    counts = [4000, 10, 300, 250, 90, 10, 700, 41, 5, 1000]
+    shares = torch.tensor(counts, dtype=torch.float64) / sum(counts)
+    samples = {"samples": sum(counts)} if name == "class_balanced_focal" else {}
+    expected = loss(name, class_share=shares, **samples)(logits, target)
+    for given in (counts, torch.tensor(counts)):
+        torch.testing.assert_close(loss(name, class_counts=given)(logits, target), expected, rtol=0, atol=0)
+    assert loss(name, class_counts=counts)(logits, target) != loss(name, class_counts=counts[::-1])(logits, target)
+    with pytest.raises(ValueError, match="give class_share"):
+        loss(name)(logits, target)
+
+
+def test_the_number_of_samples_may_be_given_beside_the_counts() -> None:
+    given = loss("class_balanced_focal", class_counts=[1, 2], samples=7).formula
+    assert given == loss("class_balanced_focal", samples=7).formula != loss("cb_focal", class_counts=[1, 2]).formula
+
+
+@pytest.mark.parametrize("counts", [[], [0, 0], [-1, 2], [[1, 2]], [math.nan, 1], [math.inf, 1]])
+def test_counts_that_are_none_are_refused(counts: list[float]) -> None:
+    with pytest.raises(LossError, match="class_counts must have the number of training samples of each class"):
+        loss("ldam", class_counts=counts)
+
+
+def test_shares_and_counts_say_the_same_and_are_not_given_both() -> None:
+    with pytest.raises(LossError, match="class_counts and class_share say the same: give one of them"):
+        loss("ldam", class_counts=[1, 2], class_share=torch.tensor([0.3, 0.7]))
+
+
+@pytest.mark.parametrize("name", ["ldam", "balanced_softmax", "class_balanced_focal"])
+def test_a_class_without_training_samples_leaves_the_loss_finite(name: str) -> None:
+    logits, target = batch()
+    criterion = loss(name, class_counts=[0, *range(1, CLASSES)])
+    value, gradient = value_and_gradient(lambda z: criterion(z, target), logits)
+    assert value.isfinite()
+    assert gradient.isfinite().all()
+    assert gradient[target != 0].any()
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_float32_is_near_float64(name: str) -> None:
+    logits, target = batch()
+    both = [
+        value_and_gradient(lambda z: ready(name, CLASSES)(z, target), logits.to(dtype))
+        for dtype in (torch.float32, torch.float64)
+    ]
+    size = float(both[1][1].abs().max())
+    torch.testing.assert_close(both[0][0].double(), both[1][0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(both[0][1].double(), both[1][1], rtol=1e-4, atol=1e-5 * size)
+
+
+@pytest.mark.parametrize("name", [name for name, entry in LIBRARY.items() if entry.reduction != OVER_BATCH])
+def test_its_gradient_can_be_differentiated_again(name: str) -> None:
+    logits, target = batch()
+    criterion = ready(name, CLASSES)
+    assert torch.autograd.gradgradcheck(lambda z: criterion(z, target[:3]), logits[:3].clone().requires_grad_())
