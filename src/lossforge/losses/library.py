@@ -64,8 +64,7 @@ def loss_spec(name_or_formula: str, **parameters: float) -> LossSpec:
     entry = None if called is None or WHERE in name_or_formula else _entry(called)
     if entry is not None:
         return entry.spec(**call_parameters(name_or_formula))
-from lossforge.expression.tree import WHERE
-from lossforge.expression.vocabulary import EVERY_LEAF, OPERATIONS
+    if called is not None and called not in OPERATIONS and "=" in name_or_formula and WHERE not in name_or_formula:
         raise LossError(f"there is no loss named '{called}'{_others(called)}")
     return LossSpec(str(parse_formula(name_or_formula)))
 
