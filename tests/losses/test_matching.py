@@ -45,7 +45,7 @@ def test_every_loss_gets_cross_entropys_norm(name: str, classes: int) -> None:
     # Scales are those of classes that are equally frequent.
     criterion = ready(name, classes, match=True, class_share=torch.full((classes,), 1 / classes))
     norm = float(start_gradient(criterion, classes).norm())
-    assert norm == pytest.approx(cross_entropy_norm(classes), rel=1e-5)
+    assert norm == pytest.approx(cross_entropy_norm(classes, criterion.behind), rel=1e-5)
     assert criterion.classes == classes
 
 

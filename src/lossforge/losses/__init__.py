@@ -7,10 +7,13 @@ from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
     "analysis": ("CLASSES", "gradient_ratio", "in_training", "minimiser", "nearest"),
+    "behind_heads": ("baseline", "opposite"),
     "compiled": ("LossSpec",),
+    "heads": ("HEADS", "SOFTMAX", "Head"),
     "library": ("CROSS_ENTROPY", "GROUPS", "LIBRARY", "loss", "loss_spec"),
     "matching": ("matched_scales",),
     "population": ("PopulationLoss",),
     "soft_labels": ("hard_labels_only",),
+    "targets": ("one_hot",),
     "terms": ("parse_term",),
 }

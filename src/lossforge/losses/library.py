@@ -9,8 +9,10 @@ from torch import Tensor
 
 from lossforge.errors import LossError, offered
 from lossforge.expression.formula import parse_formula
+from lossforge.expression.heads import check_head
 from lossforge.expression.tree import WHERE
 from lossforge.expression.vocabulary import EVERY_LEAF, OPERATIONS
+from lossforge.losses.behind_heads import published_behind
 from lossforge.losses.compiled import ExpressionLoss, LossSpec
 from lossforge.losses.entries import clean, evolved, imbalance, label_noise, segmentation
 from lossforge.losses.entries.clean import CROSS_ENTROPY
@@ -27,6 +29,7 @@ __all__ = [
     "OVER_BATCH",
     "OVER_CLASSES",
     "NamedLoss",
+    "head_of",
     "loss",
     "loss_spec",
 ]
@@ -47,15 +50,16 @@ ALIASES: dict[str, str] = {alias: entry.name for entry in LIBRARY.values() for a
 """Other names of the same losses."""
 
 
-def loss_spec(name_or_formula: str, **parameters: float) -> LossSpec:
+def loss_spec(name_or_formula: str, *, head: str | None = None, table: bool = False, **parameters: float) -> LossSpec:
     """Description of a named loss, of a call such as ``focal(gamma=2)``, or of a formula.
 
     A named loss takes ``classes`` besides its own parameters: the number of classes that defaults are for, where its
-    source has others for 100 than for 10. Raises LossError or FormulaError.
+    source has others for 100 than for 10. Behind a ``head`` it is what `published_behind` says (None: the head that it
+    was made for), and a formula what it is; ``table``: samples are no masks. Raises LossError or FormulaError.
     """
     entry = _entry(name_or_formula)
     if entry is not None:
-        return entry.spec(**parameters)
+        return _behind(entry, entry.spec(**parameters), head, table)
     if name_or_formula.isidentifier() and name_or_formula not in EVERY_LEAF:
         raise LossError(f"there is no loss named '{name_or_formula}'{_others(name_or_formula)}")
     if parameters:
@@ -63,10 +67,21 @@ def loss_spec(name_or_formula: str, **parameters: float) -> LossSpec:
     called = called_name(name_or_formula)
     entry = None if called is None or WHERE in name_or_formula else _entry(called)
     if entry is not None:
-        return entry.spec(**call_parameters(name_or_formula))
+        return _behind(entry, entry.spec(**call_parameters(name_or_formula)), head, table)
     if called is not None and called not in OPERATIONS and "=" in name_or_formula and WHERE not in name_or_formula:
         raise LossError(f"there is no loss named '{called}'{_others(called)}")
     return LossSpec(str(parse_formula(name_or_formula)))
+
+
+def _behind(entry: NamedLoss, spec: LossSpec, head: str | None, table: bool) -> LossSpec:
+    if head is None or head == entry.head != "softmax":
+        return spec
+    if entry.head != "softmax":
+        raise LossError(
+            f"loss '{entry.name}' cannot have the head '{head}': it is for labels that are each there or not, so its "
+            f"head is '{entry.head}'"
+        )
+    return published_behind(entry.name, spec, head, table=table)
 
 
 def _others(name: str) -> str:
@@ -78,6 +93,12 @@ def _entry(name: str) -> NamedLoss | None:
     return LIBRARY.get(ALIASES.get(name, name))
 
 
+def head_of(name_or_formula: str) -> str:
+    """The head that a loss was made for: "softmax" but for some of the library."""
+    entry = _entry(name_or_formula) or _entry(called_name(name_or_formula) or "")
+    return "softmax" if entry is None else entry.head
+
+
 _MODULE_ARGUMENTS = ("weight", "ignore_index", "reduction", "label_smoothing", "class_share")
 
 
@@ -85,6 +106,7 @@ def loss(
     name_or_formula: str,
     *,
     match: bool | int = False,
+    head: str | None = None,
     class_counts: Sequence[float] | Tensor | None = None,
     **arguments: object,
 ) -> ExpressionLoss | TermLoss:
@@ -96,7 +118,9 @@ def loss(
     it and an export has it: for the number of classes of the logits that it is called with, or for 10 with
     ``match=10``. ``classes=100`` takes the parameters that were published for 100 classes, where the defaults are for
     10. A loss that looks at how frequent classes are takes ``class_share``, shape ``(C,)``, or ``class_counts``, the
-    number of training samples of each class. Raises LossError or FormulaError.
+    number of training samples of each class. ``head`` says how logits become probabilities: "softmax" (of C logits),
+    "sigmoid" (C labels, each there or not) or "binary" (one logit, of class 1); see `lossforge.losses.heads`. Without
+    it a loss has the head that it was made for. Raises LossError or FormulaError.
 
     >>> import torch
     >>> criterion = loss("cross_entropy")
@@ -114,7 +138,9 @@ def loss(
         entry = _entry(name_or_formula)
         if entry is not None and "samples" in entry.parameters:
             parameters.setdefault("samples", samples)
-    built = loss_spec(name_or_formula, **parameters).build(**module)  # type: ignore[arg-type]
+    head = head_of(name_or_formula) if head is None else check_head(head)
+    spec = loss_spec(name_or_formula, head=head, **parameters)  # type: ignore[arg-type]
+    built = spec.build(head=head, **module)
     if match is True:
         built.matches = True
     elif match:

@@ -48,6 +48,8 @@ TERMS: dict[str, Kind] = {
     "logit_norm": Kind(LogitNormLoss, {"tau": Parameter(0.04, 1e-3, 1e3)}),
 }
 """Every term by name."""
+OVERLAP = tuple(name for name, kind in TERMS.items() if kind.module is OverlapLoss)
+"""Terms that count, class by class, where masks overlap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ class Term:
         return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.parameters)})"
 
     def build(self, **arguments: Any) -> TermLoss:
-        """The module; ``arguments`` are those of ``nn.CrossEntropyLoss``."""
+        """The module; ``arguments`` are those of ``nn.CrossEntropyLoss``, and ``head``."""
         return TERMS[self.name].module(str(self), dict(self.parameters), **arguments)
 
 

@@ -18,7 +18,7 @@ def logits_of(classes: int, spread: float, dtype: torch.dtype) -> Tensor:
 
 @pytest.mark.parametrize("spread", [0.0, 0.1, 1.0, 3.0, 10.0, 50.0, 1e4, 1e30])
 @pytest.mark.parametrize("classes", [2, 10, 1000])
-@pytest.mark.parametrize("t", [1.0, 1.0001, 1.05, 1.2, 2.0, 4.0, 5.0])
+@pytest.mark.parametrize("t", [1.0001, 1.05, 1.2, 2.0, 4.0, 5.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_probabilities_sum_to_one(spread: float, classes: int, t: float, dtype: torch.dtype) -> None:
     q = tempered_log_softmax(logits_of(classes, spread, dtype), t, 1).exp()

@@ -26,13 +26,19 @@ class BiTemperedLoss(TermLoss):
     normaliser, also when differentiated again (the paper's five iterations, and code that follows it, stop before).
     """
 
+    heads = ("softmax", "binary")
+    headless = "it compares the classes of a sample, and behind sigmoids each label stands alone"
+
     def __init__(self, call: str, values: Mapping[str, float], **arguments: Any) -> None:
         super().__init__(call, values, **arguments)
         self.t1, self.t2 = values["t1"], values["t2"]
 
     def class_terms(self, logits: Tensor, y_true: Tensor, dim: int) -> Tensor:
-        """The loss of every sample and class, in the shape of ``logits``."""
-        log_q = tempered_log_softmax(logits, self.t2, dim)
+        """The loss of every sample and class, in the shape of ``y_true``."""
+        if self.t2 == 1:
+            log_q = self.behind.log_probabilities(logits, dim)
+        else:
+            log_q = tempered_log_softmax(self.behind.scores(logits, dim), self.t2, dim)
         left, power = 1 - self.t1, 2 - self.t1
         y_power = y_true**power
         entropy = (y_power - y_true) / left
@@ -41,7 +47,7 @@ class BiTemperedLoss(TermLoss):
 
 
 def tempered_log_softmax(logits: Tensor, t: float, dim: int) -> Tensor:
-    """Logarithm of exp_t(z - n(z)), whose sum over ``dim`` is 1, for t of 1 or more; -inf at a logit of -inf.
+    """Logarithm of exp_t(z - n(z)), whose sum over ``dim`` is 1, for t above 1; -inf at a logit of -inf.
 
     With S and D the sums over classes of q and q^t at a guess of n, the guess grows by (S^(t - 1) - 1) / (t - 1)
     S / D. That is Newton's step for S^(1 - t) = 1, whose left side is increasing and concave in n and a straight line
@@ -49,8 +55,6 @@ def tempered_log_softmax(logits: Tensor, t: float, dim: int) -> Tensor:
     fixed-point iteration has the same solution and takes up to hundreds of steps to it. Each step that is
     differentiated doubles the number of derivatives that are exact.
     """
-    if t == 1:
-        return torch.log_softmax(logits, dim)
     k = t - 1
     from_top = logits - logits.detach().amax(dim, keepdim=True)
     normaliser = torch.zeros_like(from_top.select(dim, 0)).unsqueeze(dim)

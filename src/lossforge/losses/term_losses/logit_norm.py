@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lossforge.losses.drop_in import LEAST_LOG
 from lossforge.losses.term_losses.base import TermLoss
 
 SMALLEST_NORM = 1e-6
@@ -21,6 +20,9 @@ class LogitNormLoss(TermLoss):
     1e-6 or more (the authors' code adds 1e-7 instead). A logit of -inf is a class that cannot be: the norm is that of
     the others.
     """
+
+    heads = ("softmax",)
+    headless = "it divides the logits of a sample by their norm, and so it needs one logit for each of several classes"
 
     def __init__(self, call: str, values: Mapping[str, float], **arguments: Any) -> None:
         super().__init__(call, values, **arguments)
@@ -35,4 +37,4 @@ class LogitNormLoss(TermLoss):
         square = (there / largest).square().sum(dim, keepdim=True)
         norm = square.clamp(min=(SMALLEST_NORM / largest).square()).sqrt() * largest
         scaled = (there / (self.tau * norm)).masked_fill(absent, -torch.inf)
-        return -y_true * torch.log_softmax(scaled, dim).clamp(min=LEAST_LOG)
+        return -y_true * self.behind.log_probabilities(scaled, dim)

@@ -12,15 +12,21 @@ from lossforge.losses.term_losses.base import TermLoss
 
 SMALLEST_MISS = 1e-6
 """Below this the power of focal Tversky gives way to a straight line, so that its slope stays finite."""
+NO_OVERLAP = (
+    "it counts, class by class, the pixels on which masks overlap, and labels of whole samples have none; use bce, or "
+    "a formula"
+)
+"""Why such losses are not for several labels a sample."""
 
 
 class OverlapLoss(TermLoss):
     """Dice, Tversky and focal Tversky: (a FP + b FN) / (TP + a FP + b FN + e) for every class.
 
-    That is one minus the Tversky index (TP + e) / (TP + a FP + b FN + e); Dice has a = b = 1/2. TP, FP and
-    FN are soft counts of softmax probabilities over the whole batch and space, so the loss of a batch is not
-    the mean of its samples' losses. Focal Tversky raises it to the power 1 / gamma: that is what Abraham and
-    Khan's code computes, where the exponent 3/4 itself is called gamma (their figure draws 1 - index^(1 / gamma)).
+    That is one minus the Tversky index (TP + e) / (TP + a FP + b FN + e); Dice has a = b = 1/2. TP, FP and FN are soft
+    counts of the head's probabilities over the whole batch and space, so the loss of a batch is not the mean of its
+    samples' losses. Of several labels a sample it is for pixels alone, and a ValueError says so. Focal Tversky raises
+    it to the power 1 / gamma: that is what Abraham and Khan's code computes, where the exponent 3/4 itself is called
+    gamma (their figure draws 1 - index^(1 / gamma)).
 
     ``a`` weighs false positives and ``b`` false negatives, as in Salehi et al. 2017, who found 0.3 and 0.7
     best; Abraham and Khan swap the two letters and use the same values, with gamma = 4/3.
@@ -39,13 +45,15 @@ class OverlapLoss(TermLoss):
 
     def unscaled(self, input: Tensor, target: Tensor) -> Tensor:
         """Loss of logits ``(N, C)``, ``(N, C, d1, ...)`` or ``(C,)``; targets are those of `DropInLoss`."""
+        if self.head == "sigmoid" and input.dim() == target.dim() < 3:
+            raise ValueError(f"{self.formula} is for pixels, logits (N, C, d1, ...): {NO_OVERLAP}")
         logits, y_true, kept = self.encoded(input, target)
         dim = 0 if logits.dim() == 1 else 1
-        y_pred = torch.softmax(logits, dim)
+        y_pred = self.behind.probabilities(logits, dim)
         if kept is not None:
             counted = kept.unsqueeze(dim)
             y_pred, y_true = torch.where(counted, y_pred, 0.0), torch.where(counted, y_true, 0.0)
-        classes = logits.shape[dim]
+        classes = y_pred.shape[dim]
         y_pred = y_pred.movedim(dim, -1).reshape(-1, classes)
         y_true = y_true.movedim(dim, -1).reshape(-1, classes)
         hit = (y_pred * y_true).sum(0)
