@@ -162,7 +162,7 @@ def _loss_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     """Name and text of everything that is told of a loss; what it does not have, or would repeat, is left out."""
     relative = loss["nearest"]
     yield "loss", loss["loss"]
-    yield "formula", loss["formula"]
+    yield "formula", loss["formula"] + _with_head(loss["head"])
     if loss["label_smoothing"]:
         yield "smoothing", f"targets mixed with {loss['label_smoothing']:g} of the uniform distribution"
     if loss["simplified"] not in (loss["formula"], loss["final"]):
@@ -186,6 +186,10 @@ def _loss_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     yield "least at", _by_classes(loss["minimiser"], "p_t = {:.3g}")
     yield "gradient", _by_classes(loss["gradient_ratio"], "{:.3g} x cross-entropy's")
     yield "nearest", f"{relative['name']} (cosine of the gradients {relative['similarity']:.3f})"
+
+
+def _with_head(head: str) -> str:
+    return "" if head == "softmax" else f"   behind the head {head}"
 
 
 def _with_slope(slope: str | None) -> str:

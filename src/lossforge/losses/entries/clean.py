@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lossforge.losses.compiled import LossSpec
-from lossforge.losses.entries.entry import NamedLoss, number, of_term, times
+from lossforge.losses.entries.entry import NamedLoss, formula, number, of_term, times
 
 CROSS_ENTROPY = "-y_true * log(y_pred)"
 
@@ -19,15 +19,15 @@ def _poly(**e: float) -> LossSpec:
     while coefficients and coefficients[-1] == 0:
         coefficients.pop()
     if not coefficients:
-        return LossSpec(CROSS_ENTROPY)
+        return formula(CROSS_ENTROPY)
     inner = number(coefficients.pop())
     while coefficients:
         inner = f"({number(coefficients.pop())} + {inner} * (1 - y_pred))"
-    return LossSpec(f"y_true * ({inner} * (1 - y_pred) - log(y_pred))")
+    return formula(f"y_true * ({inner} * (1 - y_pred) - log(y_pred))")
 
 
 def _maxsup(alpha: float) -> LossSpec:
-    return LossSpec(f"{times(alpha, '(max_c(logit) - mean_c(logit))')} - true_c(log(y_pred))")
+    return formula(f"{times(alpha, '(max_c(logit) - mean_c(logit))')} - true_c(log(y_pred))")
 
 
 ENTRIES = (

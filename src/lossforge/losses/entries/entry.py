@@ -121,6 +121,11 @@ def times(factor: float, text: str) -> str:
     return text if factor == 1 else f"{number(factor)} * {text}"
 
 
+def formula(text: str) -> LossSpec:
+    """The description of a formula, in plain style."""
+    return LossSpec(str(parse_formula(text)))
+
+
 def of_term(
     name: str,
     summary: str,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from lossforge.losses.compiled import LossSpec
-from lossforge.losses.entries.entry import OVER_ALL, NamedLoss, number, times
+from lossforge.losses.entries.entry import OVER_ALL, NamedLoss, formula, number, times
 
 
 def _taylor(**theta: float) -> LossSpec:
@@ -41,7 +41,7 @@ def _log_ratio(beta: float, tau: float) -> LossSpec:
     margin = f"(sum_c({label} * logit) - max_c(logit - {_FAR} * {label}))"
     x, ratio = times(beta, margin), times(beta / tau, margin)
     logistic = f"(0.5 * (abs({x}) - {x}) + log(1 + exp(-abs({x}))))"
-    return LossSpec(f"sigmoid(-({ratio})) * {logistic} + sigmoid({ratio}) * exp(-({x}))")
+    return formula(f"sigmoid(-({ratio})) * {logistic} + sigmoid({ratio}) * exp(-({x}))")
 
 
 ENTRIES = (

@@ -6,7 +6,7 @@ import math
 
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.entries.clean import CROSS_ENTROPY
-from lossforge.losses.entries.entry import NamedLoss, number, times
+from lossforge.losses.entries.entry import NamedLoss, formula, number, times
 
 SAMPLES = 50_000.0
 
@@ -25,11 +25,11 @@ def _focal(gamma: float) -> LossSpec:
 def _ldam(m: float, s: float) -> LossSpec:
     margin = f"{times(m, 'y_true')} * sqrt(sqrt(min_c(class_share) / class_share))"
     logit = times(s, f"(logit - {margin})")
-    return LossSpec(f"log_sum_exp_c({logit}) - true_c({logit})")
+    return formula(f"log_sum_exp_c({logit}) - true_c({logit})")
 
 
 def _balanced_softmax() -> LossSpec:
-    return LossSpec("log_sum_exp_c(logit + log(class_share)) - true_c(logit + log(class_share))")
+    return formula("log_sum_exp_c(logit + log(class_share)) - true_c(logit + log(class_share))")
 
 
 def _class_balanced_focal(beta: float, gamma: float, samples: float) -> LossSpec:
@@ -38,7 +38,7 @@ def _class_balanced_focal(beta: float, gamma: float, samples: float) -> LossSpec
     weight = f"(1 + 1 / tanh({x}))"
     right = f"y_true * {_power('(1 - y_pred)', gamma)}log(y_pred)"
     wrong = f"(1 - y_true) * {_power('y_pred', gamma)}log(1 - y_pred)"
-    return LossSpec(f"-n_classes * true_c({weight}) / sum_c({weight}) * sum_c({right} + {wrong})")
+    return formula(f"-n_classes * true_c({weight}) / sum_c({weight}) * sum_c({right} + {wrong})")
 
 
 def _asymmetric(gamma_neg: float, gamma_pos: float, m: float, stopped: float) -> LossSpec:
@@ -50,7 +50,7 @@ def _asymmetric(gamma_neg: float, gamma_pos: float, m: float, stopped: float) ->
 
     right = f"y_true * {focus('(1 - y_pred)', gamma_pos)}log(y_pred)"
     wrong = f"(1 - y_true) * {focus(shifted, gamma_neg)}log(1 - {shifted})"
-    return LossSpec(f"-({right} + {wrong})")
+    return formula(f"-({right} + {wrong})")
 
 
 ENTRIES = (

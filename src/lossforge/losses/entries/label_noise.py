@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from lossforge.losses.compiled import LossSpec
-from lossforge.losses.entries.entry import NamedLoss, number, of_term, times
+from lossforge.losses.entries.entry import NamedLoss, formula, number, of_term, times
 
 NCE = "true_c(log(y_pred)) / sum_c(log(y_pred))"
 """Normalised cross-entropy: one number a sample."""
@@ -36,21 +36,21 @@ def _ael(a: float) -> str:
 
 
 def _with_nce(alpha: float, beta: float, of_true: str) -> LossSpec:
-    return LossSpec(f"{times(alpha, NCE)} + {times(beta, f'true_c({of_true})')}")
+    return formula(f"{times(alpha, NCE)} + {times(beta, f'true_c({of_true})')}")
 
 
 def _nce_rce(a: float, b: float) -> LossSpec:
-    return LossSpec(f"{times(a, NCE)} - {times(b, f'sum_c({_RCE})')}")
+    return formula(f"{times(a, NCE)} - {times(b, f'sum_c({_RCE})')}")
 
 
 def _anl_ce(alpha: float, beta: float) -> LossSpec:
     """A + log p is 0 or more for p held at 1e-7."""
     held = f"max({number(_LEAST)} + log(y_pred), 0)"
-    return LossSpec(f"{times(alpha, NCE)} + {times(beta, f'(1 - true_c({held}) / sum_c({held}))')}")
+    return formula(f"{times(alpha, NCE)} + {times(beta, f'(1 - true_c({held}) / sum_c({held}))')}")
 
 
 def _jal_ce(alpha: float, beta: float, a: float) -> LossSpec:
-    return LossSpec(f"{times(alpha, NCE)} + {times(beta, f'mean_c((y_pred - {number(a)} * y_true)**2)')}")
+    return formula(f"{times(alpha, NCE)} + {times(beta, f'mean_c((y_pred - {number(a)} * y_true)**2)')}")
 
 
 def _ce_epsilon_mae(alpha: float, beta: float, m: float) -> LossSpec:
@@ -58,7 +58,7 @@ def _ce_epsilon_mae(alpha: float, beta: float, m: float) -> LossSpec:
     top = "top_c(y_pred)"
     log = f"{top} * log(y_pred + {number(m)}) + (1 - {top}) * log(y_pred)"
     cross = f"y_true * ({number(math.log1p(m))} - ({log}))"
-    return LossSpec(f"{times(alpha, cross)} + {times(beta, 'abs(y_true - y_pred)')}")
+    return formula(f"{times(alpha, cross)} + {times(beta, 'abs(y_true - y_pred)')}")
 
 
 def _jensen_shannon(pi1: float) -> LossSpec:
@@ -67,7 +67,7 @@ def _jensen_shannon(pi1: float) -> LossSpec:
     log_mixed = f"log({one} * y_true + {two} * y_pred)"
     of_label = f"{one} * y_true * (log(y_true) - {log_mixed})"
     log_ratio = f"y_true * (log(y_pred) - {log_mixed}) - (1 - y_true) * log({two} + {one} * y_true / y_pred)"
-    return LossSpec(f"({of_label} + {two} * y_pred * ({log_ratio})) / {number(-(1 - pi1) * math.log1p(-pi1))}")
+    return formula(f"({of_label} + {two} * y_pred * ({log_ratio})) / {number(-(1 - pi1) * math.log1p(-pi1))}")
 
 
 def _taylor_ce(n: float) -> LossSpec:
@@ -75,11 +75,11 @@ def _taylor_ce(n: float) -> LossSpec:
     inner = number(1 / n)
     for j in range(int(n) - 1, 0, -1):
         inner = f"({number(1 / j)} + {inner} * (1 - y_pred))"
-    return LossSpec(f"y_true * {'(1 - y_pred)' if n == 1 else f'{inner} * (1 - y_pred)'}")
+    return formula(f"y_true * {'(1 - y_pred)' if n == 1 else f'{inner} * (1 - y_pred)'}")
 
 
 def _negative_label_smoothing(r: float) -> LossSpec:
-    return LossSpec(f"-({number(1 - r)} * y_true + {number(r)} / n_classes) * log(y_pred)")
+    return formula(f"-({number(1 - r)} * y_true + {number(r)} / n_classes) * log(y_pred)")
 
 
 ENTRIES = (
@@ -117,14 +117,14 @@ ENTRIES = (
         "normalised cross-entropy: log p_t over the sum of all log p",
         _NORMALISED,
         {},
-        lambda: LossSpec(NCE),
+        lambda: formula(NCE),
     ),
     NamedLoss(
         "rce",
         "reverse cross-entropy -sum p log y, with log 0 held at log 1e-4: a multiple of absolute error",
         "Wang et al. 2019, arXiv 1908.06112",
         {},
-        lambda: LossSpec(f"-{_RCE}"),
+        lambda: formula(f"-{_RCE}"),
         note="log 0 as in the authors' code and in that of Ma et al. 2020.",
     ),
     NamedLoss(
@@ -141,7 +141,7 @@ ENTRIES = (
         "asymmetric generalised cross-entropy ((a + 1)^q - (a + p_t)^q) / q",
         _ASYMMETRIC,
         {"a": 6.0, "q": 1.5},
-        lambda a, q: LossSpec(f"y_true * ({_agce(a, q)})"),
+        lambda a, q: formula(f"y_true * ({_agce(a, q)})"),
         ranges=_POSITIVE,
         settings={100: {"a": 1.8, "q": 3.0}},
         note="a and q are those that it has beside NCE; alone the paper chooses them for each data set.",
@@ -151,7 +151,7 @@ ENTRIES = (
         "asymmetric unhinged loss ((a - p_t)^q - (a - 1)^q) / q",
         _ASYMMETRIC,
         {"a": 6.3, "q": 1.5},
-        lambda a, q: LossSpec(f"y_true * ({_aul(a, q)})"),
+        lambda a, q: formula(f"y_true * ({_aul(a, q)})"),
         ranges=_ABOVE_ONE,
         settings={100: {"a": 6.0, "q": 3.0}},
         note="a and q are those that it has beside NCE; alone the paper chooses them for each data set.",
@@ -161,7 +161,7 @@ ENTRIES = (
         "asymmetric exponential loss exp(-p_t / a)",
         _ASYMMETRIC,
         {"a": 5.0},
-        lambda a: LossSpec(f"y_true * {_ael(a)}"),
+        lambda a: formula(f"y_true * {_ael(a)}"),
         ranges={"a": "(0, inf)"},
         settings={100: {"a": 1.5}},
         note="a is that which it has beside NCE; alone the paper chooses it for each data set.",
