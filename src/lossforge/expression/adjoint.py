@@ -73,23 +73,26 @@ class Algebra:
         return self.op("sum_c", a)
 
 
+_RULES = {name: kind.adjoint for name, kind in INSTRUCTIONS.items() if kind.adjoint is not None}
+
+
 def _adjoints(algebra: Algebra, forward: list[Instruction], result: Operand, seed: Operand) -> dict[int, Operand]:
     """Adjoint of every register that depends on the logits; ``seed`` for the result."""
-    moving = {Y_PRED, LOG_Y_PRED_REGISTER}
+    moving, is_sample = {Y_PRED, LOG_Y_PRED_REGISTER}, algebra.builder.is_sample
     for index, step in enumerate(forward):
-        if step.op == "logit" or (INSTRUCTIONS[step.op].adjoint is not None and _moves(step, moving)):
+        if step.op == "logit" or (step.op in _RULES and _moves(step, moving)):
             moving.add(len(INPUTS) + index)
     adjoint: dict[int, Operand] = {int(result): seed} if isinstance(result, int) and result in moving else {}
     for index in range(len(forward) - 1, -1, -1):
         step, register = forward[index], len(INPUTS) + index
-        given, rule = adjoint.get(register), INSTRUCTIONS[step.op].adjoint
+        given, rule = adjoint.get(register), _RULES.get(step.op)
         if given is None or rule is None or register not in moving:
             continue
-        each = not algebra.builder.is_sample(register)
         for operand, share in zip((step.a, step.b), rule(algebra, step, register, given), strict=True):
             if isinstance(operand, int) and operand in moving:
-                # What is one number a sample gets something from each of its classes.
-                share = algebra.summed(share) if each and algebra.builder.is_sample(operand) else share
+                if is_sample(operand) and not is_sample(register):
+                    # What is one number a sample gets something from each of its classes.
+                    share = algebra.summed(share)
                 adjoint[operand] = algebra.add(adjoint.get(operand, 0.0), share)
     return adjoint
 

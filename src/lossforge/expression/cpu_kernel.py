@@ -187,9 +187,7 @@ def run(
     labels,
     y_true,
     smoothing,
-    progress,
-    shares,
-    of_one,
+    told,
     loss,
     gradient,
     terms,
@@ -198,8 +196,9 @@ def run(
 
     ``labels`` (K or 1, N) class indices, or with no columns: then ``y_true`` (K or 1, N, C) are the targets.
     ``smoothing`` (K,) mixes targets with 1/C (with 1/2 where each class is a yes or no of its own, ``of_one``).
-    ``progress`` (K or 1,) and ``shares`` (K or 1, C) are what leaves of these names read. Fills ``loss`` (K, N), summed
-    over classes, ``gradient`` (K, N, C), and ``terms`` (K, N, C) unless it has no rows.
+    ``told`` (K or 1, 2 + C) has ``of_one`` as 0 or 1, the progress, and the classes' shares: one array, since each
+    costs a call something. Fills ``loss`` (K, N), summed over classes, ``gradient`` (K, N, C), and ``terms`` (K, N, C)
+    unless it has no rows.
     """
     losses, rows, classes = gradient.shape
     by_rows = classes >= ROWS_FROM
@@ -209,8 +208,9 @@ def run(
     z, value, slope = slots - 3, slots - 2, slots - 1
     row = numpy.empty(samples, numbers.dtype)
     for k in range(losses):
+        known = told[min(k, told.shape[0] - 1)]
+        of_one, now, share = known[0] != 0, known[1], known[2:]
         off = smoothing[k] / (2 if of_one else classes)
-        now, share = progress[min(k, progress.shape[0] - 1)], shares[min(k, shares.shape[0] - 1)]
         for start in range(0, rows, samples):
             place(logits, k, start, r, z, by_rows, samples)
             if labels.shape[1] > 0:

@@ -28,6 +28,8 @@ _SCRATCH = 3
 @lru_cache(maxsize=4096)
 def assembled(expression: Expression, guards: Guards = GUARDS, head: str = "softmax") -> Assembled:
     """Kept, since the screens ask about a loss one after another."""
+    if head == "softmax" and not expression.of_sample:  # asked for as the screens ask: made once
+        return assemble_one(joint_program(expression, guards=guards))
     return assemble_one(joint_program(expression, guards=guards, head=head, spread=True))
 
 
@@ -68,7 +70,7 @@ class Interpreter:
         """The head that programs are made for: one neuron is two, of which the first always says 0."""
         return "softmax" if self.head == "binary" else self.head
 
-    @property
+    @cached_property
     def needs(self) -> frozenset[str]:
         """What the losses read besides logits and target: "progress", "class_share"."""
         return frozenset().union(*self.bytecode.needs)
@@ -129,8 +131,9 @@ class Interpreter:
 
         if like.is_cuda:
             return self.device_tables(like)
-        *arrays, _ = self.tables[str(like.dtype).removeprefix("torch.")]
-        return tuple(map(torch.from_numpy, (*arrays, self.smoothing)))
+        kind = str(like.dtype).removeprefix("torch.")
+        *arrays, _ = self.tables[kind]
+        return tuple(map(torch.from_numpy, (*arrays, self._smoothing[kind])))
 
     def value_and_gradient(
         self,
@@ -157,10 +160,11 @@ class Interpreter:
         logits, target = checked(k, logits, target, self.head)
         if self.head == "binary":
             logits, target = two_columns(logits, target)
-        at, shares = self.context(logits, progress, class_share)
+        told = () if self._nothing_told(progress, class_share) else self.context(logits, progress, class_share)
         if logits.is_cuda:
             from lossforge.expression.triton_kernel import launch
 
+            at, shares = told or self.untold(logits)
             loss, gradient = launch(
                 self.device_tables(logits), self.bytecode.slots, logits, target, terms, at, shares, self.of_one
             )
@@ -169,15 +173,8 @@ class Interpreter:
         loss = torch.empty(k, logits.shape[1], dtype=logits.dtype)
         gradient = torch.empty(k, *logits.shape[1:], dtype=logits.dtype)
         elementwise = torch.empty(k if terms else 0, *logits.shape[1:], dtype=logits.dtype)
-        self.run_arrays(
-            logits.numpy(),
-            target.numpy(),
-            loss.numpy(),
-            gradient.numpy(),
-            elementwise.numpy(),
-            at.numpy(),
-            shares.numpy(),
-        )
+        arrays = (part.numpy() for part in (logits, target, loss, gradient, elementwise, *told))
+        self.run_arrays(*arrays)
         return (elementwise if terms else loss), gradient[..., 1:] if self.head == "binary" else gradient
 
     @property
@@ -190,20 +187,15 @@ class Interpreter:
     ) -> tuple[Tensor, Tensor]:
         """``progress`` ``(K or 1,)`` and ``class_share`` ``(K or 1, C)`` as the kernels read them, beside the logits.
 
-        Raises ValueError where a loss needs one that is missing, or whose shape does not fit.
+        Raises ValueError where a shape does not fit.
         """
         import torch
 
-        for name, given in (("progress", progress), ("class_share", class_share)):
-            if given is None and name in self.needs:
-                raise ValueError(f"a loss depends on {name}: give {name}=")
         options: dict[str, Any] = {
             "dtype": torch.float64 if logits.dtype == torch.float64 else torch.float32,
             "device": logits.device,
         }
         classes = logits.shape[-1]
-        if progress is None and class_share is None:
-            return self._nothing_told(classes, options["device"], options["dtype"])
         at = torch.as_tensor(0.0 if progress is None else progress, **options).reshape(-1)
         shares = torch.full((1, classes), 1 / classes, **options) if class_share is None else class_share.to(**options)
         shares = shares if shares.dim() == 2 else shares[None]
@@ -214,16 +206,18 @@ class Interpreter:
             )
         return at.contiguous(), shares.contiguous()
 
-    def _nothing_told(self, classes: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """What the kernels are given where nothing is read; made once, so that a call is one launch."""
-        import torch
+    def _nothing_told(self, progress: float | Tensor | None, class_share: Tensor | None) -> bool:
+        """Whether neither is given. Raises ValueError where a loss needs one that is not."""
+        for name, given in (("progress", progress), ("class_share", class_share)) if self.needs else ():
+            if given is None and name in self.needs:
+                raise ValueError(f"a loss depends on {name}: give {name}=")
+        return progress is None and class_share is None
 
-        key = classes, device, dtype
+    def untold(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """What the Triton kernel is given where nothing is read; made once, so that a call is one launch."""
+        key = logits.shape[-1], logits.device, logits.dtype
         if key not in self._untold:
-            self._untold[key] = (
-                torch.zeros(1, device=device, dtype=dtype),
-                torch.full((1, classes), 1 / classes, device=device, dtype=dtype),
-            )
+            self._untold[key] = self.context(logits, None, None)
         return self._untold[key]
 
     def run_arrays(
@@ -245,21 +239,52 @@ class Interpreter:
         from lossforge.expression.cpu_kernel import run
 
         indices = target.dtype.kind != "f"
-        kind, classes = logits.dtype, logits.shape[2]
-        shares = numpy.full((1, classes), 1 / classes) if class_share is None else numpy.atleast_2d(class_share)
+        kind = logits.dtype.name
+        nothing_labels, nothing_targets = _nothing(kind)
         run(
-            *self.tables[kind.name],
+            *self.tables[kind],
             numpy.ascontiguousarray(logits),
-            numpy.ascontiguousarray(target, dtype=numpy.int64) if indices else numpy.empty((1, 0), numpy.int64),
-            numpy.empty((1, 0, 0), kind) if indices else numpy.ascontiguousarray(target, dtype=kind),
-            self.smoothing.astype(kind),
-            numpy.ascontiguousarray(numpy.atleast_1d(progress), dtype=kind),
-            numpy.ascontiguousarray(shares, dtype=kind),
-            self.of_one,
+            numpy.ascontiguousarray(target, dtype=numpy.int64) if indices else nothing_labels,
+            nothing_targets if indices else numpy.ascontiguousarray(target, dtype=kind),
+            self._smoothing[kind],
+            self._told(logits.shape[2], progress, class_share, kind),
             loss,
             gradient,
             terms,
         )
+
+    @cached_property
+    def _smoothing(self) -> dict[str, NDArray[Any]]:
+        return {kind: self.smoothing.astype(kind) for kind in ("float32", "float64")}
+
+    def _told(
+        self, classes: int, progress: NDArray[Any] | float, class_share: NDArray[Any] | None, kind: str
+    ) -> NDArray[Any]:
+        """What the kernel reads beside logits and targets; see `lossforge.expression.cpu_kernel.run`."""
+        import numpy
+
+        if class_share is None and isinstance(progress, float):
+            return _usual(self.of_one, progress, classes, kind)
+        shares = numpy.atleast_2d(numpy.full(classes, 1 / classes) if class_share is None else class_share)
+        moments = numpy.atleast_1d(progress)
+        told = numpy.empty((max(len(moments), len(shares)), 2 + classes), kind)
+        told[:, 0], told[:, 1], told[:, 2:] = self.of_one, moments, shares
+        return told
+
+
+@lru_cache(maxsize=64)
+def _usual(of_one: bool, progress: float, classes: int, kind: str) -> NDArray[Any]:
+    import numpy
+
+    return numpy.array([[float(of_one), progress, *[1 / classes] * classes]], dtype=kind)
+
+
+@lru_cache(maxsize=2)
+def _nothing(kind: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Labels, and targets, that are not there."""
+    import numpy
+
+    return numpy.empty((1, 0), numpy.int64), numpy.empty((1, 0, 0), kind)
 
 
 def checked(losses: int, logits: Tensor, target: Tensor, head: str) -> tuple[Tensor, Tensor]:

@@ -56,12 +56,12 @@ class Program:
     @property
     def needs(self) -> frozenset[str]:
         """What it reads besides logits and target: "progress", "class_share"."""
-        return frozenset(needed for step in self.code if (needed := INSTRUCTIONS[step.op].needs))
+        return frozenset(_NEEDS[step.op] for step in self.code if step.op in _NEEDS)
 
     @property
     def crosses_classes(self) -> bool:
         """Whether an element depends on other classes, or on anything but its own probability and target."""
-        return any(INSTRUCTIONS[step.op].group == "classes" for step in self.code)
+        return any(step.op in _CROSSING for step in self.code)
 
     def reads(self, register: int) -> bool:
         """Whether an input register is used."""
@@ -71,6 +71,13 @@ class Program:
 
 def _registers(step: Instruction) -> list[int]:
     return [operand for operand in (step.a, step.b) if isinstance(operand, int)]
+
+
+_COMMUTATIVE = frozenset(name for name, kind in INSTRUCTIONS.items() if kind.commutative)
+_OF_SAMPLE = frozenset(name for name, kind in INSTRUCTIONS.items() if kind.result == "sample")
+_OF_CLASS = frozenset(name for name, kind in INSTRUCTIONS.items() if kind.result == "elementwise")
+_CROSSING = frozenset(name for name, kind in INSTRUCTIONS.items() if kind.group == "classes")
+_NEEDS = {name: kind.needs for name, kind in INSTRUCTIONS.items() if kind.needs}
 
 
 class ProgramBuilder:
@@ -91,13 +98,12 @@ class ProgramBuilder:
         # 1 == 1.0 in Python: whether an operand is a register belongs to the key.
         key = (op, a, b, isinstance(a, int), isinstance(b, int))
         register = self._known.get(key)
-        kind = INSTRUCTIONS[op]
-        if register is None and kind.commutative:
+        if register is None and op in _COMMUTATIVE:
             register = self._known.get((op, b, a, key[4], key[3]))
         if register is None:
             register = self._known[key] = len(INPUTS) + len(self.code)
             self.code.append(Instruction(op, a, b, inner))
-            if kind.result == "sample" or (kind.result == "argument" and self.is_sample(a) and self.is_sample(b)):
+            if op in _OF_SAMPLE or (self._samples and op not in _OF_CLASS and self.is_sample(a) and self.is_sample(b)):
                 self._samples.add(register)
         return register
 

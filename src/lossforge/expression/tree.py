@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from lossforge.errors import FormulaError
 from lossforge.expression.class_operations import CLASS_OPERATIONS
-from lossforge.expression.primitives import LEAVES, Primitive
+from lossforge.expression.primitives import LEAVES
 from lossforge.expression.protection import BOUND
 from lossforge.expression.vocabulary import EVERY_LEAF, OPERATIONS
 
@@ -21,8 +21,15 @@ PARAMETERS = ("x", "y")
 
 NUMBER, SAMPLE, ELEMENTWISE = range(3)
 """Kinds of an expression: made of constants alone, one number a sample, a number for each class of a sample."""
-_KINDS = {"sample": SAMPLE, "elementwise": ELEMENTWISE}
-_CROSSING = frozenset({*CLASS_OPERATIONS, *EVERY_LEAF}) - LEAVES.keys()
+_KINDS = {"sample": SAMPLE, "elementwise": ELEMENTWISE, "argument": None}
+_NODES: dict[str, tuple[int, int | None, bool]] = {
+    **{name: (one.arity, _KINDS[one.result], name in CLASS_OPERATIONS) for name, one in OPERATIONS.items()},
+    **{name: (0, _KINDS[one.result], name not in LEAVES) for name, one in EVERY_LEAF.items()},
+    CONSTANT: (0, NUMBER, False),
+    PARAMETER: (0, ELEMENTWISE, False),
+}
+"""Of each node: how many arguments, its kind (None: that of its arguments), and whether classes meet in it."""
+_UNKNOWN = -1, None, False
 _LOOSE, _TIGHT, _UNARY, _POWER, _ATOM = range(1, 6)
 
 
@@ -36,6 +43,10 @@ class Definition:
 
     def __str__(self) -> str:
         return f"{self.name}({', '.join(PARAMETERS[: self.arity])}) = {_format(self.body)[0]}"
+
+
+def _of_own(definition: Definition) -> tuple[int, int | None, bool]:
+    return definition.arity, None, False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,41 +72,34 @@ class Expression:
     _plain: Expression | None = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        operation = OPERATIONS.get(self.op) if self.definition is None else self.definition
-        if operation is None and self.op not in EVERY_LEAF and self.op not in (CONSTANT, PARAMETER):
-            raise FormulaError(f"'{self.op}' is neither a primitive, a leaf nor a constant")
-        arity = 0 if operation is None else operation.arity
+        arity, kind, crosses = _NODES.get(self.op, _UNKNOWN) if self.definition is None else _of_own(self.definition)
         if len(self.args) != arity:
+            if arity < 0:
+                raise FormulaError(f"'{self.op}' is neither a primitive, a leaf nor a constant")
             raise FormulaError(f"'{self.op}' takes {arity} arguments, not {len(self.args)}")
-        size, height, hashes, kind, crosses = 1, 0, [], NUMBER, False
+        size, height, hashes, named, inside = 1, 0, [], self.definition is not None, NUMBER
         for arg in self.args:
             size += arg.size
-            height = max(height, arg.height + 1)
+            if arg.height >= height:
+                height = arg.height + 1
             hashes.append(arg._hash)
-            kind = max(kind, arg.kind)
-            crosses |= arg.crosses_classes
-        plain = self._made_plain()
+            if arg.kind > inside:
+                inside = arg.kind
+            crosses = crosses or arg.crosses_classes
+            named = named or arg._plain is not None
+        plain = self._made_plain() if named else None
         if plain is not None:
             kind, crosses = plain.kind, plain.crosses_classes
-        elif isinstance(operation, Primitive) and operation.result != "argument":
-            kind = _KINDS[operation.result]
-        elif self.op in EVERY_LEAF:
-            kind = _KINDS[EVERY_LEAF[self.op].result]
-        elif self.op == PARAMETER:
-            kind = ELEMENTWISE
-        crosses |= self.op in _CROSSING
         set_field = object.__setattr__
         set_field(self, "_plain", plain)
         set_field(self, "size", size)
         set_field(self, "height", height)
-        set_field(self, "kind", kind)
+        set_field(self, "kind", inside if kind is None else kind)
         set_field(self, "crosses_classes", crosses)
         set_field(self, "_hash", hash((self.op, self.value, *hashes)))
 
-    def _made_plain(self) -> Expression | None:
-        """The tree without definitions; None where there are none in it."""
-        if self.definition is None and all(arg._plain is None for arg in self.args):
-            return None
+    def _made_plain(self) -> Expression:
+        """The tree without definitions."""
         args = tuple(arg.plain for arg in self.args)
         return Expression(self.op, args) if self.definition is None else substituted(self.definition.body, args)
 
