@@ -10,10 +10,10 @@ from torch.nn import functional
 
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import format_formula
-from lossforge.losses.heads import HEADS
+from lossforge.losses.heads import HEADS, LEAST_LOG
 from lossforge.losses.targets import one_hot
 
-EXTREME = torch.tensor([-1e6, -50.0, -1.0, -1e-9, 0.0, 0.3, 20.0, 50.0, 1e6], dtype=torch.float64)
+EXTREME = torch.tensor([-9e4, -50.0, -1.0, -1e-9, 0.0, 0.3, 20.0, 50.0, 9e4], dtype=torch.float64)
 GRID = torch.cartesian_prod(EXTREME, EXTREME)
 
 
@@ -93,3 +93,17 @@ def test_indices_become_ones(shape: tuple[int, ...]) -> None:
     indices = torch.arange(z.select(dim, 0).numel()).view(z.select(dim, 0).shape) % 3
     assert one_hot(indices, z, dim).argmax(dim).equal(indices)
     assert one_hot(indices, z, dim).sum(dim).eq(1).all()
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_logarithms_are_held_where_a_logit_is_infinite(head: str) -> None:
+    infinite = float("inf")
+    z = (
+        torch.tensor([[-infinite], [infinite]])
+        if head == "binary"
+        else torch.tensor([[0.0, -infinite], [-infinite, 1.0]])
+    )
+    log = HEADS[head].log_probabilities(z, 1)
+    assert log.min() == LEAST_LOG
+    assert log.isfinite().all()
+    assert HEADS[head].logit(z).isfinite().all() or head != "sigmoid"

@@ -76,7 +76,8 @@ class ExpressionLoss(DropInLoss):
         self._prepare(expression)
 
     def _prepare(self, expression: Expression) -> None:
-        program = self.behind.program
+        self._head = self.behind
+        program = self._head.program
         emitted = emit(expression, program)
         self.uses_log, self.about = emitted.uses_log, emitted.about
         self.of_sample = expression.of_sample
@@ -90,7 +91,11 @@ class ExpressionLoss(DropInLoss):
 
     def unscaled(self, input: Tensor, target: Tensor) -> Tensor:
         """Loss of logits ``(N, C)``, ``(N, C, d1, ...)`` or ``(C,)``; see `DropInLoss.forward`."""
-        head, weight = self.behind, self.weight
+        head, weight = self._head, self.weight
+        if self._is_cross_entropy and weight is None and not self.label_smoothing:
+            found = head.at_once(input, target, self.ignore_index, self.reduction)
+            if found is not None:
+                return found
         soft = self.label_smoothing > 0 or not head.are_indices(input, target)
         if self._is_cross_entropy and head.has_own(target, weight, soft=soft):
             head.check(input, target, weight)

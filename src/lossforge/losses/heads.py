@@ -146,6 +146,10 @@ class Head:
             label_smoothing=label_smoothing,
         )
 
+    def at_once(self, logits: Tensor, target: Tensor, ignore_index: int, reduction: str) -> Tensor | None:
+        """`cross_entropy` in the usual case, checks included; None where one has to look closer."""
+        return None
+
     def may_be_soft(self, target: Tensor) -> bool:
         """Whether targets may be something between 0 and 1."""
         return target.is_floating_point()
@@ -274,10 +278,6 @@ class Binary(Head):
 
     def check(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> None:
         """See `Head.check`; there is one logit."""
-        shape = logits.shape if target.is_floating_point() else logits.shape[:1]
-        usual = weight is None and logits.dim() == 2 and logits.shape[1] == 1 and target.shape == shape
-        if usual and logits.is_floating_point() and not target.is_complex():  # looked at for no time
-            return
         dim = dim_of(logits)
         if logits.shape[dim] != 1:
             raise ValueError(f"the head binary has one logit a sample, (N, 1) or (N, 1, d1, ...), not {seen(logits)}")
@@ -327,6 +327,18 @@ class Binary(Head):
         weights = weight[indices] * kept
         each = each * weights
         return each.sum() / weights.sum() if reduction == "mean" else reduced(each, None, reduction)
+
+    def at_once(self, logits: Tensor, target: Tensor, ignore_index: int, reduction: str) -> Tensor | None:
+        """See `Head.at_once`. It has to be quick: torch's own is."""
+        if logits.dim() != 2 or logits.shape[1] != 1 or logits.itemsize < 4 or reduction == "none":
+            return None
+        if not target.is_floating_point():
+            if target.shape != logits.shape[:1] or not are_classes(target, 2, ignore_index):
+                return None
+            target = target.unsqueeze(1).to(logits.dtype)
+        elif target.shape != logits.shape or target.dtype is not logits.dtype or target.requires_grad:
+            return None
+        return functional.binary_cross_entropy_with_logits(logits, target, reduction=reduction)
 
     def may_be_soft(self, target: Tensor) -> bool:
         """See `Sigmoid.may_be_soft`."""

@@ -26,16 +26,14 @@ def are_classes(target: Tensor, classes: int, ignore_index: int) -> bool:
 
     On a GPU to ask would be to wait for it.
     """
-    if 0 <= ignore_index < classes or torch.compiler.is_compiling() or target.device.type != "cpu":
+    if not target.is_cpu or 0 <= ignore_index < classes or torch.compiler.is_compiling():
         return False
-    if target.dtype == torch.bool:
+    if target.dtype is torch.bool:
         return True
-    if target.dtype == torch.uint64 or target.numel() == 0:
-        return False
     try:
         low, high = target.aminmax()
         return low.item() >= 0 and high.item() < classes
-    except RuntimeError:  # torch.func.vmap, or tensors without values
+    except RuntimeError:  # no sample, torch.func.vmap, or tensors without values
         return False
 
 
