@@ -269,7 +269,7 @@ def defined_in(path: Path) -> set[str]:
     return found
 
 
-ROOMS = sorted(path.parent.name for path in FILES if path.name == "__init__.py" and path.parent != SOURCE)
+ROOMS = sorted(path.parent.name for path in FILES if path.name == "__init__.py" and path.parent.parent == SOURCE)
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -54,7 +54,8 @@ def value_and_gradient(expression: Expression, logits: Tensor, y_true: Tensor) -
         log_p = _log_softmax(logits.numpy())
         value, g = value_and_slope(expression, numpy.exp(log_p), y_true.numpy(), log_p)
         slope = g - numpy.exp(log_p) * g.sum(1, keepdims=True)
-        return torch.from_numpy(value[:, :1] if expression.of_sample else value.copy()), torch.from_numpy(slope)
+        value = (value[:, :1] if expression.of_sample else value).copy()  # else it may be one number for all
+        return torch.from_numpy(value), torch.from_numpy(slope)
     log_y_pred = torch.log_softmax(z, 1)
     loss = compile_expression(expression)(log_y_pred.exp(), y_true, log_y_pred)
     if not loss.requires_grad:

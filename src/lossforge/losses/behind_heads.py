@@ -8,7 +8,8 @@ from lossforge.expression.tree import CONSTANT, Expression, call, constant, leaf
 from lossforge.expression.vocabulary import OPERATIONS
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.heads import HEADS, SOFTMAX
-from lossforge.losses.terms import NO_OVERLAP, OVERLAP
+from lossforge.losses.term_losses.overlap import NO_OVERLAP
+from lossforge.losses.terms import OVERLAP, TERMS
 
 _OF_EACH_LABEL = {"y_pred", "y_true", "progress", CONSTANT}
 """Leaves that a loss may have to be taken of each label apart."""
@@ -33,6 +34,8 @@ def published_behind(name: str, spec: LossSpec, head: str, *, table: bool = Fals
     and focal loss what RetinaNet has. Raises LossError for a loss that compares classes, and, of a ``table``, whose
     samples are no masks, for one that counts their overlap.
     """
+    if spec.is_term:
+        TERMS[name].module.refuse(name, head)
     if head != "sigmoid":
         return spec
     if spec.is_term:

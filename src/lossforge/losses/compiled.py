@@ -19,7 +19,8 @@ from lossforge.losses.closed_form import ClosedForm, plain_operations_needed
 from lossforge.losses.drop_in import DropInLoss, widened
 from lossforge.losses.heads import HEADS
 from lossforge.losses.targets import class_indices
-from lossforge.losses.terms import TermLoss, parse_term
+from lossforge.losses.term_losses.base import TermLoss
+from lossforge.losses.terms import parse_term
 
 
 @dataclass(frozen=True, slots=True)
