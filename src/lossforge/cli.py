@@ -32,7 +32,10 @@ CpusOption = Annotated[float | None, typer.Option(help="CPUs a worker on Ray tak
 DataDirOption = Annotated[
     str | None, typer.Option(help="Where known data sets lie or are downloaded to; default: LOSSFORGE_DATA.")
 ]
-SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the space.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key; KEY=null unsets it."),
+]
 
 
 @app.command()

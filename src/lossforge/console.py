@@ -154,13 +154,13 @@ def print_losses(losses: list[dict[str, Any]], json: bool) -> None:
 _SHORT = 100
 """Characters up to which the LaTeX of a derivative, or the slope of a class's function, is worth a line."""
 _MIXED = "none: the loss of a sample mixes its classes, and is no function of one probability"
+_UNREADABLE = "no readable form of it was found"
 _LONG = 200
 """Characters up to which the LaTeX of both classes' functions is."""
 
 
 def _loss_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     """Name and text of everything that is told of a loss; what it does not have, or would repeat, is left out."""
-    relative = loss["nearest"]
     yield "loss", loss["loss"]
     yield "formula", loss["formula"] + _with_head(loss["head"])
     if loss["label_smoothing"]:
@@ -176,13 +176,21 @@ def _loss_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         yield "their LaTeX", loss["class_latex"]
     if loss["latex"]:
         yield "LaTeX", loss["latex"]
-        yield "df/dp", loss["derivative"] or (_MIXED if loss["mixes_classes"] else "too long to read")
+        yield "df/dp", loss["derivative"] or (_MIXED if loss["mixes_classes"] else _UNREADABLE)
     if loss["derivative_latex"] and len(loss["derivative_latex"]) <= _SHORT:
         yield "its LaTeX", loss["derivative_latex"]
     if loss["size"] is not None:
         yield "size", loss["size"]
         yield "signature", loss["signature"] or "none: the gradient is zero"
     yield "screens", _verdict(loss["screen"])
+    yield from _asked_rows(loss)
+
+
+def _asked_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """What a loss asks for: one without a gradient asks for nothing."""
+    relative = loss["nearest"]
+    if relative is None:
+        return
     yield "least at", _by_classes(loss["minimiser"], "p_t = {:.3g}")
     yield "gradient", _by_classes(loss["gradient_ratio"], "{:.3g} x cross-entropy's")
     yield "nearest", f"{relative['name']} (cosine of the gradients {relative['similarity']:.3f})"
@@ -193,7 +201,8 @@ def _with_head(head: str) -> str:
 
 
 def _with_slope(slope: str | None) -> str:
-    return f"   with slope {slope}" if slope and len(slope) <= _SHORT else ""
+    readable = slope is not None and len(slope) <= _SHORT
+    return f"   with slope {slope}" if readable else "   (no readable slope was found)"
 
 
 def _verdict(screen: Mapping[str, Any]) -> str:

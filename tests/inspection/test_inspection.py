@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from lossforge.console import _loss_rows
 from lossforge.errors import LossError
 from lossforge.expression.simplify import simplified
 from lossforge.inspection.losses import explain, explain_all
@@ -112,3 +113,13 @@ def test_a_loss_of_labels_is_explained_behind_its_head() -> None:
 
 def test_another_name_of_a_loss_is_not_its_nearest_relative() -> None:
     assert explain("mae")["nearest"] == explain("mean_absolute_error")["nearest"]
+
+
+@pytest.mark.parametrize("formula", ["sin(y_true)", "y_pred", "3"])
+def test_a_loss_without_a_gradient_asks_for_nothing(formula: str) -> None:
+    found = explain_all([formula], seconds=0.0)[0]
+    assert found["signature"] is None
+    assert found["minimiser"] is found["gradient_ratio"] is found["nearest"] is None
+    rows = dict(_loss_rows(found))
+    assert rows["signature"] == "none: the gradient is zero"
+    assert not {"least at", "gradient", "nearest"} & {*rows}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -309,3 +310,9 @@ def test_its_gradient_can_be_differentiated_again(name: str) -> None:
     logits, target = batch()
     criterion = ready(name, CLASSES)
     assert torch.autograd.gradgradcheck(lambda z: criterion(z, target[:3]), logits[:3].clone().requires_grad_())
+
+
+@pytest.mark.parametrize("given", [None, 3, ["ngl"], b"ngl"])
+def test_what_is_no_text_is_no_loss(given: Any) -> None:
+    with pytest.raises(LossError, match=r"^a loss is a name or a formula, as text, not"):
+        lossforge.loss(given)

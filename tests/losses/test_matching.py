@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 import warnings
+from typing import Any
 
+import numpy
 import pytest
 import torch
 from hypothesis import given
@@ -153,3 +156,39 @@ def test_in_half_precision_it_is_finite_wherever_cross_entropy_is(name: str, dty
     (gradient,) = torch.autograd.grad(value * loss_scale, weight)
     assert bool(value.isfinite())
     assert bool(gradient.isfinite().all())
+
+
+@pytest.mark.parametrize("classes", [0, 1, -1, 2.5, "10", None, True])
+def test_a_number_of_classes_that_is_none_is_refused(classes: Any) -> None:
+    told = re.escape(f"classes must be a whole number, 2 or more, not {classes!r}".replace("True", "1"))
+    with pytest.raises(ValueError, match=told):
+        lossforge.loss("brier").match_classes(classes)
+    if classes is not True:
+        with pytest.raises(LossError, match=rf"^match={classes!r}: classes must be"):
+            lossforge.loss("brier", match=classes)
+    assert lossforge.loss("brier").match_classes(numpy.int64(10)).classes == 10
+
+
+@pytest.mark.parametrize("formula", ["brier", "dice"])
+def test_it_is_matched_while_it_is_compiled(formula: str) -> None:
+    matched = lossforge.loss(formula, match=True)
+    plain = lossforge.loss(formula, match=True)
+    compiled = torch.compile(matched, backend="eager", fullgraph=True)  # one graph: nothing breaks it
+    for classes in (10, 3, 10):
+        logits, target = start_probe(classes)
+        torch.testing.assert_close(compiled(logits, target), plain(logits, target))
+        assert (matched.scale, matched.classes) == (plain.scale, plain.classes)
+
+
+def test_one_without_a_gradient_is_refused_while_it_is_compiled() -> None:
+    logits, target = start_probe(4)
+    with pytest.raises(ValueError, match="its gradient near a uniform start is zero"):
+        torch.compile(lossforge.loss("sign(y_pred)", match=True), backend="eager")(logits, target)
+
+
+def test_before_torch_export_it_has_to_be_matched() -> None:
+    logits, target = start_probe(4)
+    criterion = lossforge.loss("brier", match=True)
+    with pytest.raises(ValueError, match=r"call match_classes\(4\) before torch.export"):
+        torch.export.export(criterion, (logits, target), strict=False)
+    torch.export.export(criterion.match_classes(4), (logits, target), strict=False)

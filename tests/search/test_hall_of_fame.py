@@ -143,6 +143,8 @@ DAMAGED: dict[str, bytes] = {
     "column missing": b"rank,formula\n1,y_pred\n",
     "cut row": GOOD + b"1,y_pred,0.1,10.0,1,2,0.5",
     "cut last cell": GOOD.replace(b"\n", b",metric\n") + b"1,y_pred,0.1,10.0,1,2,0.5,0.4,0,seed,k\n",
+    "cut in a formula": ",".join(Entry.__slots__).encode() + b"\n1,y_pred,0.1,10.0,1,2,0.5,0.4,0,seed,k,accuracy,y_pr",
+    "row too long": GOOD + b"1,y_pred,0.1,10.0,1,2,0.5,0.4,0,seed,k,accuracy\n",
     "words": GOOD + b"first,y_pred,0.1,10.0,1,2,0.5,0.4,0,seed,k\n",
     "endless": GOOD + b"\x00" * 200_000,
     "open quote": GOOD + b'1,"y_pred,0.1\n' + b"x" * 200_000,
@@ -154,7 +156,7 @@ def test_a_damaged_table_names_file_and_remedy_and_stays(path: Path, content: by
     path.write_bytes(content)
     message = refusal(path)
     assert message.startswith(f"{path}: is damaged (")
-    assert "delete it and resume the run: it is written again" in message
+    assert message.endswith(f"; type 'lossforge resume {path.parent}': it is written again")
     assert path.read_bytes() == content
 
 
@@ -213,6 +215,13 @@ def test_an_edited_formula_of_either_column_is_told(column: str, path: Path) -> 
     write_hall_of_fame(path, [replace(entry, **{column: "y_pred * y_true"})])  # type: ignore[arg-type]
     with pytest.raises(StoreError, match="rank 1 is not the one that was searched"):
         checked_entries(path, space)
+
+
+def test_a_formula_that_cannot_be_read_is_told_with_the_file(path: Path) -> None:
+    entry, space = found_by(FOUND)
+    write_hall_of_fame(path, [replace(entry, searched="-min(max(abs(y_pr")])
+    with pytest.raises(StoreError, match=r"hall_of_fame\.csv: is damaged \(the formula of rank 1 cannot be read"):
+        checked_entries(path, space.recipe)
 
 
 def test_a_table_from_before_there_were_final_forms_is_read(path: Path) -> None:

@@ -101,6 +101,14 @@ def test_a_space_names_each_metric_of_its_tasks_once() -> None:
     assert metric_title(space.measure) == "accuracy and mean IoU"
 
 
+@pytest.mark.parametrize(
+    ("data", "title"),
+    [("folder:.", "folder"), ("folder:..", "folder"), ("folder:a/..", "folder"), ("csv:a/b.csv#y", "b")],
+)
+def test_a_task_has_a_name_whatever_its_path_is(data: str, title: str) -> None:
+    assert TaskSection(data=data).title == title
+
+
 def test_keys_of_image_folders_enter_the_identity_where_they_change_what_is_read() -> None:
     silent = TaskSection(data="folder:pets").identity()
     assert TaskSection(data="folder:pets", skip_broken=True).identity() == {**silent, "skip_broken": True}

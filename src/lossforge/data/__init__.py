@@ -11,5 +11,6 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "examine": ("describe", "first_lines"),
     "label_rows": ("refuse_constant",),
     "places": ("VARIABLE", "using_data_folder"),
+    "resized_masks": ("lost_told",),
     "splits": ("Part", "TaskData", "noisy_labels"),
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lossforge.data.duplicate_counts import Duplicates
 from lossforge.data.duplicates import Parts, count_duplicates
 from lossforge.data.near_duplicates import near_duplicates
+from lossforge.data.resized_masks import REMEDY, lost_told
 from lossforge.data.splits import Part, TaskData
 from lossforge.data.telling_columns import telling_columns
 from lossforge.spaces.task_section import metric_title
@@ -34,6 +35,7 @@ def describe(data: TaskData) -> list[tuple[str, str, str]]:
         ("samples", "good", f"{form}, {kind}{where}"),
         _classes(data),
         _balance(data),
+        *(("resizing", "note", told) for told in resized_away(data)),
         _duplicates(data),
         *_near(data),
         *(("columns", "note", told) for told in telling(data)),
@@ -43,7 +45,7 @@ def describe(data: TaskData) -> list[tuple[str, str, str]]:
 
 def first_lines(data: TaskData, metric: str) -> list[str]:
     """What to know of the data before a search, in the words of `describe`; costly checks are on a share of them."""
-    lines = [*data.notes, *telling(data)]
+    lines = [*data.notes, *resized_away(data), *telling(data)]
     found = data.duplicates
     if found and (found.bad or found.dropped_train or found.dropped_validation or found.conflicting):
         lines.append(found.told)
@@ -51,6 +53,11 @@ def first_lines(data: TaskData, metric: str) -> list[str]:
     if near and near.bad:
         lines.append(near.told)
     return [line for line in (*lines, imbalance(data, metric)) if line]
+
+
+def resized_away(data: TaskData) -> list[str]:
+    """A sentence for each class that half of the training masks that hold it, or more, lose in resizing."""
+    return [f"{lost_told(one, data.shape[1:])}; {REMEDY}" for one in data.lost if 2 * one.left <= one.stored]
 
 
 def telling(data: TaskData) -> list[str]:

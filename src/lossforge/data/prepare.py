@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from lossforge.data.duplicates import Parts, without_duplicates
 from lossforge.data.missing import imputed
+from lossforge.data.resized_masks import lost_classes, masks_with
 from lossforge.data.samples import Array, Form, Labels, RawData, Samples
 from lossforge.data.scale import Scale
 from lossforge.data.splits import Part, TaskData, stratified_parts
@@ -32,6 +33,10 @@ def task_data(raw: RawData, form: Form, task: TaskSection, device: str) -> TaskD
     if task.impute is not None:
         raw = imputed(raw, divided[0], task.impute)
     train = fitted(raw.train, form, device)
+    lost = raw.lost
+    if form.size is not None and train.y is not raw.train.y and train.y.ndim == 3:
+        stored, left = masks_with(raw.train.y), masks_with(train.y)
+        lost = lost_classes(stored, left, form.size, task.data, lambda value: raw.names[value])
     others = [train if own is None else fitted(own, form, device) for own in (raw.validation, raw.test)]
     size = train.x.nbytes + sum(own.x.nbytes for own in others if own is not train)
     streamed = size > resident_limit(device)
@@ -45,7 +50,7 @@ def task_data(raw: RawData, form: Form, task: TaskSection, device: str) -> TaskD
     _refuse_unfit(raw, task)
     normalize = not raw.ready if task.normalize is None else task.normalize
     scale = scale_of(parts.train) if normalize else None
-    return TaskData(*parts, raw.classes, scale, raw.names, raw.notes, raw.columns, found)
+    return TaskData(*parts, raw.classes, scale, raw.names, raw.notes, raw.columns, found, lost)
 
 
 def _refuse_unfit(raw: RawData, task: TaskSection) -> None:

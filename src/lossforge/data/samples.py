@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 from numpy.typing import NDArray
@@ -14,6 +14,14 @@ Array = NDArray[Any]
 Labels = NDArray[numpy.int64]
 
 _CHANNELS = (1, 3, 4)
+
+
+class LostClass(NamedTuple):
+    """A class, the training masks that hold it as they are stored, and those that still do once they are resized."""
+
+    name: str
+    stored: int
+    left: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,8 @@ class RawData:
 
     ``ready`` data are scaled and in mixed order already; they are taken as they are. ``notes`` are sentences that the
     doctor and a search's first lines tell: what was left out in reading, and what was found. ``columns`` are a
-    table's, each with its name and the number of features it became.
+    table's, each with its name and the number of features it became. ``lost`` are classes that were resized away from
+    some training masks in reading.
     """
 
     train: Samples
@@ -75,6 +84,7 @@ class RawData:
     validation: Samples | None = None
     notes: tuple[str, ...] = ()
     columns: tuple[tuple[str, int], ...] = ()
+    lost: tuple[LostClass, ...] = ()
 
     @property
     def classes(self) -> int:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lossforge.data.duplicate_counts import Duplicates
+    from lossforge.data.samples import LostClass
     from lossforge.data.scale import Scale
 
 
@@ -98,7 +99,8 @@ class TaskData:
 
     ``scale`` is the training part's mean and deviation, where samples are to be normalised by them. ``notes`` are
     sentences of what became of the data on the way here; ``columns`` a table's, with the features that each became;
-    ``duplicates`` what was found, and dropped, where the task drops them.
+    ``duplicates`` what was found, and dropped, where the task drops them; ``lost`` the classes that resizing took
+    from some training masks.
     """
 
     train: Part
@@ -110,6 +112,7 @@ class TaskData:
     notes: tuple[str, ...] = ()
     columns: tuple[tuple[str, int], ...] = ()
     duplicates: Duplicates | None = None
+    lost: tuple[LostClass, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:

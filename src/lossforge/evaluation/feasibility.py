@@ -5,6 +5,7 @@ from __future__ import annotations
 from lossforge.data.augmentation import Preparation
 from lossforge.data.datasets import load_task
 from lossforge.data.label_rows import refuse_constant
+from lossforge.data.resized_masks import lost_told
 from lossforge.errors import DataError
 from lossforge.evaluation.evaluate import network
 from lossforge.models.imported import has_parameter, import_function
@@ -27,6 +28,12 @@ def check_fit(task: TaskSection) -> None:
                 )
     elif int(counts.min()) == 0:
         name = data.names[int(counts.argmin())]
+        lost = next((one for one in data.lost if one.name == name), None)
+        if lost is not None:
+            raise DataError(
+                f"task.train: none of the {len(data.train)} training samples is of class '{name}' of '{task.data}': "
+                f"{lost_told(lost, data.shape[1:])}; make train larger, or resize to the shape that the masks have"
+            )
         raise DataError(
             f"task.train: none of the {len(data.train)} training samples is of class '{name}' of '{task.data}'; make "
             "train larger, or leave the class out of the data"

@@ -69,10 +69,7 @@ def _seed(seed: int) -> None:
 
 
 def _result(training: Training, score: object, seconds: float) -> TrainingResult:
-    try:
-        value = float(score)  # type: ignore[arg-type]
-    except Exception:
-        value = math.inf
+    value = _number(score)
     if math.isnan(value):
         return TrainingResult.failed(1, Outcome.DIVERGED, "its score is not a number", seconds)
     if not 0 <= value <= 1:
@@ -80,3 +77,12 @@ def _result(training: Training, score: object, seconds: float) -> TrainingResult
         told = f"'{path}' returned {shown(score)}; it must return a number from 0 to 1, the more the better"
         return TrainingResult.failed(1, Outcome.CRASHED, told, seconds)
     return TrainingResult((Outcome.TRAINED,), (value,), ("",), seconds, ({},))
+
+
+def _number(score: object) -> float:
+    """The score; infinity for what is no number. A text may read as one, and True as 1, but nobody measured that."""
+    try:
+        value = score.item() if hasattr(score, "item") else score
+        return math.inf if isinstance(value, str | bytes | bytearray | bool) else float(value)  # type: ignore[arg-type]
+    except Exception:
+        return math.inf

@@ -30,8 +30,10 @@ def explain_all(names_or_formulas: Sequence[str], seconds: float = SYMPY_SECONDS
     and exported, which for hard labels may be another one. ``true_class`` and ``wrong_class`` are the final form's
     two functions of one probability p, with their slopes; None where labels are smoothed. ``seconds`` is what sympy
     may spend on all losses, in the order given. ``derivative`` is None where it is too long to read, and of a
-    loss that mixes classes, which has no functions of one probability either. A term that is
-    no formula has none of these, and no LaTeX, size or signature. Raises LossError or FormulaError.
+    loss that mixes classes, which has no functions of one probability either; and, as a slope is, where no form of it
+    is found that is the loss's own slope as it reads. A term that is
+    no formula has none of these, and no LaTeX, size or signature. Of one without a gradient, minimiser, ratio and
+    relative are None: it asks for nothing. Raises LossError or FormulaError.
     """
     from lossforge.expression.formula import parse_formula
     from lossforge.expression.simplify import simplified
@@ -48,19 +50,16 @@ def explain_all(names_or_formulas: Sequence[str], seconds: float = SYMPY_SECONDS
     for name, spec, expression in zip(names_or_formulas, specs, expressions, strict=True):
         head = head_of(name)
         called = name.split("(")[0]
-        relative, similarity = nearest(spec, but=ALIASES.get(called, called), head=head)
         told = _of_term(spec) if expression is None else _of_formula(spec, expression, next(shorter), screeners[head])
-        found.append(
-            {
-                "loss": name,
-                "head": head,
-                "formula": spec.formula,
-                **told,
-                "minimiser": {str(classes): minimiser(spec, classes, head) for classes in CLASSES},
-                "gradient_ratio": {str(classes): gradient_ratio(spec, classes, head) for classes in CLASSES},
-                "nearest": {"name": relative, "similarity": similarity},
-            }
-        )
+        moves = expression is None or told["signature"] is not None
+        relative, similarity = nearest(spec, but=ALIASES.get(called, called), head=head)
+        asked: dict[str, Any] = {
+            "minimiser": {str(classes): minimiser(spec, classes, head) for classes in CLASSES},
+            "gradient_ratio": {str(classes): gradient_ratio(spec, classes, head) for classes in CLASSES},
+            "nearest": {"name": relative, "similarity": similarity},
+        }
+        answers = asked if moves else dict.fromkeys(asked)
+        found.append({"loss": name, "head": head, "formula": spec.formula, **told, **answers})
     return found
 
 
@@ -72,7 +71,6 @@ def _of_formula(spec: LossSpec, expression: Expression, shorter: Expression, scr
     from lossforge.expression.interpreter import Interpreter
     from lossforge.expression.meaning import view_for
     from lossforge.expression.signature import signatures
-    from lossforge.expression.symbolic_derivative import derivative
     from lossforge.expression.tree import format_formula
 
     head = screener.settings.head
@@ -81,9 +79,7 @@ def _of_formula(spec: LossSpec, expression: Expression, shorter: Expression, scr
     forms = (final_form(form, soft_targets=True) for form in (expression, shorter))
     shorter = min(forms, key=view_for(True).cost if alone else lambda form: (form.size, len(format_formula(form))))
     final = final_form(expression, soft_targets=spec.label_smoothing > 0)
-    change = derivative(expression) if alone else None
-    if change is not None:
-        change = final_form(change, soft_targets=True) if change.size <= _READABLE else None
+    change = _derivative(expression) if alone else None
     verdict = screener(expression)
     return {
         "simplified": format_formula(shorter),
@@ -103,6 +99,21 @@ def _of_formula(spec: LossSpec, expression: Expression, shorter: Expression, scr
             "sign_repaired": verdict.rejected_by is None and verdict.expression != fold_constants(expression),
         },
     }
+
+
+def _derivative(expression: Expression) -> Expression | None:
+    """df/dp of a loss, as short as it is found; None where nobody could read it, or it would read wrong."""
+    from lossforge.expression.equivalence import SOFT
+    from lossforge.expression.final_form import final_form
+    from lossforge.expression.plain import is_slope
+    from lossforge.expression.symbolic_derivative import derivatives
+
+    for change in derivatives(expression):
+        if change.size <= _READABLE:
+            for form in (final_form(change, soft_targets=True), change):
+                if is_slope(form, expression, SOFT):
+                    return form
+    return None
 
 
 def _by_class(final: Expression | None) -> dict[str, Any]:

@@ -6,7 +6,9 @@ what was searched and what is exported are one text.
 
 from __future__ import annotations
 
+import copy
 import math
+import operator
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -168,13 +170,22 @@ class DropInLoss(nn.Module):
         """Set ``scale`` for this number of classes, and return the loss itself.
 
         With it the gradient on the logits of `start_probe` has the norm of plain cross-entropy's. Raises ValueError
-        where the gradient there is zero or not finite.
+        where the gradient there is zero or not finite, or ``classes`` is no whole number from 2 up.
         """
+        try:
+            classes = operator.index(classes)
+        except TypeError:
+            raise ValueError(f"classes must be a whole number, 2 or more, not {classes!r}") from None
+        if classes < 2:
+            raise ValueError(f"classes must be a whole number, 2 or more, not {classes!r}")
         scale = matched_scale(self, classes)
         if scale is None:
-            raise ValueError(f"{self!r}: its gradient near a uniform start is zero or not finite for {classes} classes")
+            raise ValueError(self._unmatched(classes))
         self.scale, self.classes = scale, classes
         return self
+
+    def _unmatched(self, classes: int) -> str:
+        return f"{self!r}: its gradient near a uniform start is zero or not finite for {classes} classes"
 
     def elementwise_function(self) -> Callable[..., Tensor]:
         """The function ``(y_pred, y_true, log_y_pred) -> loss``; each loss has its own."""
@@ -218,6 +229,7 @@ class DropInLoss(nn.Module):
         ValueError for shapes, types or indices that do not fit.
         """
         if self.classes or self.hard_labels or self.matches:
+            self.behind.check(input, target, self.weight)
             self._look_at(input, target)
         loss = self.unscaled(input, target)
         return loss if self.scale == 1.0 else loss * self.scale
@@ -237,7 +249,13 @@ class DropInLoss(nn.Module):
         classes = self.columns(input)
         if torch.compiler.is_compiling():
             if self.matches and classes != self.classes:
-                raise ValueError(f"call match_classes({classes}) before torch.compile")
+                if not torch.compiler.is_dynamo_compiling():  # nothing can be computed while torch.export looks on
+                    raise ValueError(f"call match_classes({classes}) before torch.export")
+                classes = operator.index(classes)  # a number, where torch.compile has a symbol
+                found = _scale_when_compiled(self, classes)
+                if not found:
+                    raise ValueError(self._unmatched(classes))
+                self.scale, self.classes = found, classes
             return
         if self.matches and classes != self.classes:
             self.match_classes(classes)
@@ -336,6 +354,15 @@ def matched_scale(loss: DropInLoss, classes: int) -> float | None:
         loss.weight, loss.ignore_index, loss.reduction, loss.shares, loss.reached, loss._follows = kept
     norm = norms[0] if len(norms) == 1 else math.sqrt(sum(norm * norm for norm in norms) / len(norms))
     return rounded_scale(cross_entropy_norm(classes, loss.behind), norm, largest)
+
+
+def _scale_when_compiled(loss: DropInLoss, classes: int) -> float:
+    """The scale, or 0, found while torch.compile traces the loss: a constant of what it makes."""
+    return matched_scale(copy.deepcopy(loss), classes) or 0.0
+
+
+# As torch.compiler.assume_constant_result marks it, which would load the compiler with every import.
+_scale_when_compiled._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _norm_and_value(loss: DropInLoss, classes: int) -> tuple[float, float]:

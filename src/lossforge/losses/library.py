@@ -57,6 +57,8 @@ def loss_spec(name_or_formula: str, *, head: str | None = None, table: bool = Fa
     source has others for 100 than for 10. Behind a ``head`` it is what `published_behind` says (None: the head that it
     was made for), and a formula what it is; ``table``: samples are no masks. Raises LossError or FormulaError.
     """
+    if not isinstance(name_or_formula, str):
+        raise LossError(f"a loss is a name or a formula, as text, not {name_or_formula!r}")
     entry = _entry(name_or_formula)
     if entry is not None:
         return _behind(entry, entry.spec(**parameters), head, table)
@@ -143,11 +145,11 @@ def loss(
     built = spec.build(head=head, **module)
     if match is True:
         built.matches = True
-    elif match:
+    elif match is not False:
         try:
             built.match_classes(match)
         except ValueError as error:
-            raise LossError(f"match={match}: {error}") from None
+            raise LossError(f"match={match!r}: {error}") from None
     return built
 
 

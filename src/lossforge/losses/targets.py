@@ -83,7 +83,10 @@ def dim_of(logits: Tensor) -> int:
     """Where the logits' classes lie. Raises ValueError for what are no logits."""
     if not logits.is_floating_point() or logits.dim() < 1:
         raise ValueError(f"logits must be floating point, (N, C) or (N, C, d1, ...), not {seen(logits)}")
-    return 0 if logits.dim() == 1 else 1
+    dim = 0 if logits.dim() == 1 else 1
+    if logits.shape[dim] == 0:
+        raise ValueError(f"logits must have a class at least, not {seen(logits)}")
+    return dim
 
 
 def check_weight(weight: Tensor | None, classes: int) -> None:

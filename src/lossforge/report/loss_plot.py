@@ -138,7 +138,7 @@ def plot_losses(names_or_formulas: Sequence[str], path: Path, classes: int = CLA
 
     # Without date and random names, the same losses give the same file.
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(path.suffix[1:].lower())
-    with told_as_store_error(path, "try again"), rc_context({"svg.hashsalt": "lossforge"}):
+    with told_as_store_error(path, "try again", "name another file"), rc_context({"svg.hashsalt": "lossforge"}):
         figure.savefig(path, dpi=150, metadata=undated)
 
 

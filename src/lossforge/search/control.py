@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from lossforge.errors import LossforgeError
 from lossforge.evaluation.feasibility import chance_level
+from lossforge.evaluation.remedies import remedy
 from lossforge.evaluation.space_trainings import key_in, trainings
 from lossforge.losses.behind_heads import baseline, opposite
 from lossforge.losses.compiled import LossSpec
@@ -38,10 +39,13 @@ def control_key(space: SearchSpace) -> str:
     return key_in(space, baseline(space.head))
 
 
-def train_control(space: SearchSpace, recorder: Recorder, rates: dict[str, float]) -> list[TrainingRow]:
+def train_control(
+    space: SearchSpace, recorder: Recorder, rates: dict[str, float], folder: RunFolder
+) -> list[TrainingRow]:
     """Train cross-entropy on every replicate that a candidate can be given. Raises LossforgeError where one fails."""
-    rows = recorder.run(_wanted(space, space.task, rates, space.fitness.finalist_seeds), Stage.CONTROL)
-    _refuse_failures(rows)
+    wanted = _wanted(space, space.task, rates, space.fitness.finalist_seeds)
+    rows = recorder.run(wanted, Stage.CONTROL, again={control_key(space)})
+    _refuse_failures(space, rows, folder)
     return rows
 
 
@@ -61,8 +65,9 @@ def check_own_trainings(
     again = [replace(one, key=f"{one.key} again") for one in first]
     contrary = opposite(space.head)
     turned_round = [replace(one, key="opposite", loss=LossSpec(contrary)) for one in first]
-    controls, checks = recorder.run_all([(Stage.CONTROL, first), (Stage.CHECK, [*again, *turned_round])])
-    _refuse_failures([*controls, *checks[: len(tasks)]])
+    stages = [(Stage.CONTROL, first), (Stage.CHECK, [*again, *turned_round])]
+    controls, checks = recorder.run_all(stages, again={one.key for one in (*first, *again)})
+    _refuse_failures(space, [*controls, *checks[: len(tasks)]], folder)
     for task, control, repeated, turned in zip(tasks, controls, checks, checks[len(tasks) :], strict=False):
         scores = control.accuracy or 0.0, repeated.accuracy or 0.0, turned.accuracy
         told = judged_training(task.python, *scores, contrary)
@@ -168,10 +173,12 @@ def _wanted(space: SearchSpace, tasks: Sequence[TaskSection], rates: dict[str, f
     ]
 
 
-def _refuse_failures(rows: Sequence[TrainingRow]) -> None:
+def _refuse_failures(space: SearchSpace, rows: Sequence[TrainingRow], folder: RunFolder) -> None:
     failed = next((row for row in rows if row.accuracy is None), None)
     if failed is not None:
+        task = next(task for task in space.task if task.title == failed.task)
+        helps = remedy(space, task, failed.outcome, failed.reason, folder.path)
         raise LossforgeError(
-            f"cross-entropy itself failed on task '{failed.task}' ({failed.outcome}: {failed.reason}); a "
-            "search needs a task that it can train on: change the recipe"
+            f"cross-entropy itself failed on task '{failed.task}' ({failed.outcome.replace('_', ' ')}: "
+            f"{failed.reason}); a search needs a task that it can train on: {helps}"
         )

@@ -7,7 +7,7 @@ import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lossforge.errors import StoreError
+from lossforge.errors import FormulaError, StoreError
 from lossforge.expression.final_form import form_behind
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.signature import signature
@@ -90,15 +90,25 @@ def write_hall_of_fame(path: Path, entries: list[Entry]) -> None:
 def read_hall_of_fame(path: Path) -> list[Entry]:
     """Read the table back. Raises StoreError where it is missing or damaged."""
     try:
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8")
+        reader = csv.DictReader(io.StringIO(text))
         rows = list(reader)
         if list(reader.fieldnames or []) not in (list(Entry.__slots__), _BEFORE_FORMS, _BEFORE_METRICS):
             raise ValueError("its first line is not the table's")
+        if not text.endswith("\n"):
+            raise ValueError("it is cut off in the middle of a row")
         return [_entry(row) for row in rows]
     except FileNotFoundError:
         raise StoreError(f"{path}: is not there yet; the search has not finished its first generation") from None
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise StoreError(f"{path}: is damaged ({error}); delete it and resume the run: it is written again") from None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror or type(error).__name__})") from None
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise damaged(path, str(error)) from None
+
+
+def damaged(path: Path, how: str) -> StoreError:
+    """What to say of a table that does not tell what was found."""
+    return StoreError(f"{path}: is damaged ({how}); type 'lossforge resume {path.parent}': it is written again")
 
 
 def checked_entries(path: Path, space: SearchSpace) -> list[Entry]:
@@ -108,15 +118,15 @@ def checked_entries(path: Path, space: SearchSpace) -> list[Entry]:
     """
     entries = read_hall_of_fame(path)
     for entry in entries:
-        tree = parse_formula(entry.searched)
+        try:
+            tree = parse_formula(entry.searched)
+        except FormulaError as error:
+            raise damaged(path, f"the formula of rank {entry.rank} cannot be read: {error}") from None
         form = _form(tree, space)
         same = entry.formula in (format_formula(form), entry.searched)
         keep_scale = not space.recipe.match_gradient
         if not same or signature(tree, keep_scale=keep_scale, head=space.head) != entry.signature:
-            raise StoreError(
-                f"{path}: the formula of rank {entry.rank} is not the one that was searched; delete the file and "
-                "resume the run: it is written again"
-            )
+            raise damaged(path, f"the formula of rank {entry.rank} is not the one that was searched")
     return entries
 
 
@@ -128,6 +138,8 @@ def _form(expression: Expression, space: SearchSpace) -> Expression:
 def _entry(row: dict[str, str]) -> Entry:
     if None in row.values():
         raise ValueError("a row is cut off")
+    if None in row:
+        raise ValueError("a row is too long")
     return Entry(
         rank=int(row["rank"]),
         formula=row["formula"],

@@ -133,7 +133,9 @@ class TaskSection(Section):
         if self.python and not self.name:
             return self.python.partition(":")[0].rpartition(".")[2]
         kind, colon, place = self.data.partition(":")
-        return self.name or (PurePath(place.partition("#")[0]).stem if colon else kind)
+        # A path such as "." or ".." has no name of its own.
+        own = PurePath(place.partition("#")[0]).stem if colon else ""
+        return self.name or (kind if own in ("", "..") else own)
 
     @property
     def masks(self) -> bool:

@@ -10,7 +10,7 @@ from lossforge.losses.library import loss_spec
 _BRACKETS = {"(": 1, ")": -1}
 
 
-def further_rivals(given: Iterable[str], head: str = "softmax", *, table: bool = False) -> list[str]:
+def further_rivals(given: str | Iterable[str], head: str = "softmax", *, table: bool = False) -> list[str]:
     """The rivals in texts such as ``"ngl,focal(gamma=3)"``, each once.
 
     Raises LossError for one that is no loss, or none behind the space's head; see `loss_spec`.
@@ -18,6 +18,7 @@ def further_rivals(given: Iterable[str], head: str = "softmax", *, table: bool =
     >>> further_rivals(["ngl, focal(gamma=3)", "max(y_pred, y_true)"])
     ['ngl', 'focal(gamma=3)', 'max(y_pred, y_true)']
     """
+    given = [given] if isinstance(given, str) else given
     names = list(dict.fromkeys(name for text in given for name in _separated(text)))
     for name in names:
         try:
