@@ -78,6 +78,7 @@ def search(
     else:
         origin = str(space)
         loaded = load_space(find_space(space), changes, faults_of_names).decided()
+    loaded = with_baseline(loaded)
     with working_from(Path.cwd()), using_data_folder(loaded.execution.data_dir):
         check_names(loaded, origin)
         check_device(loaded)
@@ -135,10 +136,10 @@ def validate(
     from lossforge.validation.protocol import validate as run_validation
     from lossforge.validation.rivals import further_rivals
 
-    further = further_rivals(rivals)
     folder = RunFolder.open(given_path(run, "a run"))
     folder.refuse_other_scores()
     space = changed_space(folder, _overrides((), execution))
+    further = further_rivals(rivals, space.head, table=not all(task.masks for task in space.task))
     watched = stop_on_signal(_told_to_stop)
     with _shown(progress) as told, places_of(folder, space), folder.locked(), watched as stop:
         check_device(space)
@@ -157,6 +158,17 @@ def validate(
             raise InterruptedSearchError(
                 f"stopped; what was finished is recorded: go on with 'lossforge validate {folder.path}'"
             ) from None
+
+
+def with_baseline(space: SearchSpace) -> SearchSpace:
+    """The space with cross-entropy as it is behind its head for a seed, where it names no seeds of its own."""
+    unasked = "seeds" not in space.expression.model_fields_set
+    if space.head != "sigmoid" or not unasked or "sub" not in space.expression.primitives:
+        return space
+    from lossforge.losses.behind_heads import baseline
+
+    expression = space.expression.model_copy(update={"seeds": [baseline(space.head).formula]})
+    return space.model_copy(update={"expression": expression})
 
 
 @contextmanager

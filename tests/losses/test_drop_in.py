@@ -19,7 +19,8 @@ from lossforge.errors import FormulaError
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.primitives import LOG_Y_PRED
 from lossforge.losses.compiled import ExpressionLoss, LossSpec
-from lossforge.losses.drop_in import LEAST_LOG, DropInLoss
+from lossforge.losses.drop_in import DropInLoss
+from lossforge.losses.heads import LEAST_LOG
 from lossforge.losses.library import CROSS_ENTROPY
 
 CLASSES = 5

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.helpers.library import ready
 from tests.helpers.trees import law, short_constants, trees
 from torch import Tensor
 from torch.nn import functional
@@ -44,9 +45,10 @@ def start_gradient(criterion: DropInLoss, classes: int) -> Tensor:
 @pytest.mark.parametrize("classes", [2, 10, 100])
 @pytest.mark.parametrize("name", [*LIBRARY, *EVOLVED])
 def test_every_loss_gets_cross_entropys_norm(name: str, classes: int) -> None:
-    criterion = lossforge.loss(name, match=True)
+    # Scales are those of classes that are equally frequent.
+    criterion = ready(name, classes, match=True, class_share=torch.full((classes,), 1 / classes))
     norm = float(start_gradient(criterion, classes).norm())
-    assert norm == pytest.approx(cross_entropy_norm(classes), rel=1e-5)
+    assert norm == pytest.approx(cross_entropy_norm(classes, criterion.behind), rel=1e-5)
     assert criterion.classes == classes
 
 
@@ -141,7 +143,7 @@ def test_in_half_precision_it_is_finite_wherever_cross_entropy_is(name: str, dty
     )
     target = torch.randint(10, (len(logits),), generator=generator)
     loss_scale = 2.0**16
-    for criterion in (lossforge.loss(name, match=10), lossforge.loss("cross_entropy")):
+    for criterion in (ready(name, 10, match=10), lossforge.loss("cross_entropy")):
         z = logits.to(dtype).requires_grad_()
         value = criterion(z, target)
         assert bool(value.isfinite())
@@ -150,7 +152,7 @@ def test_in_half_precision_it_is_finite_wherever_cross_entropy_is(name: str, dty
         assert bool(gradient.isfinite().all())
     with torch.autocast("cpu", torch.bfloat16):
         weight = torch.randn(10, 10, generator=generator).requires_grad_()
-        value = lossforge.loss(name, match=10)(functional.linear(logits, weight), target)
+        value = ready(name, 10, match=10)(functional.linear(logits, weight), target)
     (gradient,) = torch.autograd.grad(value * loss_scale, weight)
     assert bool(value.isfinite())
     assert bool(gradient.isfinite().all())

@@ -201,7 +201,7 @@ def test_a_loss_is_shown_in_the_form_that_is_validated_and_keeps_what_was_search
     assert "sqrt" not in entry.formula
     assert entry.size == parse_formula(entry.formula).size < parse_formula(FOUND).size
     write_hall_of_fame(path, [entry])
-    assert checked_entries(path, space.recipe) == [entry]
+    assert checked_entries(path, space) == [entry]
 
 
 def test_nothing_is_folded_where_labels_are_soft_in_training() -> None:
@@ -214,7 +214,7 @@ def test_an_edited_formula_of_either_column_is_told(column: str, path: Path) -> 
     entry, space = found_by(FOUND)
     write_hall_of_fame(path, [replace(entry, **{column: "y_pred * y_true"})])  # type: ignore[arg-type]
     with pytest.raises(StoreError, match="rank 1 is not the one that was searched"):
-        checked_entries(path, space.recipe)
+        checked_entries(path, space)
 
 
 def test_a_formula_that_cannot_be_read_is_told_with_the_file(path: Path) -> None:
@@ -229,4 +229,4 @@ def test_a_table_from_before_there_were_final_forms_is_read(path: Path) -> None:
     write_hall_of_fame(path, [entry])
     lines = [line.rsplit(",", 1)[0] for line in path.read_text(encoding="utf-8").splitlines()]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    assert checked_entries(path, space.recipe) == [replace(entry, generation=entry.generation + 1)]
+    assert checked_entries(path, space) == [replace(entry, generation=entry.generation + 1)]

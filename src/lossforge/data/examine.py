@@ -90,6 +90,10 @@ def _parts(data: TaskData) -> dict[str, Part]:
 
 def _classes(data: TaskData) -> tuple[str, str, str]:
     shown = ", ".join(data.names[:10]) + (", ..." if data.classes > 10 else "")
+    if data.several_labels:
+        many = float(data.train.y.sum(1).double().mean())
+        none = float((data.train.y.sum(1) == 0).double().mean())
+        return "labels", "good", f"{data.classes}: {shown}; {many:.2g} a training sample, none at {_percent(none)}"
     told = f"{data.classes}{' of each pixel' if data.segmentation else ''}: {shown}"
     counts = _counts(data)
     if data.segmentation and data.classes > 2 and (counts < _SPECK * counts.sum()).sum() > data.classes / 2:
@@ -105,8 +109,13 @@ def _balance(data: TaskData) -> tuple[str, str, str]:
         f"from {int(counts[low]):,} training {unit} ({data.names[low]}) to {int(counts[high]):,} ({data.names[high]})"
     )
     if counts[low] == 0:
-        return "balance", "note", f"{told}: a class without samples cannot be learned"
-    if remedy := imbalance(data, "mean_iou" if data.segmentation else "accuracy"):
+        return (
+            "balance",
+            "note",
+            f"{told}: a {'label' if data.several_labels else 'class'} without samples cannot be learned",
+        )
+    usual = "mean_iou" if data.segmentation else "mean_average_precision" if data.several_labels else "accuracy"
+    if remedy := imbalance(data, usual):
         return "balance", "note", f"{told}: {remedy}"
     return "balance", "good", told
 
@@ -114,14 +123,18 @@ def _balance(data: TaskData) -> tuple[str, str, str]:
 def imbalance(data: TaskData, metric: str) -> str:
     """What to know of fitness in ``metric`` where the training part's classes differ much in size; else ""."""
     counts = _counts(data)
-    low, share = int(counts.argmin()), float(counts.min() / counts.sum())
+    low = int(counts.argmin())
     if counts.max() <= _UNBALANCED * counts.min():
         return ""
-    unit = "pixels" if data.segmentation else "samples"
-    told = f"class {data.names[low]} is {_percent(share)} of the training {unit}"
-    if metric not in ("accuracy", "top5_accuracy"):
-        return f"{told}; fitness is {metric_title(metric)}, in which every class counts alike"
-    choice = "mean_iou" if data.segmentation else "balanced_accuracy"
+    if data.several_labels:
+        what, told = "label", f"label {data.names[low]} is at {_percent(float(counts.min() / len(data.train)))} of the"
+        told = f"{told} training samples"
+    else:
+        what, unit = "class", "pixels" if data.segmentation else "samples"
+        told = f"class {data.names[low]} is {_percent(float(counts.min() / counts.sum()))} of the training {unit}"
+    if metric not in ("accuracy", "top5_accuracy", "f1_micro"):
+        return f"{told}; fitness is {metric_title(metric)}, in which every {what} counts alike"
+    choice = "mean_iou" if data.segmentation else "f1_macro" if data.several_labels else "balanced_accuracy"
     return f'{told}, of which {metric_title(metric)} says little; consider task.metric = "{choice}"'
 
 
@@ -130,10 +143,8 @@ def _percent(share: float) -> str:
 
 
 def _counts(data: TaskData) -> Tensor:
-    """Training samples, or pixels, ``(C,)`` of each class."""
-    import torch
-
-    return torch.bincount(data.train.y.flatten().cpu(), minlength=data.classes)
+    """Training samples, or pixels, ``(C,)`` of each class, or with each label."""
+    return data.train.counts(data.classes)
 
 
 def _duplicates(data: TaskData) -> tuple[str, str, str]:

@@ -31,6 +31,7 @@ class Form:
     Images: ``(height, width)``, or as they are; grey, or as they are; whether a validation part of their own is read,
     folders in a class's folder belong to the class, broken files are left out. Tables: which columns are left out,
     whether missing values are kept as NaN (to be imputed), which columns are categories (True: those that hold text).
+    ``several_labels``: whether rows of labels say what a sample has, each 0 or 1, and not which class it is of.
     """
 
     size: tuple[int, int] | None = None
@@ -42,13 +43,14 @@ class Form:
     own_validation: bool = True
     nested: bool = False
     skip_broken: bool = False
+    several_labels: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
     """Samples ``x``, uint8 or float32 of shape ``(N, C, H, W)``, and ``y``, int64.
 
-    ``y`` holds class indices ``(N,)``, or a mask a sample, ``(N, H, W)``.
+    ``y`` holds class indices ``(N,)``, or rows of labels ``(N, C)``, each 0 or 1, or a mask a sample, ``(N, H, W)``.
     """
 
     x: Array
@@ -59,8 +61,8 @@ class Samples:
 
     @property
     def strata(self) -> Labels:
-        """What the parts keep in proportion, ``(N,)``: the class, or whether a mask shows anything."""
-        if self.y.ndim == 1:
+        """What the parts keep in proportion: classes ``(N,)``, labels ``(N, C)``, or whether a mask shows anything."""
+        if self.y.ndim < 3:
             return self.y
         return numpy.asarray((self.y > 0).any(axis=(1, 2)), dtype=numpy.int64)
 

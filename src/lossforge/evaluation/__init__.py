@@ -23,6 +23,6 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "result_to_text",
     ),
     "remedies": ("remedy",),
-    "space_trainings": ("TaskTrainings", "loss_key", "trainings"),
+    "space_trainings": ("TaskTrainings", "key_in", "loss_key", "trainings"),
     "threads": ("one_thread",),
 }

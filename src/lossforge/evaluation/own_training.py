@@ -17,6 +17,7 @@ import torch
 
 from lossforge.evaluation.limits import deterministic, memory_limit, reason_of
 from lossforge.evaluation.records import Outcome, TrainingRequest, TrainingResult
+from lossforge.losses.heads import HEADS
 from lossforge.losses.matching import matched_scales
 from lossforge.models.imported import has_parameter, import_function
 from lossforge.models.user_code import calling, pass_on_stop, shown, whole_traceback
@@ -35,9 +36,10 @@ def evaluate_own(request: TrainingRequest, device: str) -> TrainingResult:
     (training,) = request.trainings
     setup = request.setup
     function = import_function(setup.task.python, KEY)
-    criterion = training.loss.build()
+    head = HEADS[setup.task.head]
+    criterion = training.loss.build(head=head.name)
     if setup.recipe.match_gradient:
-        (scale,) = matched_scales([training.loss], setup.task.classes or 2)
+        (scale,) = matched_scales([training.loss], setup.task.classes or 2, head)
         if scale is None:
             return TrainingResult.failed(1, Outcome.DIVERGED, "the gradient at the start is zero or not finite")
         criterion.scale = scale

@@ -10,6 +10,7 @@ from lossforge.evaluation.feasibility import class_count
 from lossforge.export.recipe import gain_lines, limits, recipe_lines
 from lossforge.export.torch_module import Export, module_source
 from lossforge.losses.compiled import LossSpec
+from lossforge.losses.heads import HEADS
 from lossforge.losses.matching import matched_scales
 from lossforge.search.hall_of_fame import Entry
 from lossforge.search.standing import checked_leaders
@@ -55,7 +56,8 @@ def _export(entry: Entry, folder: RunFolder, space: SearchSpace, comparisons: li
     rows = [row for row in comparisons if row.formula == entry.formula]
     loss = LossSpec(entry.formula, space.recipe.label_smoothing)
     classes = rows[0].classes if rows and rows[0].classes else _classes(space)
-    scale = matched_scales([loss], classes)[0] if classes and space.recipe.match_gradient else None
+    head = HEADS[space.head]
+    scale = matched_scales([loss], classes, head)[0] if classes and space.recipe.match_gradient else None
     recipe = [*recipe_lines(space, rows[0]), *gain_lines(rows), limits(rows[0])] if rows and rows[0].classes else []
     return Export(
         name=f"Discovered{entry.rank}",
@@ -65,6 +67,7 @@ def _export(entry: Entry, folder: RunFolder, space: SearchSpace, comparisons: li
         scale=scale or 1.0,
         classes=classes if scale else 0,
         smoothing=loss.label_smoothing,
+        head=head.name,
     )
 
 

@@ -13,7 +13,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "codegen": ("Emitted", "compile_expression", "compile_joint", "emit", "function_source"),
     "cpu_kernel": ("ROWS_FROM", "add_scaled", "leaves", "loss_and_gradient", "place", "take"),
     "elementwise": ("value_and_slope",),
-    "final_form": ("final_form",),
+    "final_form": ("final_form", "form_behind"),
     "formula": ("parse_definitions", "parse_formula"),
     "interpreter": ("Interpreter",),
     "jit": ("compiler", "folder_of", "is_kept"),

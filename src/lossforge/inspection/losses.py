@@ -24,7 +24,7 @@ def explain(name_or_formula: str) -> dict[str, Any]:
 
 
 def explain_all(names_or_formulas: Sequence[str], seconds: float = SYMPY_SECONDS) -> list[dict[str, Any]]:
-    """Forms, functions of p, LaTeX, derivative, size, signature, verdict, minimiser, gradient, nearest relative.
+    """Head, forms, functions of p, LaTeX, derivative, size, signature, verdict, minimiser, gradient, nearest relative.
 
     ``simplified`` is the shortest form known that is equal for any labels; ``final`` is the form that is validated
     and exported, which for hard labels may be another one. ``true_class`` and ``wrong_class`` are the final form's
@@ -38,25 +38,28 @@ def explain_all(names_or_formulas: Sequence[str], seconds: float = SYMPY_SECONDS
     from lossforge.expression.formula import parse_formula
     from lossforge.expression.simplify import simplified
     from lossforge.losses.analysis import CLASSES, gradient_ratio, minimiser, nearest
-    from lossforge.losses.library import loss_spec
+    from lossforge.losses.library import ALIASES, head_of, loss_spec
     from lossforge.screening.screener import Screener
     from lossforge.screening.settings import ScreenSettings
 
     specs = [loss_spec(name) for name in names_or_formulas]
     expressions = [None if spec.is_term else parse_formula(spec.formula) for spec in specs]
     shorter = iter(simplified([tree for tree in expressions if tree is not None], _SYMPY_LIMIT, seconds))
-    screener = Screener(ScreenSettings())
+    screeners = {head: Screener(ScreenSettings(head=head)) for head in ("softmax", "sigmoid")}
     found = []
     for name, spec, expression in zip(names_or_formulas, specs, expressions, strict=True):
-        told = _of_term(spec) if expression is None else _of_formula(spec, expression, next(shorter), screener)
+        head = head_of(name)
+        called = name.split("(")[0]
+        told = _of_term(spec) if expression is None else _of_formula(spec, expression, next(shorter), screeners[head])
         moves = expression is None or told["signature"] is not None
-        relative, similarity = nearest(spec, but=name.split("(")[0])
+        relative, similarity = nearest(spec, but=ALIASES.get(called, called), head=head)
         asked: dict[str, Any] = {
-            "minimiser": {str(classes): minimiser(spec, classes) for classes in CLASSES},
-            "gradient_ratio": {str(classes): gradient_ratio(spec, classes) for classes in CLASSES},
+            "minimiser": {str(classes): minimiser(spec, classes, head) for classes in CLASSES},
+            "gradient_ratio": {str(classes): gradient_ratio(spec, classes, head) for classes in CLASSES},
             "nearest": {"name": relative, "similarity": similarity},
         }
-        found.append({"loss": name, "formula": spec.formula, **told, **(asked if moves else dict.fromkeys(asked))})
+        answers = asked if moves else dict.fromkeys(asked)
+        found.append({"loss": name, "head": head, "formula": spec.formula, **told, **answers})
     return found
 
 
@@ -70,7 +73,8 @@ def _of_formula(spec: LossSpec, expression: Expression, shorter: Expression, scr
     from lossforge.expression.signature import signatures
     from lossforge.expression.tree import format_formula
 
-    (signature,) = signatures(Interpreter([expression], [spec.label_smoothing]))
+    head = screener.settings.head
+    (signature,) = signatures(Interpreter([expression], [spec.label_smoothing], head=head))
     alone = not expression.crosses_classes
     forms = (final_form(form, soft_targets=True) for form in (expression, shorter))
     shorter = min(forms, key=view_for(True).cost if alone else lambda form: (form.size, len(format_formula(form))))

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from lossforge.errors import LossforgeError
 from lossforge.evaluation.feasibility import chance_level
 from lossforge.evaluation.remedies import remedy
-from lossforge.evaluation.space_trainings import loss_key, trainings
+from lossforge.evaluation.space_trainings import key_in, trainings
+from lossforge.losses.behind_heads import baseline, opposite
 from lossforge.losses.compiled import LossSpec
-from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.spaces.task_section import metric_title
 from lossforge.store.stages import Stage
 
@@ -30,15 +30,13 @@ if TYPE_CHECKING:
     from lossforge.store.ledger import TrainingRow
     from lossforge.store.run_folder import RunFolder
 
-OPPOSITE = "y_true * y_pred"
-"""The probability of the true class: who descends it learns to be wrong. Bounded, unlike cross-entropy's negative."""
 _ONE_CLASS = 0.99
 """Share of predictions from which a network is said to predict one class."""
 
 
 def control_key(space: SearchSpace) -> str:
     """Cross-entropy's key in a space."""
-    return loss_key(LossSpec(CROSS_ENTROPY), keep_scale=not space.recipe.match_gradient)
+    return key_in(space, baseline(space.head))
 
 
 def train_control(
@@ -65,34 +63,38 @@ def check_own_trainings(
     progress.phase("trying out the training: cross-entropy twice on one seed, and its opposite")
     first = _wanted(space, tasks, rates, 1)
     again = [replace(one, key=f"{one.key} again") for one in first]
-    opposite = [replace(one, key="opposite", loss=LossSpec(OPPOSITE)) for one in first]
-    stages = [(Stage.CONTROL, first), (Stage.CHECK, [*again, *opposite])]
+    contrary = opposite(space.head)
+    turned_round = [replace(one, key="opposite", loss=LossSpec(contrary)) for one in first]
+    stages = [(Stage.CONTROL, first), (Stage.CHECK, [*again, *turned_round])]
     controls, checks = recorder.run_all(stages, again={one.key for one in (*first, *again)})
     _refuse_failures(space, [*controls, *checks[: len(tasks)]], folder)
     for task, control, repeated, turned in zip(tasks, controls, checks, checks[len(tasks) :], strict=False):
-        told = judged_training(task.python, control.accuracy or 0.0, repeated.accuracy or 0.0, turned.accuracy)
+        scores = control.accuracy or 0.0, repeated.accuracy or 0.0, turned.accuracy
+        told = judged_training(task.python, *scores, contrary)
         if told:
             folder.log(f"{task.title}: {told}")
             progress.line(f"{task.title}: {told}")
 
 
-def judged_training(path: str, score: float, again: float, opposite: float | None) -> str:
-    """What two scores with cross-entropy on one seed, and one with its opposite (None: it failed), say of a function.
+def judged_training(
+    path: str, score: float, again: float, turned: float | None, contrary: str = opposite("softmax")
+) -> str:
+    """What two scores with cross-entropy on one seed, and one with its contrary (None: it failed), say of a function.
 
     "" where there is nothing to tell. Raises LossforgeError where a search on it would be pointless.
     """
     spread = abs(score - again)
-    if opposite is not None and opposite - min(score, again) > 2 * spread:
+    if turned is not None and turned - min(score, again) > 2 * spread:
         raise LossforgeError(
-            f"task.python: '{path}' returned {score:.4g} with cross-entropy and {opposite:.4g} with its opposite, "
-            f"{OPPOSITE}; it must return a score of which more is better, such as an accuracy, and not an error: "
+            f"task.python: '{path}' returned {score:.4g} with cross-entropy and {turned:.4g} with its opposite, "
+            f"{contrary}; it must return a score of which more is better, such as an accuracy, and not an error: "
             "mend it, and start a new run"
         )
-    if opposite is not None and max(score, again) - opposite <= 2 * spread:
+    if turned is not None and max(score, again) - turned <= 2 * spread:
         same = "the same" if spread == 0 else "no less than its two scores with cross-entropy differ"
         raise LossforgeError(
-            f"task.python: '{path}' returned {score:.4g} with cross-entropy and {opposite:.4g} with its opposite, "
-            f"{OPPOSITE}, which is {same}: it ignores its criterion, or learns nothing; train with the gradient of "
+            f"task.python: '{path}' returned {score:.4g} with cross-entropy and {turned:.4g} with its opposite, "
+            f"{contrary}, which is {same}: it ignores its criterion, or learns nothing; train with the gradient of "
             "criterion(logits, target), long enough, and start a new run"
         )
     if spread == 0:
@@ -163,7 +165,7 @@ def _single_class(row: TrainingRow, names: Sequence[str]) -> str:
 
 
 def _wanted(space: SearchSpace, tasks: Sequence[TaskSection], rates: dict[str, float], seeds: int) -> list[Training]:
-    loss, key = LossSpec(CROSS_ENTROPY), control_key(space)
+    loss, key = baseline(space.head), control_key(space)
     return [
         training
         for task in tasks

@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lossforge.errors import FormulaError, StoreError
-from lossforge.expression.final_form import final_form
+from lossforge.expression.final_form import form_behind
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.signature import signature
-from lossforge.expression.tree import format_formula
+from lossforge.expression.tree import Expression, format_formula
 from lossforge.search.scores import Scores
-from lossforge.spaces.schema import RecipeSection, SearchSpace
+from lossforge.spaces.schema import SearchSpace
 from lossforge.store.files import write_atomically
 
 LENGTH = 20
@@ -57,7 +57,7 @@ def hall_of_fame(scores: Scores, space: SearchSpace, control_key: str) -> list[E
     entries = []
     for rank, key in enumerate(scores.ranking(space.fitness.finalist_seeds, control_key, LENGTH), start=1):
         judged, fitness = scores.judged[key], scores.fitness(key)
-        form = final_form(parse_formula(judged.formula), soft_targets=space.recipe.label_smoothing > 0)
+        form = _form(parse_formula(judged.formula), space)
         entries.append(
             Entry(
                 rank=rank,
@@ -111,7 +111,7 @@ def damaged(path: Path, how: str) -> StoreError:
     return StoreError(f"{path}: is damaged ({how}); type 'lossforge resume {path.parent}': it is written again")
 
 
-def checked_entries(path: Path, recipe: RecipeSection) -> list[Entry]:
+def checked_entries(path: Path, space: SearchSpace) -> list[Entry]:
     """The table, with every formula checked against its signature and its final form.
 
     Raises StoreError where one was edited: results are kept by signature, and would be told of another loss.
@@ -122,11 +122,17 @@ def checked_entries(path: Path, recipe: RecipeSection) -> list[Entry]:
             tree = parse_formula(entry.searched)
         except FormulaError as error:
             raise damaged(path, f"the formula of rank {entry.rank} cannot be read: {error}") from None
-        form = final_form(tree, soft_targets=recipe.label_smoothing > 0)
+        form = _form(tree, space)
         same = entry.formula in (format_formula(form), entry.searched)
-        if not same or signature(tree, keep_scale=not recipe.match_gradient) != entry.signature:
+        keep_scale = not space.recipe.match_gradient
+        if not same or signature(tree, keep_scale=keep_scale, head=space.head) != entry.signature:
             raise damaged(path, f"the formula of rank {entry.rank} is not the one that was searched")
     return entries
+
+
+def _form(expression: Expression, space: SearchSpace) -> Expression:
+    """What people read, and what is re-validated and exported."""
+    return form_behind(expression, soft_targets=space.recipe.label_smoothing > 0, head=space.head)
 
 
 def _entry(row: dict[str, str]) -> Entry:

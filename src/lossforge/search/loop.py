@@ -13,7 +13,7 @@ from lossforge.evolution.genetic import make_strategy
 from lossforge.evolution.strategy import Strategy
 from lossforge.executors.choice import make_executor, needs_isolation
 from lossforge.executors.protocol import Executor, Stop
-from lossforge.glossary import MEANING
+from lossforge.glossary import MEANINGS
 from lossforge.screening.descent import compile_kernels
 from lossforge.screening.helpers import Helpers, helper_count
 from lossforge.screening.screener import Screener
@@ -49,7 +49,7 @@ def search(
     call goes on where this one stopped.
     """
     with _opened(folder) as (state, ledger, done):
-        progress.line(MEANING)
+        progress.line(MEANINGS[space.head])
         progress.phase("starting workers")
         executor = make_executor(space.execution, isolated=needs_isolation(space))
         try:
@@ -240,4 +240,5 @@ def screen_settings(space: SearchSpace) -> ScreenSettings:
         label_smoothing=space.recipe.label_smoothing,
         keep_scale=not space.recipe.match_gradient,
         classes=tuple(classes),
+        head=space.head,
     )

@@ -56,7 +56,7 @@ def leaders_of(folder: RunFolder) -> list[Entry]:
 def checked_leaders(folder: RunFolder, space: SearchSpace) -> list[Entry]:
     """`leaders_of`, with every formula checked as by `checked_entries`."""
     leaders_of(folder)
-    return checked_entries(folder.hall_of_fame_file, space.recipe)
+    return checked_entries(folder.hall_of_fame_file, space)
 
 
 def _known_length(folder: RunFolder) -> int:

@@ -20,7 +20,7 @@ from lossforge.errors import LossforgeError, SpaceError
 from lossforge.evaluation.feasibility import class_count, resolution, scores_unseen, validated_sizes
 from lossforge.evaluation.records import Outcome, Training
 from lossforge.evaluation.remedies import remedy
-from lossforge.evaluation.space_trainings import loss_key, trainings
+from lossforge.evaluation.space_trainings import key_in, trainings
 from lossforge.executors.choice import make_executor, needs_isolation
 from lossforge.executors.protocol import Stop
 from lossforge.losses.compiled import LossSpec
@@ -102,14 +102,14 @@ def _contenders(folder: RunFolder, space: SearchSpace, top: int, further: Sequen
         )
 
     def contender(loss: LossSpec) -> Contender:
-        return Contender(loss, loss_key(loss, keep_scale=not space.recipe.match_gradient))
+        return Contender(loss, key_in(space, loss))
 
     found = [
         replace(contender(LossSpec(one.formula)), size=one.size, search_gain=one.gain, searched=one.searched)
         for one in best
     ]
     named = dict.fromkeys([*space.validation.rivals, *further])
-    return found + [replace(contender(loss_spec(name)), rival=name) for name in named]
+    return found + [replace(contender(loss_spec(name, head=space.head)), rival=name) for name in named]
 
 
 class _Validation:
