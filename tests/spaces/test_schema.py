@@ -118,6 +118,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
 WITHOUT_RANGE = {
     "description",
     "task.model",
+    "task.activation",
     "task.python",
     "task.greyscale",
     "task.normalize",
