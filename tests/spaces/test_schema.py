@@ -12,7 +12,7 @@ from lossforge.errors import SpaceError
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.primitives import BOUND, PRIMITIVES
 from lossforge.spaces.load import validate_space
-from lossforge.spaces.schema import SearchSpace
+from lossforge.spaces.schema import EvolutionSection, SearchSpace
 
 SMALLEST: dict[str, Any] = {"name": "t", "task": [{"data": "digits"}]}
 
@@ -277,7 +277,7 @@ def test_constants_must_be_ones_that_a_formula_can_hold() -> None:
 
 
 def test_one_mutation_must_have_weight() -> None:
-    weights = {f"{kind}_mutation": 0.0 for kind in ("subtree", "point", "insert", "shrink", "constant")}
+    weights = {name: 0.0 for name in EvolutionSection.model_fields if name.endswith("_mutation")}
     with pytest.raises(SpaceError, match="at least one of the mutation weights must be above 0"):
         validate_space({**SMALLEST, "evolution": weights}, "x")
 
