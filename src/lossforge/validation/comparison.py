@@ -8,16 +8,8 @@ from enum import StrEnum
 from typing import Any
 
 from lossforge.spaces.task_section import metric_title
-
-LEAST_SEEDS = 4
-"""Seeds below which nothing is called better or worse.
-
-Two or three agree by accident too often: Student's t then rests on a spread that one or two numbers tell (its 95 %
-quantile is 12.7 and 4.3, against 3.2 for four), and without trust in that spread, two or three differences of one sign
-are what chance alone gives once in two or four times. The interval is printed all the same.
-"""
-SIGNIFICANT = 0.05
-"""The adjusted p-value below which a difference counts."""
+from lossforge.validation.verdicts import LEAST_SEEDS as LEAST_SEEDS
+from lossforge.validation.verdicts import SIGNIFICANT
 
 
 @dataclass(frozen=True, slots=True)
