@@ -5,7 +5,8 @@
 Compares in one run, turn by turn, with `torch.nn.functional.cross_entropy` on the same logits: the formula
 cross-entropy as a module; 24 random trees of 10 to 20 nodes, drawn as the default space draws them and passed by
 the probe, as eager torch with autograd, as stand-alone modules (closed-form gradient) and through the
-interpreter, one loss a call and all 24 in one call. Every figure is the median over turns of a loss's time
+interpreter, one loss a call and all 24 in one call. With one logit of two classes it is compared with
+`binary_cross_entropy_with_logits` on probabilities (N, 1). Every figure is the median over turns of a loss's time
 divided by cross-entropy's time in the same turn; of the trees, the median (and the dearest) is printed.
 On CUDA also: kernels launched for K losses in one call, and its cost from K = 1 to 64.
 """
@@ -36,6 +37,7 @@ from lossforge.screening.settings import ScreenSettings
 from lossforge.spaces.schema import ExpressionSection, SearchSpace, TaskSection
 
 SHAPES = ((512, 10), (512, 100))
+BINARY = (512, 65_536)
 TREES = 24
 Step = Callable[[], object]
 
@@ -146,6 +148,22 @@ def report(shape: tuple[int, int], trees: list[Expression], rounds: int, device:
     ]
 
 
+def binary_report(samples: int, rounds: int, device: str) -> list[str]:
+    """One logit of two classes, (N, 1): the formula cross-entropy beside torch's own."""
+    logits = torch.randn(samples, 1, device=device, requires_grad=True)
+    target = torch.randint(2, (samples,), device=device)
+    shares = target.float()[:, None]
+    baseline = trained(functional.binary_cross_entropy_with_logits, logits, shares)
+    criterion = ExpressionLoss(CROSS_ENTROPY, head="binary")
+    steps = [trained(criterion, logits, given) for given in (shares, target)]
+    unit, (of_shares, of_indices) = ratios(baseline, steps, rounds)
+    return [
+        f"{samples} x 1, binary head; F.binary_cross_entropy_with_logits: {unit:.0f} us, the unit of what follows",
+        f"  formula cross-entropy on the same floats {of_shares:.2f}",
+        f"  formula cross-entropy on class indices   {of_indices:.2f}",
+    ]
+
+
 def calls(
     trees: list[Expression], numbers: Sequence[int], rounds: int, device: str, shape: tuple[int, int] = (512, 10)
 ) -> Iterator[tuple[int, int | None, float]]:
@@ -190,6 +208,8 @@ def main() -> None:
     lines = [f"torch {torch.__version__}, Python {platform.python_version()}, {platform.machine()}, {hardware}"]
     for shape in SHAPES:
         lines += report(shape, trees, arguments.rounds, arguments.device)
+    for samples in BINARY:
+        lines += binary_report(samples, arguments.rounds, arguments.device)
     if arguments.device == "cuda":
         lines += cuda_report(trees)
     print("\n".join(lines))

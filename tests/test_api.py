@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy
 import pytest
@@ -192,3 +193,14 @@ def test_a_space_may_be_a_dict(project: Path) -> None:
     with pytest.raises(TypeError, match="unexpected argument 'worker'"):
         lossforge.search(tables, run="other", worker=1)  # type: ignore[call-arg]
     assert not Path("other").exists()
+
+
+@pytest.mark.parametrize("given", [None, [1], 3])
+def test_what_is_no_space_and_no_run_is_refused_in_one_sentence(given: Any) -> None:
+    with pytest.raises(SpaceError, match=r"^a space is the path of a TOML file, the name of a shipped space"):
+        lossforge.search(given)
+    for function in (lossforge.resume, lossforge.validate, lossforge.Run):
+        with pytest.raises(LossforgeError, match=r"^a run is given as a path, not"):
+            function(given)
+    with pytest.raises(SpaceError, match=r"^overrides: give a list of texts"):
+        lossforge.search("digits", overrides="seed=3")

@@ -269,7 +269,7 @@ def defined_in(path: Path) -> set[str]:
     return found
 
 
-ROOMS = sorted(path.parent.name for path in FILES if path.name == "__init__.py" and path.parent != SOURCE)
+ROOMS = sorted(path.parent.name for path in FILES if path.name == "__init__.py" and path.parent.parent == SOURCE)
 
 
 @pytest.mark.parametrize("room", ROOMS)
@@ -287,3 +287,39 @@ def test_rooms_use_of_each_other_what_is_public(path: Path) -> None:
         if parts[0] == "lossforge" and len(parts) == 4 and parts[1] in ROOMS and parts[1] != room_of(path):
             listed = public_of(parts[1]).get(parts[2], ())
             assert parts[3] in listed, f"list '{parts[3]}' in PUBLIC of lossforge/{parts[1]}/__init__.py, or do without"
+
+
+MADE_OF_LOGITS = {"softmax", "log_softmax", "Softmax", "LogSoftmax"}
+"""What makes probabilities of all logits of a sample."""
+HEADS = ("losses/heads.py", "expression/", "models/vit.py")
+"""Where it may be called: the heads, programs and kernels that are compiled for them, and attention, which is none."""
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if not name_of(path).startswith(HEADS)], ids=name_of)
+def test_nobody_but_the_heads_knows_a_softmax(path: Path) -> None:
+    tree = tree_of(path)
+    called = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} | set(names(tree))
+    taken = {name.rsplit(".", 1)[-1] for name in imports(path)}
+    assert (called | taken) & MADE_OF_LOGITS == set()
+
+
+def test_the_heads_do_call_it() -> None:
+    tree = tree_of(SOURCE / "losses" / "heads.py")
+    assert MADE_OF_LOGITS & {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+
+
+def test_what_is_shipped_with_an_export_needs_torch_alone() -> None:
+    shipped = {"drop_in", "heads", "targets"}
+    for name in shipped:
+        found = set(imports(SOURCE / "losses" / f"{name}.py"))
+        ours = {one.split(".")[2] for one in found if one.startswith("lossforge.")}
+        assert ours <= shipped
+        assert {one.split(".")[0] for one in found} <= {
+            "__future__",
+            "math",
+            "warnings",
+            "collections",
+            "typing",
+            "torch",
+            "lossforge",
+        }

@@ -282,3 +282,21 @@ def test_json_stays_clean_whatever_a_network_prints(workers: str, tmp_path: Path
     assert json.loads(answer.stdout)["run"] == "run"
     for told in ("IMPORTED", "PYTHON", "PLAIN", "SHELL", "RAW", "LIBRARY", "AT EXIT", "generation 1/1"):
         assert told in answer.stderr
+
+
+def test_losses_are_listed_by_group_within_80_columns_and_found_by_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = lossforge("list", "losses").stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line for line in lines if line in ("clean", "label noise", "imbalance", "segmentation", "evolved")] == [
+        *("clean", "label noise", "imbalance", "segmentation", "evolved")
+    ]
+    noise = lossforge("list", "losses", "noise").stdout
+    assert "jal_ce" in noise
+    assert "alpha 1, beta 1, a 30" in noise
+    assert "dice" not in noise
+    assert [row["name"] for row in json_of("list", "losses", "mae")] == ["mean_absolute_error"]
+    alone = lossforge("list", "losses", "anl_ce").stdout
+    for told in ("formula", "NeurIPS", "100 classes: alpha 10, beta 1", "label noise"):
+        assert told in alone
+    assert "did you mean 'focal'?" in one_sentence(lossforge("list", "losses", "focl"))

@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from lossforge.data.places import using_data_folder
-from lossforge.errors import DataError, ExecutionError, InterruptedSearchError, LossforgeError
+from lossforge.errors import (
+    DataError,
+    ExecutionError,
+    InterruptedSearchError,
+    LossforgeError,
+    SpaceError,
+    given_path,
+    whole_number,
+)
 from lossforge.interrupts import stop_on_signal
 from lossforge.run import Run
 from lossforge.spaces.base_folder import working_from
@@ -70,6 +78,7 @@ def search(
     else:
         origin = str(space)
         loaded = load_space(find_space(space), changes, faults_of_names).decided()
+    loaded = with_baseline(loaded)
     with working_from(Path.cwd()), using_data_folder(loaded.execution.data_dir):
         check_names(loaded, origin)
         check_device(loaded)
@@ -79,7 +88,7 @@ def search(
             from lossforge.executors.devices import resolve_device
 
             loaded = settled(loaded, resolve_device(loaded.execution.device))
-    path = Path("runs") / f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S')}" if run is None else Path(run)
+    path = Path("runs") / f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S')}" if run is None else given_path(run, "run")
     folder = RunFolder.create(path, loaded, digests)
     with _shown(progress) as told:
         try:
@@ -104,7 +113,7 @@ def resume(
 
     Raises LossforgeError.
     """
-    folder = RunFolder.open(Path(run))
+    folder = RunFolder.open(given_path(run, "a run"))
     folder.refuse_other_scores()
     space = changed_space(folder, _overrides(overrides, execution))
     with _shown(progress) as told:
@@ -127,10 +136,10 @@ def validate(
     from lossforge.validation.protocol import validate as run_validation
     from lossforge.validation.rivals import further_rivals
 
-    further = further_rivals(rivals)
-    folder = RunFolder.open(Path(run))
+    folder = RunFolder.open(given_path(run, "a run"))
     folder.refuse_other_scores()
     space = changed_space(folder, _overrides((), execution))
+    further = further_rivals(rivals, space.head, table=not all(task.masks for task in space.task))
     watched = stop_on_signal(_told_to_stop)
     with _shown(progress) as told, places_of(folder, space), folder.locked(), watched as stop:
         check_device(space)
@@ -141,14 +150,25 @@ def validate(
                 space,
                 stop=stop,
                 progress=told,
-                top=top if top is not None else space.validation.top,
-                seeds=seeds if seeds is not None else space.validation.seeds,
+                top=space.validation.top if top is None else whole_number(top, "top", 1),
+                seeds=space.validation.seeds if seeds is None else whole_number(seeds, "seeds", 2),
                 rivals=further,
             )
         except InterruptedSearchError:
             raise InterruptedSearchError(
                 f"stopped; what was finished is recorded: go on with 'lossforge validate {folder.path}'"
             ) from None
+
+
+def with_baseline(space: SearchSpace) -> SearchSpace:
+    """The space with cross-entropy as it is behind its head for a seed, where it names no seeds of its own."""
+    unasked = "seeds" not in space.expression.model_fields_set
+    if space.head != "sigmoid" or not unasked or "sub" not in space.expression.primitives:
+        return space
+    from lossforge.losses.behind_heads import baseline
+
+    expression = space.expression.model_copy(update={"seeds": [baseline(space.head).formula]})
+    return space.model_copy(update={"expression": expression})
 
 
 @contextmanager
@@ -230,6 +250,8 @@ def _overrides(overrides: Sequence[str], execution: Mapping[str, object], seed: 
     unknown = sorted(set(execution) - Execution.__optional_keys__)
     if unknown:
         raise TypeError(f"unexpected argument '{unknown[0]}'; give other keys as overrides=['KEY=VALUE']")
+    if isinstance(overrides, str) or not all(isinstance(one, str) for one in overrides):
+        raise SpaceError(f"overrides: give a list of texts such as 'evolution.population=60', not {overrides!r}")
     given = {"seed": seed, **{f"execution.{name}": value for name, value in execution.items()}}
     return [*overrides, *(f"{key}={value}" for key, value in given.items() if value is not None)]
 

@@ -32,7 +32,10 @@ CpusOption = Annotated[float | None, typer.Option(help="CPUs a worker on Ray tak
 DataDirOption = Annotated[
     str | None, typer.Option(help="Where known data sets lie or are downloaded to; default: LOSSFORGE_DATA.")
 ]
-SetOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the space.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key; KEY=null unsets it."),
+]
 
 
 @app.command()
@@ -221,15 +224,22 @@ def explain(
 @app.command("list")
 def list_(
     what: Annotated[str, typer.Argument(metavar="WHAT", help="losses, primitives, datasets, models or spaces.")],
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[WORD...]", help="Only what has these words, such as 'noise'.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """What there is to choose from."""
-    from lossforge.console import print_rows
-    from lossforge.inspection.listings import LISTS, listing
+    from lossforge.console import print_library, print_rows
+    from lossforge.inspection.listings import LISTS, listing, matching
 
     if what not in LISTS:
         raise typer.BadParameter(f"there is no list of '{what}'{offered(what, LISTS)}")
-    print_rows(listing(what), json)
+    rows = matching(listing(what), words or [], what)
+    if what == "losses":
+        print_library(rows, json)
+    else:
+        print_rows(rows, json)
 
 
 @app.command()

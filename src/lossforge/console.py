@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lossforge.inspection.runs import leader_seeds
-from lossforge.layout import Column, Line, Style, facts, table, wrapped
+from lossforge.layout import Column, Line, Style, facts, grouped, table, wrapped
 from lossforge.search.progress import Progress, shown
 from lossforge.standard_output import kept_clean
 from lossforge.validation.comparison import LEGEND, Comparison, how_measured, summaries, told, verdict
@@ -89,6 +89,31 @@ def _print_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> No
         _prose(f"where {meaning}", "dim")
 
 
+def print_library(rows: Sequence[Mapping[str, Any]], json: bool) -> None:
+    """Print losses of the library by group; one alone with all that is known of it."""
+    if json:
+        print_json([dict(row) for row in rows])
+    elif len(rows) == 1:
+        settings = [f"{classes}: {_text(setting)}" for classes, setting in rows[0]["settings"].items()]
+        print_facts({name: value for name, value in {**rows[0], "settings": settings}.items() if value}, json)
+    elif _width() == _UNLIMITED:
+        print_rows(rows, json)
+    else:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for row in rows:
+            groups.setdefault(row["group"], []).append((row["name"], _in_short(row)))
+        _print(grouped([Column("name"), Column("what it is", "text")], groups, _width()))
+        _print([[]])
+        _prose("lossforge list losses NAME: its formula, source, settings; lossforge show NAME: how it behaves", "dim")
+
+
+def _in_short(row: Mapping[str, Any]) -> str:
+    """What a loss is, its parameters and its other names."""
+    aliases = [f"also {name}" for name in row["aliases"]]
+    further = [f"{name} {value:g}" for name, value in row["parameters"].items()] + aliases
+    return str(row["summary"]) + (f" [{', '.join(further)}]" if further else "")
+
+
 def _kind(name: str, cells: Sequence[str]) -> Literal["word", "text", "formula"]:
     if name == "formula":
         return "formula"
@@ -106,6 +131,8 @@ def print_facts(found: Mapping[str, Any], json: bool) -> None:
 def _text(value: object, none: str = "none") -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_text(item)}" for key, item in value.items()) or none
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(map(str, value)) or none
     if isinstance(value, bool):
         return "yes" if value else ("no" if none else "")
     if isinstance(value, float):
@@ -127,15 +154,15 @@ def print_losses(losses: list[dict[str, Any]], json: bool) -> None:
 _SHORT = 100
 """Characters up to which the LaTeX of a derivative, or the slope of a class's function, is worth a line."""
 _MIXED = "none: the loss of a sample mixes its classes, and is no function of one probability"
+_UNREADABLE = "no readable form of it was found"
 _LONG = 200
 """Characters up to which the LaTeX of both classes' functions is."""
 
 
 def _loss_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     """Name and text of everything that is told of a loss; what it does not have, or would repeat, is left out."""
-    relative = loss["nearest"]
     yield "loss", loss["loss"]
-    yield "formula", loss["formula"]
+    yield "formula", loss["formula"] + _with_head(loss["head"])
     if loss["label_smoothing"]:
         yield "smoothing", f"targets mixed with {loss['label_smoothing']:g} of the uniform distribution"
     if loss["simplified"] not in (loss["formula"], loss["final"]):
@@ -149,20 +176,33 @@ def _loss_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         yield "their LaTeX", loss["class_latex"]
     if loss["latex"]:
         yield "LaTeX", loss["latex"]
-        yield "df/dp", loss["derivative"] or (_MIXED if loss["mixes_classes"] else "too long to read")
+        yield "df/dp", loss["derivative"] or (_MIXED if loss["mixes_classes"] else _UNREADABLE)
     if loss["derivative_latex"] and len(loss["derivative_latex"]) <= _SHORT:
         yield "its LaTeX", loss["derivative_latex"]
     if loss["size"] is not None:
         yield "size", loss["size"]
         yield "signature", loss["signature"] or "none: the gradient is zero"
     yield "screens", _verdict(loss["screen"])
+    yield from _asked_rows(loss)
+
+
+def _asked_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """What a loss asks for: one without a gradient asks for nothing."""
+    relative = loss["nearest"]
+    if relative is None:
+        return
     yield "least at", _by_classes(loss["minimiser"], "p_t = {:.3g}")
     yield "gradient", _by_classes(loss["gradient_ratio"], "{:.3g} x cross-entropy's")
     yield "nearest", f"{relative['name']} (cosine of the gradients {relative['similarity']:.3f})"
 
 
+def _with_head(head: str) -> str:
+    return "" if head == "softmax" else f"   behind the head {head}"
+
+
 def _with_slope(slope: str | None) -> str:
-    return f"   with slope {slope}" if slope and len(slope) <= _SHORT else ""
+    readable = slope is not None and len(slope) <= _SHORT
+    return f"   with slope {slope}" if readable else "   (no readable slope was found)"
 
 
 def _verdict(screen: Mapping[str, Any]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from os import PathLike
+from pathlib import Path
 
 
 class LossforgeError(Exception):
@@ -50,6 +52,24 @@ class DuplicateTellError(LossforgeError):
 
 class InterruptedSearchError(LossforgeError):
     """The user stopped a search; what was under way is finished and recorded. Exit code 130."""
+
+
+def whole_number(value: object, what: str, least: int) -> int:
+    """The value where it is a whole number of ``least`` or more. Raises LossforgeError that says ``what`` it is else.
+
+    >>> whole_number(3, "number", 1)
+    3
+    """
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value.__index__() < least:
+        raise LossforgeError(f"{what}: must be a whole number, {least} or more, not {value!r}")
+    return int(value.__index__())
+
+
+def given_path(value: object, what: str) -> Path:
+    """The path that a caller gave. Raises LossforgeError that says ``what`` it is where it is none."""
+    if not isinstance(value, str | PathLike):
+        raise LossforgeError(f"{what} is given as a path, not {value!r}")
+    return Path(value)
 
 
 def probably_meant(name: str, known: Iterable[str]) -> list[str]:

@@ -13,13 +13,25 @@ MEANING = (
     "word)"
 )
 """What a formula means, for the first lines of a search."""
+MEANINGS = {
+    "softmax": MEANING,
+    "sigmoid": "in a formula y_pred is the sigmoid of a label's logit and y_true 1 where the sample has the label, "
+    "else 0; it is summed over all labels and averaged over samples ('lossforge explain' has every word)",
+    "binary": "in a formula y_pred is the probability of a class, of class 1 the sigmoid of the one logit, and y_true "
+    "its target (1 for the true class, 0 for the other); it is summed over both classes and averaged over samples "
+    "('lossforge explain' has every word)",
+}
+"""The same by head."""
 
 OUTPUT = {
     "formula": "One loss, as text: a function of y_pred and y_true, computed for each class of a sample, summed over "
     "the classes and averaged over the samples (of masks, over the pixels). Some losses of the library are "
     "averaged over the classes too; 'lossforge list losses' says which.",
-    "y_pred": "The network's softmax probability of a class, between 0 and 1; the classes of a sample add up to 1.",
+    "y_pred": "The network's softmax probability of a class, between 0 and 1; the classes of a sample add up to 1. "
+    "Behind the head sigmoid it is the probability of a label, each on its own.",
     "y_true": "The target of a class: 1 for the true class and 0 for all others, unless labels are smoothed or soft.",
+    "head": "What makes probabilities of a network's logits (task.head): softmax, one of C classes; sigmoid, each of C "
+    "labels there or not; binary, one logit, that of class 1 of two.",
     "p": "In a loss that is shown as two functions: the probability of the true class in the one, of a wrong class in "
     "the other. With hard labels that is all there is to an elementwise loss.",
     "space": "A search space: one TOML file that says which formulas may be built, how they are screened, the task, "

@@ -7,7 +7,7 @@ whole, and a line that cannot be broken is longer than the width.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -73,6 +73,16 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) 
         lines += _beside(others, [rest], widths)[1:]
         lines += [[(" " * indent + part, "")] for place in places for part in wrapped(row[place], width - indent)]
     return lines
+
+
+def grouped(columns: Sequence[Column], groups: Mapping[str, Sequence[Sequence[str]]], width: int) -> list[Line]:
+    """Lines of a table whose rows stand below the name of their group, in columns of one width."""
+    widths = _widths(columns, [row for rows in groups.values() for row in rows], width)
+    lines = [] if widths is None else _beside(columns, [], widths)
+    for name, rows in groups.items():
+        lines += [[], [(name, "bold")]]
+        lines += _blocks(columns, rows, width) if widths is None else _beside(columns, rows, widths)[1:]
+    return lines if widths is not None else lines[1:]
 
 
 def facts(rows: Sequence[tuple[str, str]], width: int) -> list[Line]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lossforge.errors import given_path, whole_number
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.run_folder import RunFolder
 
@@ -21,7 +22,7 @@ class Run:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._folder = RunFolder.open(Path(path))
+        self._folder = RunFolder.open(given_path(path, "a run"))
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
@@ -39,13 +40,13 @@ class Run:
     @property
     def hall_of_fame(self) -> list[Entry]:
         """The best losses, in order. Raises StoreError before the first generation is done."""
-        from lossforge.search.hall_of_fame import read_hall_of_fame
+        from lossforge.search.standing import leaders_of
 
-        return read_hall_of_fame(self._folder.hall_of_fame_file)
+        return leaders_of(self._folder)
 
     def top(self, number: int = 10) -> list[Entry]:
-        """The best ``number`` losses, in order. Raises StoreError before the first generation is done."""
-        return self.hall_of_fame[:number]
+        """The best ``number`` losses, in order, 0 or more. Raises StoreError before the first generation is done."""
+        return self.hall_of_fame[: whole_number(number, "number", 0)]
 
     def status(self) -> Status:
         """How far it is, and what became of its candidates."""
@@ -67,4 +68,5 @@ class Run:
         """
         from lossforge.export.run_export import export_run
 
-        return export_run(self.path, None if output is None else Path(output), number)
+        path = None if output is None else given_path(output, "output")
+        return export_run(self.path, path, whole_number(number, "number", 1))

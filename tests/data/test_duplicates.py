@@ -69,7 +69,7 @@ def test_what_is_kept_is_in_one_part_only_and_in_its_order(
 def test_equal_samples_of_several_classes_are_told() -> None:
     found = count_duplicates(Parts(part([1, 2, 3], [0, 1, 0]), part([4, 2], [0, 0]), part([5, 1, 1], [1, 0, 0])))
     assert found.conflicting == 2  # both twos
-    assert "2 samples are equal to one of another class" in found.told
+    assert "2 samples are equal to one with another label" in found.told
 
 
 def test_zero_has_one_value_and_masks_are_labels() -> None:

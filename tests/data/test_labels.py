@@ -90,7 +90,10 @@ def test_one_hot_rows_are_labels(dtype: type) -> None:
         (numpy.asarray([0, 0.25], numpy.float32), "holds 0.25, which is no whole number; "),
         (numpy.asarray([0, 2**64 - 1], numpy.uint64), r"holds 18446744073709551615, which is no .* within ±9,223,3"),
         (numpy.asarray([[1, 1, 0], [0, 0, 1]]), r"several labels for a sample, or none \(1 of 2 rows; row 0 has 2\)"),
-        (numpy.asarray([[0, 1], [0, 0]]), r"row 1 has 0\); lossforge trains one class a sample: keep one column"),
+        (
+            numpy.asarray([[0, 1], [0, 0]]),
+            r"row 1 has 0\); to train all of them, set task\.head = .sigmoid.; for one class a sample keep one",
+        ),
         (numpy.asarray([[0.2, 0.8], [0.5, 0.5]]), "look like probabilities; give each sample one label"),
         (numpy.asarray([[1, 7], [2, 9]]), "rows that are not one-hot"),
         (numpy.asarray([[["a"]], [["b"]]]), r"has shape \(2, 1, 1\); it must be \(2,\)"),

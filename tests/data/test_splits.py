@@ -138,3 +138,16 @@ def test_pooling_joins_training_and_validation_and_leaves_the_test_out() -> None
 def test_the_shape_is_a_samples() -> None:
     data = TaskData(Part(torch.zeros(5, 3, 8, 9), torch.zeros(5)), part(5, 3), part(8, 4), classes=12)
     assert data.shape == (3, 8, 9)
+
+
+def test_noise_in_several_labels_leaves_each_as_frequent_as_it_was() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = (torch.rand(1000, 3, generator=generator) < torch.tensor([0.5, 0.2, 0.02])).long()
+    noisy = noisy_labels(rows, 0.4, 3, seed=5)
+    assert noisy.sum(0).tolist() == rows.sum(0).tolist()
+    assert noisy_labels(rows, 0.4, 3, seed=5).equal(noisy)
+    assert not noisy_labels(rows, 0.4, 3, seed=6).equal(noisy)
+    # Of the 40 % that are dealt out anew, 2 p (1 - p) come out as the other value.
+    changed = (noisy != rows).float().mean(0)
+    assert torch.allclose(changed, 0.4 * 2 * rows.float().mean(0) * (1 - rows.float().mean(0)), atol=0.03)
+    assert noisy_labels(rows, 0.0, 3, seed=5).equal(rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ from lossforge.spaces.schema import RecipeSection, TaskSection
 from lossforge.store.ledger import Ledger
 
 SCRIPT = """
-import os, sys, time, random, numpy, torch
+import os, pathlib, subprocess, sys, threading, time, random, numpy, torch
 
 def good(criterion, seed, device, part="validation"):
     z = torch.zeros(4, 3, requires_grad=True)
@@ -56,6 +57,29 @@ def hangs(criterion, seed, device):
 def dies(criterion, seed, device):
     os._exit(3)
 
+def ends(criterion, seed, device):
+    os._exit(0)
+
+def ends_once(criterion, seed, device):
+    marker = pathlib.Path("ended")
+    if not marker.exists():
+        marker.touch()
+        os._exit(0)
+    return 0.5
+
+def becomes_another(criterion, seed, device):
+    os.execv(sys.executable, [sys.executable, "-c", "pass"])
+
+def ends_before_its_child(criterion, seed, device):
+    if os.fork() == 0:
+        time.sleep(20)
+    threading.Thread(target=time.sleep, args=(20,)).start()
+    os._exit(0)
+
+def leaves_a_bomb(criterion, seed, device):
+    threading.Timer(0.3, os._exit, (0,)).start()
+    return 0.5
+
 def hog(criterion, seed, device):
     return float(torch.ones(2**34).sum())  # 64 GiB
 
@@ -78,11 +102,43 @@ def speechless(criterion, seed, device):
 def surrogate(criterion, seed, device):
     raise ValueError("\\ud800 in a name")
 
+def text_of_a_number(criterion, seed, device):
+    return "0.9"
+
+def truth(criterion, seed, device):
+    return True
+
+def truth_of_torch(criterion, seed, device):
+    return torch.tensor(1.0) > 0
+
+def text_of_numpy(criterion, seed, device):
+    return numpy.array("0.9")
+
+def number_of_numpy(criterion, seed, device):
+    return numpy.float32(0.5)
+
+def number_of_torch(criterion, seed, device):
+    return torch.tensor([0.5], dtype=torch.float16)
+
 def two(criterion, seed, device):
     return torch.ones(2)
 
 def reads(criterion, seed, device):
     return float(input())
+
+x = torch.randn(90, 4, generator=torch.Generator().manual_seed(0))
+y = torch.arange(90) % 3
+x = x + 2 * torch.eye(4)[y]
+
+def needs_a_file(criterion, seed, device, part="validation"):
+    open(part).close()
+    network = torch.nn.Linear(4, 3)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.5)
+    for _ in range(20):
+        optimizer.zero_grad()
+        criterion(network(x[:60]), y[:60]).backward()
+        optimizer.step()
+    return (network(x[60:]).argmax(1) == y[60:]).float().mean().item()
 
 def drawn(criterion, seed, device):
     return round((random.random() + numpy.random.rand() + float(torch.rand(()))) / 3, 6)
@@ -124,6 +180,10 @@ def test_its_score_is_the_result_and_its_seed_decides(script: str) -> None:
         ("nan", Outcome.DIVERGED, "its score is not a number"),
         ("percent", Outcome.CRASHED, "returned 93.0; it must return a number from 0 to 1, the more the better"),
         ("text", Outcome.CRASHED, "returned 'good'; it must return a number"),
+        ("text_of_a_number", Outcome.CRASHED, "returned '0.9'; it must return a number from 0 to 1"),
+        ("truth", Outcome.CRASHED, "returned True; it must return a number from 0 to 1"),
+        ("truth_of_torch", Outcome.CRASHED, "returned tensor(True); it must return a number from 0 to 1"),
+        ("text_of_numpy", Outcome.CRASHED, "it must return a number from 0 to 1"),
         ("hog", Outcome.CRASHED, "out of memory"),
         ("leaves", Outcome.CRASHED, "failed: it called sys.exit(0) (own_training_of_this_test.py, line "),
         (
@@ -148,6 +208,11 @@ def test_a_failure_is_a_result_with_its_reason(script: str, name: str, outcome: 
         assert result.reasons[0].endswith(f"line {line})")
     assert ("Traceback" in result.traceback) == ("failed: " in result.reasons[0])
     assert result_from_text(result_to_text(result)) == result
+
+
+@pytest.mark.parametrize("name", ["number_of_numpy", "number_of_torch"])
+def test_a_number_of_any_library_is_a_score(script: str, name: str) -> None:
+    assert evaluate(request(f"{script}:{name}"), "cpu").accuracies == (0.5,)
 
 
 def test_whatever_it_draws_from_follows_its_seed(script: str) -> None:
@@ -218,6 +283,38 @@ def test_one_that_hangs_or_dies_costs_only_itself(script: str, monkeypatch: pyte
     assert found[2].accuracies == evaluate(wanted[2], "cpu").accuracies
 
 
+@pytest.mark.parametrize("name", ["ends", "becomes_another", "ends_before_its_child"])
+def test_one_that_ends_its_process_without_a_fault_has_died_at_once(script: str, name: str) -> None:
+    pool = PoolExecutor(1, "cpu")
+    try:
+        ((_, found),) = pool.run([request(f"{script}:{name}", seconds=3600.0)], lambda: False)
+    finally:
+        pool.close()
+    assert (found.outcomes, found.reasons) == ((Outcome.CRASHED,), ("its worker process died 2 times",))
+
+
+def test_one_that_ends_its_process_once_is_asked_again(script: str) -> None:
+    pool = PoolExecutor(1, "cpu")
+    try:
+        ((_, found),) = pool.run([request(f"{script}:ends_once", seconds=3600.0)], lambda: False)
+    finally:
+        pool.close()
+    assert found.accuracies == (0.5,)
+
+
+def test_a_thread_left_behind_that_ends_an_idle_worker_costs_nothing(script: str) -> None:
+    pool = PoolExecutor(1, "cpu")
+    try:
+        for _ in range(2):
+            ((_, found),) = pool.run([request(f"{script}:leaves_a_bomb")], lambda: False)
+            assert found.accuracies == (0.5,)
+            time.sleep(0.8)
+        ((_, found),) = pool.run([request(f"{script}:good")], lambda: False)
+        assert found.outcomes == (Outcome.TRAINED,)
+    finally:
+        pool.close()
+
+
 def test_each_loss_has_the_scale_that_an_export_of_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "tells_scale.py").write_text(
         "def scale(criterion, seed, device):\n    return 1e-3 * criterion.scale\n", encoding="utf-8"
@@ -256,8 +353,36 @@ def test_a_function_that_is_not_there_is_told_before_anything_is_written(script:
 
 def test_a_function_that_fails_with_cross_entropy_ends_the_search_with_its_error(script: str, tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text(f'name = "x"\n[task]\npython = "{script}:raises"\nclasses = 3\n')
-    with pytest.raises(LossforgeError, match=r"cross-entropy itself failed .*KeyError: 'weights'"):
+    with pytest.raises(LossforgeError, match=r"cross-entropy itself failed .*KeyError: 'weights'") as caught:
         lossforge.search(tmp_path / "x.toml", run=tmp_path / "run", workers=1, overrides=["fitness.finalist_seeds=2"])
+    assert "mend what failed in the function" in str(caught.value)
+    assert "recipe" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_one_that_fails_for_what_is_not_in_it_goes_on_once_that_is_mended(script: str, tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text(
+        f"""
+name = "x"
+task = {{ python = "{script}:needs_a_file", classes = 3 }}
+fitness = {{ seeds = 1, finalists = 1, finalist_seeds = 2 }}
+evolution = {{ population = 4, elites = 1 }}
+budget = {{ generations = 1 }}
+validation = {{ top = 1, seeds = 2, rivals = ["cross_entropy"] }}
+execution = {{ workers = 1 }}
+""",
+        encoding="utf-8",
+    )
+    run = tmp_path / "run"
+    with pytest.raises(LossforgeError, match=r"FileNotFoundError.*type 'lossforge resume .*run'"):
+        lossforge.search(tmp_path / "x.toml", run=run)
+    (tmp_path / "validation").touch()
+    with pytest.raises(
+        LossforgeError, match=r"of the rival .* crashed .*FileNotFoundError.*'lossforge validate .*run'"
+    ):
+        lossforge.resume(run)
+    (tmp_path / "test").touch()
+    assert lossforge.validate(run)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.helpers.misbehaving import CRASH, HANG, NETWORK
+from tests.helpers.misbehaving import CRASH, END, HANG, NETWORK
 
 from lossforge.errors import ExecutionError
 from lossforge.evaluation.records import Outcome, pack, request_to_text, result_from_text
@@ -130,6 +130,8 @@ class TestWorker:
         assert result.outcomes == (Outcome.TRAINED, Outcome.TRAINED)
         died = worker.evaluate(self.text(CRASH))
         assert (died["ended"], died["own"]) == (3, True)
+        ended = worker.evaluate(self.text(END))
+        assert (ended["ended"], ended["own"]) == (0, True)
         assert worker.hello()["fault"] == ""
         killer = threading.Timer(3, lambda: worker._process and worker._process.kill())
         killer.start()

@@ -102,7 +102,7 @@ def assert_can_be_set(text: str) -> None:
     assert delimiters == [], text
     assert set(re.findall(r"\\[a-z]+", text)) <= {
         *(r"\hat", r"\log", r"\left", r"\right", r"\sin", r"\cos", r"\tanh", r"\operatorname", r"\sqrt", r"\sigma"),
-        *(r"\frac", r"\max", r"\min", r"\cdot"),
+        *(r"\frac", r"\max", r"\min", r"\cdot", r"\sum", r"\arg", r"\pi", r"\tau"),
     }
 
 

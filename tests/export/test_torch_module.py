@@ -247,7 +247,7 @@ def test_the_module_imports_torch_and_nothing_else_that_has_to_be_installed(expo
             imported |= {name.name.partition(".")[0] for name in node.names}
         elif isinstance(node, ast.ImportFrom):
             imported.add((node.module or "").partition(".")[0])
-    assert imported == {"__future__", "collections", "math", "torch", "typing", "warnings"}
+    assert imported == {"__future__", "collections", "copy", "math", "operator", "torch", "typing", "warnings"}
 
 
 def test_the_module_names_its_losses_and_says_where_they_are_from(exported: Path) -> None:

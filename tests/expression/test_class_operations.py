@@ -68,6 +68,7 @@ def every_back_end(expression: Expression, logits: Tensor, y_true: Tensor) -> li
     found = [Interpreter([expression]).value_and_gradient(logits, y_true, progress=PROGRESS, class_share=share)]
     found[0] = found[0][0][0], found[0][1][0]
     criterion = ExpressionLoss(expression, reduction="none", class_share=share)
+    criterion.progress = PROGRESS
     criterion.reached = torch.full((), PROGRESS, dtype=torch.float64)
     for call in (criterion, lambda z, y: DropInLoss.unscaled(criterion, z, y)):
         z = logits.clone().requires_grad_()

@@ -96,9 +96,11 @@ def test_a_linear_form_has_the_two_values_in_float32_too(at_zero: float, at_one:
     assert found.tolist() == pytest.approx([at_zero, at_one], rel=1e-4, abs=1e-30)
 
 
-@pytest.mark.parametrize("name", [name for name, entry in LIBRARY.items() if not entry.spec().is_term])
-def test_known_losses_keep_their_meaning(name: str) -> None:
-    tree = parse_formula(LIBRARY[name].spec().formula)
+KNOWN = [parse_formula(entry.spec().formula) for entry in LIBRARY.values() if not entry.spec().is_term]
+
+
+@pytest.mark.parametrize("tree", [tree for tree in KNOWN if not tree.crosses_classes], ids=str)
+def test_known_losses_keep_their_meaning(tree: Expression) -> None:
     found = fold_targets(tree)
     logits = torch.randn(30, 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 4
     y_true = torch.eye(7, dtype=torch.float64)[torch.arange(30) % 7]

@@ -49,11 +49,15 @@ def drawn(generator: random.Random, depth: int) -> Expression:
 
 
 def expressions() -> list[Expression]:
-    specs = [entry.spec() for entry in LIBRARY.values()]
     generator = random.Random(11)
-    return [parse_formula(spec.formula) for spec in specs if not spec.is_term] + [
-        drawn(generator, generator.randint(1, 4)) for _ in range(RANDOM_TREES)
-    ]
+    return known(crossing_classes=False) + [drawn(generator, generator.randint(1, 4)) for _ in range(RANDOM_TREES)]
+
+
+def known(*, crossing_classes: bool) -> list[Expression]:
+    """Formulas of the library."""
+    specs = [entry.spec() for entry in LIBRARY.values()]
+    formulas = [parse_formula(spec.formula) for spec in specs if not spec.is_term]
+    return [formula for formula in formulas if formula.crosses_classes == crossing_classes]
 
 
 def logits_of(generator: torch.Generator, losses: int, rows: int, classes: int) -> Tensor:
@@ -208,7 +212,8 @@ def check_blocks() -> None:
 def check_classes(device: str) -> None:
     """Formulas in which classes meet, and the head of independent classes."""
     generator = random.Random(4)
-    losses = [parse_formula(text) for text in FORMULAS] + [crossing(generator, 3) for _ in range(40)]
+    losses = [parse_formula(text) for text in FORMULAS] + known(crossing_classes=True)
+    losses += [crossing(generator, 3) for _ in range(40)]
     for head in ("softmax", "sigmoid"):
         interpreter = Interpreter(losses, head=head)
         logits = torch.randn(1, 9, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 2

@@ -87,6 +87,8 @@ def sample_losses(
             return leaves[node.op]
         if node.op == "log" and node.args[0].op == "y_pred":
             return log_y_pred
+        if head == "sigmoid" and node.op == "log" and str(node.args[0]) == "1 - y_pred":
+            return torch.nn.functional.logsigmoid(-logits)
         args = [visit(arg) for arg in node.args]
         if node.op == "true_c":
             return _bounded((y_true * args[0]).sum(1, keepdim=True))

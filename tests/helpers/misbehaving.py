@@ -17,7 +17,7 @@ import numpy
 import torch
 from torch import nn
 
-HANG, CRASH, HOG, CRASH_ONCE, SLOW, LEAVE, INTERRUPT, MEDDLE, FORK = range(101, 110)
+HANG, CRASH, HOG, CRASH_ONCE, SLOW, LEAVE, INTERRUPT, MEDDLE, FORK, END = range(101, 111)
 """Widths; with any other it behaves."""
 NETWORK = "tests.helpers.misbehaving:network"
 FOLDER = "LOSSFORGE_TEST_FOLDER"
@@ -53,6 +53,7 @@ def misbehave(width: int) -> None:
         INTERRUPT: interrupt,
         MEDDLE: meddle,
         FORK: fork,
+        END: end,
     }
     wanted.get(width, lambda: None)()
 
@@ -71,6 +72,13 @@ def interrupt() -> None:
 def fork() -> None:
     if os.fork() == 0:
         raise RuntimeError("the child came back to the search")
+
+
+def end() -> None:
+    """End this process as one that has done its work, with a child left behind."""
+    if os.fork() == 0:
+        time.sleep(20)
+    os._exit(0)
 
 
 def eat() -> None:

@@ -11,9 +11,10 @@ import numpy
 import torch
 from torch import Tensor
 
-from lossforge.expression.codegen import compile_expression
+from lossforge.expression.codegen import compile_expression, emit
 from lossforge.expression.primitives import BOUND, PRIMITIVES, clip
 from lossforge.expression.tree import CONSTANT, Expression
+from lossforge.losses.drop_in import About
 
 Point = tuple[float, float, float]
 """``y_pred``, ``y_true`` and ``log_y_pred`` of one class of one sample."""
@@ -130,11 +131,18 @@ def logits_and_targets(classes: int = 5) -> tuple[Tensor, Tensor]:
     return logits, y_true
 
 
+def about(z: Tensor) -> About:
+    """What losses may read besides probability and target: a third of a training, shares that differ."""
+    shares = torch.arange(1, z.shape[1] + 1).to(z)
+    return About(1, z.new_full((), z.shape[1]), z.new_full((), 1 / 3), (shares / shares.sum()).expand_as(z), z)
+
+
 def on_logits(expression: Expression, logits: Tensor, y_true: Tensor) -> tuple[Tensor, Tensor]:
     """Elementwise value, and the gradient of its sum on the logits, as training sees them."""
     z = logits.detach().clone().requires_grad_()
     log_y_pred = torch.log_softmax(z, 1)
-    value = compile_expression(expression)(log_y_pred.exp(), y_true, log_y_pred)
+    inputs = log_y_pred.exp(), y_true, log_y_pred
+    value = compile_expression(expression)(*inputs, *([about(z)] if emit(expression).about else []))
     if not value.requires_grad:
         return value, torch.zeros_like(logits)
     (gradient,) = torch.autograd.grad(value.sum(), z, allow_unused=True)

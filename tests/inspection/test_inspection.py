@@ -6,10 +6,11 @@ import re
 
 import pytest
 
+from lossforge.console import _loss_rows
 from lossforge.errors import LossError
 from lossforge.expression.simplify import simplified
 from lossforge.inspection.losses import explain, explain_all
-from lossforge.losses.library import LIBRARY
+from lossforge.losses.library import LIBRARY, loss_spec
 
 ENDLESS = "(" * 7 + "y_pred + y_true" + ")**2 + sin(y_pred)" * 7
 """sympy needs minutes for it."""
@@ -74,7 +75,8 @@ def test_every_loss_of_the_library_is_explained() -> None:
         assert entry["nearest"]["name"] != entry["loss"]
         assert entry["screen"]["passed"]
         is_term = LIBRARY[entry["loss"]].spec().is_term
-        assert (entry["derivative"] is None) == (entry["size"] is None) == (entry["latex"] == "") == is_term
+        assert (entry["size"] is None) == (entry["latex"] == "") == is_term
+        assert (entry["derivative"] is None) == (is_term or entry["mixes_classes"])
         assert {*entry["minimiser"]} == {*entry["gradient_ratio"]} == {"2", "10", "100"}
 
 
@@ -98,3 +100,26 @@ def test_the_deepest_formulas_are_explained_without_a_derivative_that_nobody_rea
 def test_a_loss_that_does_not_exist_is_told() -> None:
     with pytest.raises(LossError, match="no loss named"):
         explain_all(["ngl", "no_such_loss"])
+
+
+def test_a_loss_of_labels_is_explained_behind_its_head() -> None:
+    (found,) = explain_all(["asl"], seconds=0.0)
+    assert (found["head"], found["screen"]["passed"]) == ("sigmoid", True)
+    assert found["minimiser"]["10"] == pytest.approx(1.0, abs=1e-4)
+    # Of the losses that may have that head.
+    loss_spec(found["nearest"]["name"], head="sigmoid")
+    assert explain("focal")["head"] == "softmax"
+
+
+def test_another_name_of_a_loss_is_not_its_nearest_relative() -> None:
+    assert explain("mae")["nearest"] == explain("mean_absolute_error")["nearest"]
+
+
+@pytest.mark.parametrize("formula", ["sin(y_true)", "y_pred", "3"])
+def test_a_loss_without_a_gradient_asks_for_nothing(formula: str) -> None:
+    found = explain_all([formula], seconds=0.0)[0]
+    assert found["signature"] is None
+    assert found["minimiser"] is found["gradient_ratio"] is found["nearest"] is None
+    rows = dict(_loss_rows(found))
+    assert rows["signature"] == "none: the gradient is zero"
+    assert not {"least at", "gradient", "nearest"} & {*rows}

@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+import lossforge
 from lossforge.errors import FormulaError
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.primitives import LOG_Y_PRED
 from lossforge.losses.compiled import ExpressionLoss, LossSpec
-from lossforge.losses.drop_in import LEAST_LOG, DropInLoss
+from lossforge.losses.drop_in import DropInLoss
+from lossforge.losses.heads import LEAST_LOG
 from lossforge.losses.library import CROSS_ENTROPY
 
 CLASSES = 5
@@ -216,6 +218,8 @@ MISFITS: dict[str, tuple[Tensor, Tensor, str]] = {
     "boolean target": (torch.randn(4, 5), torch.zeros(4, dtype=torch.bool), "integers of shape .* not bool"),
     "whole logits": (torch.zeros(4, 5, dtype=torch.long), torch.zeros(4, dtype=torch.long), "must be floating point"),
     "complex logits": (torch.zeros(4, 5, dtype=torch.complex64), torch.zeros(4, dtype=torch.long), "floating point"),
+    "no class": (torch.zeros(4, 0), torch.zeros(4, dtype=torch.long), r"a class at least, not float32 of shape"),
+    "no class in a picture": (torch.zeros(4, 0, 2), torch.zeros(4, 2, dtype=torch.long), "a class at least"),
     "logits without classes": (torch.tensor(1.0), torch.tensor(0), r"must be floating point, \(N, C\)"),
 }
 
@@ -223,8 +227,9 @@ MISFITS: dict[str, tuple[Tensor, Tensor, str]] = {
 @pytest.mark.parametrize("kind", MISFITS)
 def test_what_does_not_fit_is_refused_with_the_expected_shape(kind: str) -> None:
     logits, target, expected = MISFITS[kind]
-    with pytest.raises(ValueError, match=expected):
-        ExpressionLoss(CROSS_ENTROPY)(logits, target)
+    for criterion in (lossforge.loss(CROSS_ENTROPY), lossforge.loss("brier", match=True), lossforge.loss("dice")):
+        with pytest.raises(ValueError, match=expected):
+            criterion(logits, target)
 
 
 @pytest.mark.parametrize("shape", [(4,), (6,), (1,), (5, 1), ()])

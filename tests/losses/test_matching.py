@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 import warnings
+from typing import Any
 
+import numpy
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.helpers.library import ready
 from tests.helpers.trees import law, short_constants, trees
 from torch import Tensor
 from torch.nn import functional
@@ -41,9 +45,10 @@ def start_gradient(criterion: DropInLoss, classes: int) -> Tensor:
 @pytest.mark.parametrize("classes", [2, 10, 100])
 @pytest.mark.parametrize("name", [*LIBRARY, *EVOLVED])
 def test_every_loss_gets_cross_entropys_norm(name: str, classes: int) -> None:
-    criterion = lossforge.loss(name, match=True)
+    # Scales are those of classes that are equally frequent.
+    criterion = ready(name, classes, match=True, class_share=torch.full((classes,), 1 / classes))
     norm = float(start_gradient(criterion, classes).norm())
-    assert norm == pytest.approx(cross_entropy_norm(classes), rel=1e-5)
+    assert norm == pytest.approx(cross_entropy_norm(classes, criterion.behind), rel=1e-5)
     assert criterion.classes == classes
 
 
@@ -138,7 +143,7 @@ def test_in_half_precision_it_is_finite_wherever_cross_entropy_is(name: str, dty
     )
     target = torch.randint(10, (len(logits),), generator=generator)
     loss_scale = 2.0**16
-    for criterion in (lossforge.loss(name, match=10), lossforge.loss("cross_entropy")):
+    for criterion in (ready(name, 10, match=10), lossforge.loss("cross_entropy")):
         z = logits.to(dtype).requires_grad_()
         value = criterion(z, target)
         assert bool(value.isfinite())
@@ -147,7 +152,43 @@ def test_in_half_precision_it_is_finite_wherever_cross_entropy_is(name: str, dty
         assert bool(gradient.isfinite().all())
     with torch.autocast("cpu", torch.bfloat16):
         weight = torch.randn(10, 10, generator=generator).requires_grad_()
-        value = lossforge.loss(name, match=10)(functional.linear(logits, weight), target)
+        value = ready(name, 10, match=10)(functional.linear(logits, weight), target)
     (gradient,) = torch.autograd.grad(value * loss_scale, weight)
     assert bool(value.isfinite())
     assert bool(gradient.isfinite().all())
+
+
+@pytest.mark.parametrize("classes", [0, 1, -1, 2.5, "10", None, True])
+def test_a_number_of_classes_that_is_none_is_refused(classes: Any) -> None:
+    told = re.escape(f"classes must be a whole number, 2 or more, not {classes!r}".replace("True", "1"))
+    with pytest.raises(ValueError, match=told):
+        lossforge.loss("brier").match_classes(classes)
+    if classes is not True:
+        with pytest.raises(LossError, match=rf"^match={classes!r}: classes must be"):
+            lossforge.loss("brier", match=classes)
+    assert lossforge.loss("brier").match_classes(numpy.int64(10)).classes == 10
+
+
+@pytest.mark.parametrize("formula", ["brier", "dice"])
+def test_it_is_matched_while_it_is_compiled(formula: str) -> None:
+    matched = lossforge.loss(formula, match=True)
+    plain = lossforge.loss(formula, match=True)
+    compiled = torch.compile(matched, backend="eager", fullgraph=True)  # one graph: nothing breaks it
+    for classes in (10, 3, 10):
+        logits, target = start_probe(classes)
+        torch.testing.assert_close(compiled(logits, target), plain(logits, target))
+        assert (matched.scale, matched.classes) == (plain.scale, plain.classes)
+
+
+def test_one_without_a_gradient_is_refused_while_it_is_compiled() -> None:
+    logits, target = start_probe(4)
+    with pytest.raises(ValueError, match="its gradient near a uniform start is zero"):
+        torch.compile(lossforge.loss("sign(y_pred)", match=True), backend="eager")(logits, target)
+
+
+def test_before_torch_export_it_has_to_be_matched() -> None:
+    logits, target = start_probe(4)
+    criterion = lossforge.loss("brier", match=True)
+    with pytest.raises(ValueError, match=r"call match_classes\(4\) before torch.export"):
+        torch.export.export(criterion, (logits, target), strict=False)
+    torch.export.export(criterion.match_classes(4), (logits, target), strict=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.helpers.library import shares
 
 from lossforge.errors import LossError
 from lossforge.losses.compiled import LossSpec
@@ -22,11 +23,11 @@ def test_each_network_has_its_own_loss(soft: bool, dtype: torch.dtype) -> None:
     if soft:
         target = torch.softmax(torch.randn(len(SPECS), 12, 5, generator=generator, dtype=dtype), -1)
     z = logits.clone().requires_grad_()
-    values = PopulationLoss(SPECS)(z, target)
+    values = PopulationLoss(SPECS)(z, target, class_share=shares(5)[None])
     (values * torch.arange(1.0, len(SPECS) + 1)).sum().backward()
     for k, spec in enumerate(SPECS):
         alone = logits[k].clone().requires_grad_()
-        value = spec.build()(alone, target[k])
+        value = spec.build(class_share=shares(5))(alone, target[k])
         (value * (k + 1)).backward()
         assert z.grad is not None
         assert alone.grad is not None

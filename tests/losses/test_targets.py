@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.helpers.library import ready, shares
 from torch import Tensor, nn
 
 from lossforge.losses.compiled import ExpressionLoss
@@ -28,10 +29,11 @@ class PlainOperations(ExpressionLoss):
 
 
 MAKERS: dict[str, Callable[..., nn.Module]] = {
-    **{name: lambda name=name, **arguments: loss(name, **arguments) for name in LIBRARY},
-    "formula": lambda **arguments: loss(FORMULA, **arguments),
-    "plain operations": lambda **arguments: PlainOperations(FORMULA, **arguments),
+    **{name: lambda classes=CLASSES, name=name, **given: ready(name, classes, **given) for name in LIBRARY},
+    "formula": lambda classes=CLASSES, **given: loss(FORMULA, **given),
+    "plain operations": lambda classes=CLASSES, **given: PlainOperations(FORMULA, **given),
 }
+OF_CLASSES = [name for name in MAKERS if name not in LIBRARY or LIBRARY[name].head == "softmax"]
 every_maker = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 
 
@@ -97,7 +99,7 @@ def test_a_label_of_no_class_is_told_in_one_sentence(make: Callable[..., nn.Modu
         shown = min(label, 2**63 - 1)  # torch's indices end there
         told = rf"class indices must be in \[0, 5\), or ignore_index = {ignored} .*, but one is {shown}$"
         with pytest.raises(ValueError, match=told):
-            make(ignore_index=ignored)(logits_for(target, 5), target)
+            make(5, ignore_index=ignored)(logits_for(target, 5), target)
 
 
 @every_maker
@@ -105,19 +107,20 @@ def test_a_void_label_of_255_is_ignored_in_uint8_and_refused_where_int8_has_made
     make: Callable[..., nn.Module],
 ) -> None:
     mask = torch.tensor([0, 1, 255, 2], dtype=torch.uint8)
-    logits, criterion = logits_for(mask, 3), make(ignore_index=255)
+    logits, criterion = logits_for(mask, 3), make(3, ignore_index=255)
     torch.testing.assert_close(criterion(logits, mask), criterion(logits[[0, 1, 3]], mask[[0, 1, 3]].long()))
     with pytest.raises(ValueError, match=r"ignore_index = 255 .* but one is -1"):
         criterion(logits, mask.to(torch.int8))
 
 
-@every_maker
-def test_true_and_false_are_two_classes_and_no_more(make: Callable[..., nn.Module]) -> None:
+@pytest.mark.parametrize("name", OF_CLASSES)
+def test_true_and_false_are_two_classes_and_no_more(name: str) -> None:
+    make = MAKERS[name]
     target = torch.tensor([True, False, True])
-    assert_same(make(), logits_for(target, 2), target, target.long())
+    assert_same(make(2), logits_for(target, 2), target, target.long())
     for refused in (target, target.to(torch.complex64)):
         with pytest.raises(ValueError, match=r"class indices must be integers of shape \(3,\), not (bool|complex64)"):
-            make()(logits_for(target, 3), refused)
+            make(3)(logits_for(target, 3), refused)
 
 
 @pytest.mark.parametrize("dtype", INTEGERS, ids=str)
@@ -126,9 +129,10 @@ def test_a_population_takes_every_integer_type_too(dtype: torch.dtype) -> None:
     specs = [entry.spec() for entry in LIBRARY.values() if not entry.spec().is_term]
     logits = logits_for(labels).expand(len(specs), -1, -1)
     population = PopulationLoss(specs)
-    assert torch.equal(population(logits, labels.to(dtype)), population(logits, labels))
+    told = {"class_share": shares(CLASSES)[None]}
+    assert torch.equal(population(logits, labels.to(dtype), **told), population(logits, labels, **told))
     with pytest.raises(ValueError, match=r"class indices must be in \[0, 3\), but one is"):
-        population(logits[..., :3], labels.to(dtype))
+        population(logits[..., :3], labels.to(dtype), class_share=shares(3)[None])
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "focal", "bce", "dice"])
@@ -145,8 +149,8 @@ def test_a_compiled_loss_takes_uint8_too(name: str) -> None:
 def test_labels_are_not_looked_at_where_they_cannot_be(make: Callable[..., nn.Module]) -> None:
     labels = torch.arange(6).view(3, 2) % 5
     logits = torch.randn(3, 2, 5, dtype=torch.float64)
-    found = torch.vmap(make())(logits, labels.to(torch.uint8))
-    expected = torch.stack([make()(one, target) for one, target in zip(logits, labels, strict=True)])
+    found = torch.vmap(make(5))(logits, labels.to(torch.uint8))
+    expected = torch.stack([make(5)(one, target) for one, target in zip(logits, labels, strict=True)])
     torch.testing.assert_close(found, expected)
 
 
@@ -175,7 +179,7 @@ def test_a_batch_without_a_sample_that_counts_gives_what_torchs_cross_entropy_gi
         "weight": torch.rand(5) if weighted else None,
         "label_smoothing": smoothing,
     }
-    value, gradient = value_and_gradient(make(**arguments), logits, target)
+    value, gradient = value_and_gradient(make(5, **arguments), logits, target)
     expected, expected_gradient = value_and_gradient(nn.CrossEntropyLoss(**arguments), logits, target)
     if reduction == "none" and value.shape == (5,) and shape != (5,):  # a loss of the whole batch: a value a class
         expected = torch.zeros(5)

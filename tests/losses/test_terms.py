@@ -17,7 +17,8 @@ from lossforge.export.torch_module import Export, module_source
 from lossforge.losses.analysis import gradient_ratio, minimiser, nearest
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import LIBRARY, loss, loss_spec
-from lossforge.losses.terms import SMALLEST_MISS, TERMS, Term, call_parameters, parse_term, term
+from lossforge.losses.term_losses.overlap import SMALLEST_MISS
+from lossforge.losses.terms import TERMS, Term, call_parameters, parse_term, term
 
 CLASSES = 4
 
@@ -215,7 +216,7 @@ def test_the_gradient_is_finite_however_large_the_logits_and_whatever_class_is_a
     target = torch.zeros(6, dtype=torch.long)
     right = functional.one_hot(target, CLASSES) * 2.0 - 1
     for logits in (right * size, -right * size, torch.zeros_like(right), torch.full_like(right, size)):
-        for smallest in (name, f"{name}(e=1e-12)") if "e" in TERMS[name] else (name,):
+        for smallest in (name, f"{name}(e=1e-12)") if "e" in TERMS[name].parameters else (name,):
             z = logits.clone().requires_grad_()
             loss(smallest, reduction="sum")(z, target).backward()
             assert z.grad is not None

@@ -143,6 +143,8 @@ DAMAGED: dict[str, bytes] = {
     "column missing": b"rank,formula\n1,y_pred\n",
     "cut row": GOOD + b"1,y_pred,0.1,10.0,1,2,0.5",
     "cut last cell": GOOD.replace(b"\n", b",metric\n") + b"1,y_pred,0.1,10.0,1,2,0.5,0.4,0,seed,k\n",
+    "cut in a formula": ",".join(Entry.__slots__).encode() + b"\n1,y_pred,0.1,10.0,1,2,0.5,0.4,0,seed,k,accuracy,y_pr",
+    "row too long": GOOD + b"1,y_pred,0.1,10.0,1,2,0.5,0.4,0,seed,k,accuracy\n",
     "words": GOOD + b"first,y_pred,0.1,10.0,1,2,0.5,0.4,0,seed,k\n",
     "endless": GOOD + b"\x00" * 200_000,
     "open quote": GOOD + b'1,"y_pred,0.1\n' + b"x" * 200_000,
@@ -154,7 +156,7 @@ def test_a_damaged_table_names_file_and_remedy_and_stays(path: Path, content: by
     path.write_bytes(content)
     message = refusal(path)
     assert message.startswith(f"{path}: is damaged (")
-    assert "delete it and resume the run: it is written again" in message
+    assert message.endswith(f"; type 'lossforge resume {path.parent}': it is written again")
     assert path.read_bytes() == content
 
 
@@ -199,7 +201,7 @@ def test_a_loss_is_shown_in_the_form_that_is_validated_and_keeps_what_was_search
     assert "sqrt" not in entry.formula
     assert entry.size == parse_formula(entry.formula).size < parse_formula(FOUND).size
     write_hall_of_fame(path, [entry])
-    assert checked_entries(path, space.recipe) == [entry]
+    assert checked_entries(path, space) == [entry]
 
 
 def test_nothing_is_folded_where_labels_are_soft_in_training() -> None:
@@ -212,6 +214,13 @@ def test_an_edited_formula_of_either_column_is_told(column: str, path: Path) -> 
     entry, space = found_by(FOUND)
     write_hall_of_fame(path, [replace(entry, **{column: "y_pred * y_true"})])  # type: ignore[arg-type]
     with pytest.raises(StoreError, match="rank 1 is not the one that was searched"):
+        checked_entries(path, space)
+
+
+def test_a_formula_that_cannot_be_read_is_told_with_the_file(path: Path) -> None:
+    entry, space = found_by(FOUND)
+    write_hall_of_fame(path, [replace(entry, searched="-min(max(abs(y_pr")])
+    with pytest.raises(StoreError, match=r"hall_of_fame\.csv: is damaged \(the formula of rank 1 cannot be read"):
         checked_entries(path, space.recipe)
 
 
@@ -220,4 +229,4 @@ def test_a_table_from_before_there_were_final_forms_is_read(path: Path) -> None:
     write_hall_of_fame(path, [entry])
     lines = [line.rsplit(",", 1)[0] for line in path.read_text(encoding="utf-8").splitlines()]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    assert checked_entries(path, space.recipe) == [replace(entry, generation=entry.generation + 1)]
+    assert checked_entries(path, space) == [replace(entry, generation=entry.generation + 1)]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from lossforge.spaces.load import (
     dump_space,
     forbidden_changes,
     load_space,
+    read_space,
     read_toml,
     validate_space,
 )
@@ -152,6 +154,11 @@ def test_a_bad_value_names_file_and_key(file: Path) -> None:
         ("expression.seeds=['y_true - y_pred']", "expression.seeds", ["y_true - y_pred"]),
         ("execution.device=cpu", "execution.device", "cpu"),
         (f"seed={2**63 - 1}", "seed", 2**63 - 1),
+        ("recipe.learning_rate=.02", "recipe.learning_rate", 0.02),
+        ("recipe.match_gradient=False", "recipe.match_gradient", False),
+        ("validation.epochs=null", "validation.epochs", None),
+        ("validation.second_optimizer=none", "validation.second_optimizer", "none"),
+        ("description=null", "description", "null"),
     ],
 )
 def test_an_override_sets_a_key(file: Path, override: str, key: str, value: object) -> None:
@@ -170,6 +177,50 @@ def test_an_override_of_task_reaches_every_task(file: Path) -> None:
     tasks = '[[task]]\nname = "a"\ndata = "digits"\n[[task]]\nname = "b"\ndata = "digits"\n'
     file.write_text(f'name = "t"\n{tasks}', encoding="utf-8")
     assert [task.width for task in load_space(file, ["task.width=4"]).task] == [4, 4]
+
+
+@pytest.mark.parametrize("text", ["null", "none", "None"])
+def test_an_override_unsets_what_has_no_value_by_default(file: Path, text: str) -> None:
+    file.write_text('name = "t"\n[task]\ndata = "digits"\nresize = 16\nnormalize = true\n', encoding="utf-8")
+    (task,) = load_space(file, [f"task.resize={text}", f"task.normalize={text}"]).task
+    assert task.resize is task.normalize is None
+    assert f"task.width={text}: task.width: it cannot be unset; its default is 16" in refusal(
+        file, [f"task.width={text}"]
+    )
+    assert "recipe: it cannot be unset" in refusal(file, [f"recipe={text}"])
+
+
+@pytest.mark.parametrize(
+    ("tables", "told"),
+    [
+        ({"task": None}, "task: input should be a table, or a list of tables, not None"),
+        ({"task": 3}, "task: input should be a table, or a list of tables, not 3"),
+        ({"recipe": None}, "recipe: input should be a table, not None"),
+        ({"task": {"data": "digits", "width": "4"}}, "task.width: '4' is a text; write 4 without quotes"),
+        ({"budget": {"training_seconds": " 1e3 "}}, "budget.training_seconds: ' 1e3 ' is a text; write 1e3 without"),
+        ({"recipe": {"learning_rate": "0.1"}}, "recipe.learning_rate: '0.1' is a text"),
+        ({"recipe": {"learning_rates": [0.1, "0.2"]}}, "recipe.learning_rates: '0.2' is a text"),
+        ({"recipe": {"match_gradient": "yes"}}, "recipe.match_gradient: 'yes' is a text; write true or false"),
+        ({"seed": "3"}, "seed: '3' is a text; write 3 without quotes"),
+    ],
+)
+def test_what_is_of_another_kind_is_refused_in_one_sentence(tables: dict[str, Any], told: str) -> None:
+    with pytest.raises(SpaceError) as caught:
+        read_space({"name": "t", "task": {"data": "digits"}, **tables}, "the space")
+    assert str(caught.value).startswith(f"the space: {told}")
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_of_other_kinds_are_numbers() -> None:
+    space = read_space(
+        {
+            "name": "t",
+            "task": {"data": "digits", "width": numpy.int64(4), "resize": (8, 8)},
+            "budget": {"training_seconds": 60, "generations": 3.0},
+        },
+        "the space",
+    )
+    assert (space.task[0].width, space.budget.training_seconds, space.budget.generations) == (4, 60.0, 3)
 
 
 @pytest.mark.parametrize("override", ["seed", "=3", "", " =3"])

@@ -27,13 +27,51 @@ def test_classes_are_judged_by_accuracy_and_masks_by_mean_iou() -> None:
 
 @pytest.mark.parametrize(("data", "fitting"), [("digits", CLASSES), ("masks:a.npz", MASKS)])
 def test_every_metric_fits_or_is_refused_with_the_choice(data: str, fitting: tuple[str, ...]) -> None:
-    for metric in {*CLASSES, *MASKS}:
+    for metric in {*CLASSES, *MASKS, *LABELS}:
         if metric in fitting:
             assert TaskSection(data=data, metric=metric).measure == metric  # type: ignore[arg-type]
         else:
             told = refusal(data=data, metric=metric)
             assert f"metric: '{metric}' does not fit" in told
             assert f"choose {', '.join(fitting)}" in told
+
+
+LABELS = ("mean_average_precision", "f1_micro", "f1_macro")
+
+
+def test_labels_are_judged_by_mean_average_precision() -> None:
+    labels = TaskSection(data="npz:a.npz", head="sigmoid")
+    assert labels.measure == "mean_average_precision"
+    assert TaskSection(data="npz:a.npz", head="binary").measure == "accuracy"
+    assert TaskSection(data="masks:a.npz", head="sigmoid").measure == "mean_iou"
+    for metric in (*LABELS, *CLASSES):
+        assert TaskSection(data="npz:a.npz", head="sigmoid", metric=metric).measure == metric  # type: ignore[arg-type]
+    for metric in LABELS:
+        assert "of several labels a sample: head = 'sigmoid'" in refusal(data="npz:a.npz", metric=metric)
+        assert "head" not in refusal(data="masks:a.npz", head="sigmoid", metric=metric).split("choose")[1]
+
+
+def test_the_head_enters_the_identity_only_where_it_is_another() -> None:
+    silent = TaskSection(data="npz:a.npz").identity()
+    assert "head" not in silent
+    assert TaskSection(data="npz:a.npz", head="softmax").identity() == silent
+    assert TaskSection(data="npz:a.npz", head="binary").identity() == {**silent, "head": "binary"}
+
+
+def test_a_head_is_known_and_fits_the_classes() -> None:
+    assert "'softmax', 'sigmoid' or 'binary'" in refusal(data="digits", head="sigmod")
+    own = {"python": "mine:train", "head": "binary"}
+    assert TaskSection(**own, classes=2).head == "binary"
+    assert "head: 'binary' is for two classes, and there are 3; use softmax or sigmoid" in refusal(**own, classes=3)
+
+
+def test_tasks_of_a_space_have_one_head() -> None:
+    tasks = [TaskSection(data="npz:a.npz", head="binary"), TaskSection(data="npz:b.npz", head="binary")]
+    assert SearchSpace(name="one", task=tasks).head == "binary"
+    with pytest.raises(
+        ValidationError, match=r"task: all tasks of a space have one head, .*; give every task the same"
+    ):
+        SearchSpace(name="two", task=[*tasks, TaskSection(data="digits")])
 
 
 def test_an_unknown_metric_is_refused() -> None:
@@ -61,6 +99,14 @@ def test_a_space_names_each_metric_of_its_tasks_once() -> None:
     space = SearchSpace(name="several", task=tasks)
     assert space.measure == "accuracy+mean_iou"
     assert metric_title(space.measure) == "accuracy and mean IoU"
+
+
+@pytest.mark.parametrize(
+    ("data", "title"),
+    [("folder:.", "folder"), ("folder:..", "folder"), ("folder:a/..", "folder"), ("csv:a/b.csv#y", "b")],
+)
+def test_a_task_has_a_name_whatever_its_path_is(data: str, title: str) -> None:
+    assert TaskSection(data=data).title == title
 
 
 def test_keys_of_image_folders_enter_the_identity_where_they_change_what_is_read() -> None:

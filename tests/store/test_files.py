@@ -160,3 +160,15 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
             assert path.read_text(encoding="utf-8") in {"a" * 200_000, "b" * 200_000}
         process.kill()
     assert path.read_text(encoding="utf-8") in {"a" * 200_000, "b" * 200_000}
+
+
+@pytest.mark.parametrize(
+    ("code", "helps"), [(errno.EACCES, "name another file"), (errno.EROFS, "name another file"), (errno.ENOSPC, "disk")]
+)
+def test_where_the_place_is_at_fault_another_one_is_asked_for(tmp_path: Path, code: int, helps: str) -> None:
+    def refuse() -> None:
+        with told_as_store_error(tmp_path, "try again", "name another file"):
+            raise OSError(code, os.strerror(code))
+
+    with pytest.raises(StoreError, match=f"{os.strerror(code)}.; .*{helps}"):
+        refuse()

@@ -335,3 +335,17 @@ def test_a_run_with_losses_scaled_in_another_way_is_read_and_not_gone_on_with(ma
             opened.refuse_other_scores()
     else:
         opened.refuse_other_scores()
+
+
+def test_the_current_folder_is_not_replaced_by_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError, match=r"^\.: is the current folder, .*; choose another folder with --run$"):
+        RunFolder.create(Path(), SPACE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_where_no_folder_can_be_is_not_blamed_on_the_disk(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="choose another folder with --run") as caught:
+        RunFolder.create(tmp_path / "file" / "run", SPACE)
+    assert "disk" not in str(caught.value)

@@ -9,6 +9,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "augmentation": ("Preparation",),
     "datasets": ("DATASETS", "FORMATS", "find_source", "forget_loaded", "is_unchanged", "load_task", "own_digest"),
     "examine": ("describe", "first_lines"),
+    "label_rows": ("refuse_constant",),
     "places": ("VARIABLE", "using_data_folder"),
+    "resized_masks": ("lost_told",),
     "splits": ("Part", "TaskData", "noisy_labels"),
 }

@@ -150,5 +150,6 @@ def _loaded(task: TaskSection, device: str, load: Reader, place: str, stamped: s
         own_validation=task.switched_on("own_validation"),
         nested=task.nested,
         skip_broken=task.skip_broken,
+        several_labels=task.head == "sigmoid",
     )
     return task_data(load(place, form), form, task, device)

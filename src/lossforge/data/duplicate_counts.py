@@ -14,8 +14,8 @@ class Duplicates:
 
     ``test``: of the test part, in the training or validation part too (a re-validation trains on both).
     ``validation``: of the validation part, in the training part too. ``training``: repeats within the training part.
-    ``conflicting``: samples of all parts that are equal to one of another class. Then the sizes of the parts, and the
-    samples that were dropped of each.
+    ``conflicting``: samples of all parts that are equal to one with another label. Then the sizes of the parts, and
+    the samples that were dropped of each.
     """
 
     test: int
@@ -41,7 +41,7 @@ class Duplicates:
             "training samples repeat another (every value alike)"
         )
         if self.conflicting:
-            told += f"; {self.conflicting:,} samples are equal to one of another class"
+            told += f"; {self.conflicting:,} samples are equal to one with another label"
         return f"{told}{self.dropped}"
 
     @property

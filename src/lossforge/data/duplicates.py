@@ -89,12 +89,12 @@ def _counted(parts: Parts, train: Digests, validation: Digests, test: Digests) -
 
 
 def _labels(y: Tensor) -> Digests:
-    """A number ``(N,)`` for each label, or for each mask."""
+    """A number ``(N,)`` for each label, or for each row of labels or mask."""
     labels = y.cpu().numpy()
     if labels.ndim == 1:
         return labels.astype(numpy.uint64)
-    masks = (hashlib.blake2b(mask.tobytes(), digest_size=8).digest() for mask in labels)
-    return numpy.frombuffer(b"".join(masks), dtype=numpy.uint64)
+    rows = (hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in labels)
+    return numpy.frombuffer(b"".join(rows), dtype=numpy.uint64)
 
 
 def _conflicting(samples: Digests, labels: Digests) -> int:
@@ -111,12 +111,11 @@ def _kept(part: Part, chosen: Flags) -> Part:
 
 
 def _refuse_lost_class(before: Part, after: Part, origin: str, names: tuple[str, ...]) -> None:
-    import torch
-
-    had, has = (torch.bincount(part.y.cpu().flatten(), minlength=len(names)) for part in (before, after))
+    had, has = (part.counts(len(names)) for part in (before, after))
     lost = ((had > 0) & (has == 0)).nonzero().flatten().tolist()
     if lost:
+        what = "with label" if before.y.ndim == 2 else "of class"
         raise DataError(
-            f"task.drop_duplicates: every training sample of class '{names[lost[0]]}' of '{origin}' is in the "
+            f"task.drop_duplicates: every training sample {what} '{names[lost[0]]}' of '{origin}' is in the "
             "validation or test part too; give parts that differ, or set task.drop_duplicates = false"
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lossforge.data.duplicate_counts import Duplicates
 from lossforge.data.duplicates import Parts, count_duplicates
 from lossforge.data.near_duplicates import near_duplicates
+from lossforge.data.resized_masks import REMEDY, lost_told
 from lossforge.data.splits import Part, TaskData
 from lossforge.data.telling_columns import telling_columns
 from lossforge.spaces.task_section import metric_title
@@ -34,6 +35,7 @@ def describe(data: TaskData) -> list[tuple[str, str, str]]:
         ("samples", "good", f"{form}, {kind}{where}"),
         _classes(data),
         _balance(data),
+        *(("resizing", "note", told) for told in resized_away(data)),
         _duplicates(data),
         *_near(data),
         *(("columns", "note", told) for told in telling(data)),
@@ -43,7 +45,7 @@ def describe(data: TaskData) -> list[tuple[str, str, str]]:
 
 def first_lines(data: TaskData, metric: str) -> list[str]:
     """What to know of the data before a search, in the words of `describe`; costly checks are on a share of them."""
-    lines = [*data.notes, *telling(data)]
+    lines = [*data.notes, *resized_away(data), *telling(data)]
     found = data.duplicates
     if found and (found.bad or found.dropped_train or found.dropped_validation or found.conflicting):
         lines.append(found.told)
@@ -51,6 +53,11 @@ def first_lines(data: TaskData, metric: str) -> list[str]:
     if near and near.bad:
         lines.append(near.told)
     return [line for line in (*lines, imbalance(data, metric)) if line]
+
+
+def resized_away(data: TaskData) -> list[str]:
+    """A sentence for each class that half of the training masks that hold it, or more, lose in resizing."""
+    return [f"{lost_told(one, data.shape[1:])}; {REMEDY}" for one in data.lost if 2 * one.left <= one.stored]
 
 
 def telling(data: TaskData) -> list[str]:
@@ -83,6 +90,10 @@ def _parts(data: TaskData) -> dict[str, Part]:
 
 def _classes(data: TaskData) -> tuple[str, str, str]:
     shown = ", ".join(data.names[:10]) + (", ..." if data.classes > 10 else "")
+    if data.several_labels:
+        many = float(data.train.y.sum(1).double().mean())
+        none = float((data.train.y.sum(1) == 0).double().mean())
+        return "labels", "good", f"{data.classes}: {shown}; {many:.2g} a training sample, none at {_percent(none)}"
     told = f"{data.classes}{' of each pixel' if data.segmentation else ''}: {shown}"
     counts = _counts(data)
     if data.segmentation and data.classes > 2 and (counts < _SPECK * counts.sum()).sum() > data.classes / 2:
@@ -98,8 +109,13 @@ def _balance(data: TaskData) -> tuple[str, str, str]:
         f"from {int(counts[low]):,} training {unit} ({data.names[low]}) to {int(counts[high]):,} ({data.names[high]})"
     )
     if counts[low] == 0:
-        return "balance", "note", f"{told}: a class without samples cannot be learned"
-    if remedy := imbalance(data, "mean_iou" if data.segmentation else "accuracy"):
+        return (
+            "balance",
+            "note",
+            f"{told}: a {'label' if data.several_labels else 'class'} without samples cannot be learned",
+        )
+    usual = "mean_iou" if data.segmentation else "mean_average_precision" if data.several_labels else "accuracy"
+    if remedy := imbalance(data, usual):
         return "balance", "note", f"{told}: {remedy}"
     return "balance", "good", told
 
@@ -107,14 +123,18 @@ def _balance(data: TaskData) -> tuple[str, str, str]:
 def imbalance(data: TaskData, metric: str) -> str:
     """What to know of fitness in ``metric`` where the training part's classes differ much in size; else ""."""
     counts = _counts(data)
-    low, share = int(counts.argmin()), float(counts.min() / counts.sum())
+    low = int(counts.argmin())
     if counts.max() <= _UNBALANCED * counts.min():
         return ""
-    unit = "pixels" if data.segmentation else "samples"
-    told = f"class {data.names[low]} is {_percent(share)} of the training {unit}"
-    if metric not in ("accuracy", "top5_accuracy"):
-        return f"{told}; fitness is {metric_title(metric)}, in which every class counts alike"
-    choice = "mean_iou" if data.segmentation else "balanced_accuracy"
+    if data.several_labels:
+        what, told = "label", f"label {data.names[low]} is at {_percent(float(counts.min() / len(data.train)))} of the"
+        told = f"{told} training samples"
+    else:
+        what, unit = "class", "pixels" if data.segmentation else "samples"
+        told = f"class {data.names[low]} is {_percent(float(counts.min() / counts.sum()))} of the training {unit}"
+    if metric not in ("accuracy", "top5_accuracy", "f1_micro"):
+        return f"{told}; fitness is {metric_title(metric)}, in which every {what} counts alike"
+    choice = "mean_iou" if data.segmentation else "f1_macro" if data.several_labels else "balanced_accuracy"
     return f'{told}, of which {metric_title(metric)} says little; consider task.metric = "{choice}"'
 
 
@@ -123,10 +143,8 @@ def _percent(share: float) -> str:
 
 
 def _counts(data: TaskData) -> Tensor:
-    """Training samples, or pixels, ``(C,)`` of each class."""
-    import torch
-
-    return torch.bincount(data.train.y.flatten().cpu(), minlength=data.classes)
+    """Training samples, or pixels, ``(C,)`` of each class, or with each label."""
+    return data.train.counts(data.classes)
 
 
 def _duplicates(data: TaskData) -> tuple[str, str, str]:

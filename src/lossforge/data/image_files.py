@@ -13,6 +13,7 @@ from lossforge.data.decode_files import decode_files
 from lossforge.data.mask_files import MaskReader
 from lossforge.data.mask_pairs import mask_pairs
 from lossforge.data.npz_files import from_masks, read_npz_masks
+from lossforge.data.resized_masks import lost_classes
 from lossforge.data.samples import Array, Form, Labels, RawData, Samples
 from lossforge.data.tree import read_tree
 from lossforge.errors import DataError
@@ -43,13 +44,14 @@ def read_masks(place: str, form: Form) -> RawData:
     tree = read_tree(root)
     found = mask_pairs(tree, validation=form.own_validation)
     reader = MaskReader(form, root)
-    masks = {part: reader.read(pairs) for part, pairs in found.parts.items()}
+    masks = {part: reader.read(pairs, counted=part == "train") for part, pairs in found.parts.items()}
     reader.refuse_blurred([mask for read in masks.values() for mask in read if mask is not None])
+    lost = lost_classes(reader.stored, reader.left, form.size, str(root)) if form.size else ()
     numbered = {part: [(path, place) for place, (path, _) in enumerate(pairs)] for part, pairs in found.parts.items()}
     samples, notes = decode_files(numbered, form, root, f"{stamp(tree)} masks", reader.broken)
     parts = {part: _whole_pairs(one, masks[part], root) for part, one in samples.items()}
     raw = from_masks(parts["train"], parts.get("test"), str(root), validation=parts.get("validation"))
-    return replace(raw, notes=(*found.notes, *notes))
+    return replace(raw, notes=(*found.notes, *notes), lost=lost)
 
 
 def _whole_pairs(images: Samples, masks: list[Labels | None], root: Path) -> tuple[Array, Labels]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
+from lossforge.data.label_rows import are_rows, as_label_rows, from_label_rows
 from lossforge.data.samples import Array, Labels, RawData, Samples
 from lossforge.errors import DataError
 
@@ -76,13 +77,14 @@ def _is_class_number(plain: str) -> bool:
     return re.fullmatch(r"-?\d{1,18}", plain, re.ASCII) is not None
 
 
-def as_labels(array: Array, count: int, origin: str) -> Array:
+def as_labels(array: Array, count: int, origin: str, *, several: bool = False) -> Array:
     """A label for each of ``count`` samples: int64, or text, ``(N,)``.
 
-    Read are whole numbers and text, ``(N,)`` or ``(N, 1)``, and one-hot rows ``(N, C)``. Raises DataError for all else.
+    Read are whole numbers and text, ``(N,)`` or ``(N, 1)``, and one-hot rows ``(N, C)``; where a sample may have
+    ``several``, rows of 0 and 1 ``(N, C)``, which stay what they are. Raises DataError for all else.
     """
-    if array.ndim == 2 and len(array) == count and array.shape[1] > 1 and array.dtype.kind in "biuf":
-        return _of_rows(array, origin)
+    if are_rows(array, count):
+        return as_label_rows(array, origin) if several else _of_rows(array, origin)
     if array.shape not in ((count,), (count, 1)):
         raise DataError(
             f"{origin}: has shape {array.shape}; it must be ({count},), a label for each sample, or ({count}, C) with "
@@ -112,8 +114,8 @@ def _of_rows(array: Array, origin: str) -> Labels:
         place = int(numpy.argmax(marked != 1))
         raise DataError(
             f"{origin}: holds several labels for a sample, or none ({int((marked != 1).sum()):,} of {len(array):,} "
-            f"rows; row {place} has {int(marked[place])}); lossforge trains one class a sample: keep one column, as "
-            f"{origin.rpartition(': ')[2]}[:, 0]"
+            f'rows; row {place} has {int(marked[place])}); to train all of them, set task.head = "sigmoid"; for one '
+            f"class a sample keep one column, as {origin.rpartition(': ')[2]}[:, 0]"
         )
     return numpy.asarray(array.argmax(axis=1), dtype=numpy.int64)
 
@@ -137,7 +139,7 @@ def as_whole(array: Array, origin: str) -> Labels:
 
 
 Labelled = tuple[Array, NDArray[Any]]
-"""Samples ``(N, C, H, W)``, and a label for each as `as_labels` gives them."""
+"""Samples ``(N, C, H, W)``, and a label for each, or a row of labels, as `as_labels` gives them."""
 
 
 def from_labels(
@@ -149,13 +151,18 @@ def from_labels(
     columns: tuple[tuple[str, int], ...] = (),
     notes: tuple[str, ...] = (),
 ) -> RawData:
-    """Number the classes 0, 1 ... in the order of their labels. Raises DataError where they cannot be told apart."""
+    """Number the classes 0, 1 ... in the order of their labels; rows of several labels stay as they are.
+
+    Raises DataError where classes cannot be told apart, and where parts are not alike.
+    """
     given = {"training": train, "validation": validation, "test": test}
     parts = {name: part for name, part in given.items() if part is not None}
+    _refuse_unlike({name: x for name, (x, _) in parts.items()}, origin)
+    if any(y.ndim == 2 for _, y in parts.values()):
+        return from_label_rows(parts, origin)
     if len({part[1].dtype.kind for part in parts.values()}) > 1:  # one part's labels all happen to be numbers
         parts = {name: (x, y.astype(str)) for name, (x, y) in parts.items()}
-    x_train, y_train = parts["training"]
-    found = numpy.unique(y_train)
+    found = numpy.unique(parts["training"][1])
     if len(found) < 2:
         raise DataError(f"{origin}: every sample has the same label, {found[0]}; there must be two classes at least")
     samples = {}
@@ -163,11 +170,6 @@ def from_labels(
         unknown = numpy.setdiff1d(y, found)
         if len(unknown):
             raise DataError(f"{origin}: the {name} part has label {unknown[0]}, which no training sample has")
-        if x.shape[1:] != x_train.shape[1:] or x.dtype != x_train.dtype:
-            raise DataError(
-                f"{origin}: {name} samples are {x.dtype} of shape {x.shape[1:]}, training samples {x_train.dtype} of "
-                f"shape {x_train.shape[1:]}; they must be alike"
-            )
         samples[name] = Samples(x, numpy.searchsorted(found, y).astype(numpy.int64))
     names = tuple(str(label) for label in found.tolist())
     return RawData(
@@ -178,3 +180,14 @@ def from_labels(
         columns=columns,
         notes=notes,
     )
+
+
+def _refuse_unlike(samples: dict[str, Array], origin: str) -> None:
+    """Raise DataError where samples of two parts differ in shape or type."""
+    first = samples["training"]
+    for name, x in samples.items():
+        if x.shape[1:] != first.shape[1:] or x.dtype != first.dtype:
+            raise DataError(
+                f"{origin}: {name} samples are {x.dtype} of shape {x.shape[1:]}, training samples {first.dtype} of "
+                f"shape {first.shape[1:]}; they must be alike"
+            )

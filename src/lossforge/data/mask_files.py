@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy
 
 from lossforge.data.decoding import Placing, open_image, read_header, read_placing, size_told
+from lossforge.data.resized_masks import masks_with
 from lossforge.data.samples import Array, Form, Labels
 from lossforge.errors import DataError
 
@@ -29,11 +31,14 @@ class MaskReader:
     form: Form
     root: Path
     broken: dict[str, str] = field(default_factory=dict)
+    stored: Counter[int] = field(default_factory=Counter)
+    left: Counter[int] = field(default_factory=Counter)
+    """In how many of the masks that were ``counted`` each number is, as they are stored, and once they are resized."""
     _kind: tuple[str, Path] | None = None
     _palette: dict[int, tuple[tuple[int, ...], Path]] = field(default_factory=dict)
     _lossy: Path | None = None
 
-    def read(self, pairs: Sequence[tuple[Path, Path]]) -> list[Labels | None]:
+    def read(self, pairs: Sequence[tuple[Path, Path]], *, counted: bool = False) -> list[Labels | None]:
         """The mask ``(H, W)`` of each pair of an image and a mask; None where it is broken.
 
         Raises DataError for a mask that does not fit its image, holds colours, or is of another kind than the others.
@@ -52,7 +57,11 @@ class MaskReader:
                 values = self._values(image, path)
                 if of_image is not None:
                     values = _as_shown(values, of_mask, of_image, path, pictured)
-                masks.append(_fitted(values, self.form))
+                fitted = _fitted(values, self.form)
+                masks.append(fitted)
+                if counted and self.form.size is not None:
+                    self.stored += masks_with([values])
+                    self.left += masks_with([fitted])
         return masks
 
     def refuse_blurred(self, masks: Sequence[Labels]) -> None:

@@ -97,7 +97,7 @@ def read_npz(place: str, form: Form) -> RawData:
     """Images or vectors with labels, in training, validation and test parts or in one.
 
     The layouts are Keras's (``x_train``, ``y_train``), MedMNIST's (``train_images``, ``train_labels``), and ``x`` with
-    ``y`` alone.
+    ``y`` alone. Of several labels a sample, where the form allows it, ``y`` is ``(N, C)`` of 0 and 1.
     """
     path = Path(place)
     alone: list[dict[str, list[Keys]]] = [{"train": [keys]} for keys in _ALONE]
@@ -107,7 +107,8 @@ def read_npz(place: str, form: Form) -> RawData:
             samples = as_vectors(x, f"{path}: '{x_key}'", keep_missing=form.keep_missing)
         else:
             samples = as_images(x, f"{path}: '{x_key}'")
-        parts[part] = (samples, as_labels(y, len(samples), f"{path}: '{y_key}'"))
+        labels = as_labels(y, len(samples), f"{path}: '{y_key}'", several=form.several_labels)
+        parts[part] = (samples, labels)
     return from_labels(parts["train"], str(path), validation=parts.get("validation"), test=parts.get("test"))
 
 

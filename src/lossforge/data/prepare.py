@@ -12,12 +12,14 @@ from torch.nn import functional
 
 from lossforge.data.duplicates import Parts, without_duplicates
 from lossforge.data.missing import imputed
+from lossforge.data.resized_masks import lost_classes, masks_with
 from lossforge.data.samples import Array, Form, Labels, RawData, Samples
 from lossforge.data.scale import Scale
 from lossforge.data.splits import Part, TaskData, stratified_parts
 from lossforge.errors import DataError
 from lossforge.seeding import derive_seed
 from lossforge.spaces.schema import TaskSection
+from lossforge.spaces.task_section import OF_LABELS
 
 _RESIDENT_BYTES = 2 * 2**30
 """Larger sets stay where they are, and their batches stream to the device; so does what takes a quarter of it."""
@@ -31,6 +33,10 @@ def task_data(raw: RawData, form: Form, task: TaskSection, device: str) -> TaskD
     if task.impute is not None:
         raw = imputed(raw, divided[0], task.impute)
     train = fitted(raw.train, form, device)
+    lost = raw.lost
+    if form.size is not None and train.y is not raw.train.y and train.y.ndim == 3:
+        stored, left = masks_with(raw.train.y), masks_with(train.y)
+        lost = lost_classes(stored, left, form.size, task.data, lambda value: raw.names[value])
     others = [train if own is None else fitted(own, form, device) for own in (raw.validation, raw.test)]
     size = train.x.nbytes + sum(own.x.nbytes for own in others if own is not train)
     streamed = size > resident_limit(device)
@@ -41,11 +47,27 @@ def task_data(raw: RawData, form: Form, task: TaskSection, device: str) -> TaskD
     found = None
     if task.switched_on("drop_duplicates"):
         parts, found = without_duplicates(parts, task.data, raw.names)
-    if task.measure == "top5_accuracy" and raw.classes <= 5:
-        raise DataError(f"task.metric: top5_accuracy needs more than 5 classes, and '{task.data}' has {raw.classes}")
+    _refuse_unfit(raw, task)
     normalize = not raw.ready if task.normalize is None else task.normalize
     scale = scale_of(parts.train) if normalize else None
-    return TaskData(*parts, raw.classes, scale, raw.names, raw.notes, raw.columns, found)
+    return TaskData(*parts, raw.classes, scale, raw.names, raw.notes, raw.columns, found, lost)
+
+
+def _refuse_unfit(raw: RawData, task: TaskSection) -> None:
+    """Raise DataError where the task's metric or head is not for labels such as these."""
+    several = raw.train.y.ndim == 2
+    if several and task.measure not in OF_LABELS:
+        raise DataError(
+            f"task.metric: {task.measure} is for one class a sample, and a sample of '{task.data}' has several labels, "
+            f"or none; choose {', '.join(OF_LABELS)}"
+        )
+    if task.measure == "top5_accuracy" and raw.classes <= 5:
+        raise DataError(f"task.metric: top5_accuracy needs more than 5 classes, and '{task.data}' has {raw.classes}")
+    if task.head == "binary" and raw.classes != 2:
+        raise DataError(
+            f"task.head: 'binary' is for two classes, and '{task.data}' has {raw.classes}; use softmax, or sigmoid for "
+            "one against the rest"
+        )
 
 
 def _held_out(raw: RawData, task: TaskSection) -> RawData:
@@ -168,7 +190,7 @@ def fitted(samples: Samples, form: Form, device: str) -> Samples:
         size = form.size
     shape = (len(x), 1 if grey else x.shape[1], *size)
     images = numpy.empty(shape, x.dtype)
-    masks = None if y.ndim == 1 else numpy.empty((len(y), *size), y.dtype)
+    masks = None if y.ndim < 3 else numpy.empty((len(y), *size), y.dtype)
     for start in range(0, len(x), _AT_ONCE):
         batch = slice(start, start + _AT_ONCE)
         images[batch] = _fit(x[batch], size, device, grey=grey)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 from numpy.typing import NDArray
@@ -16,6 +16,14 @@ Labels = NDArray[numpy.int64]
 _CHANNELS = (1, 3, 4)
 
 
+class LostClass(NamedTuple):
+    """A class, the training masks that hold it as they are stored, and those that still do once they are resized."""
+
+    name: str
+    stored: int
+    left: int
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
     """What a task asks of its data in reading.
@@ -23,6 +31,7 @@ class Form:
     Images: ``(height, width)``, or as they are; grey, or as they are; whether a validation part of their own is read,
     folders in a class's folder belong to the class, broken files are left out. Tables: which columns are left out,
     whether missing values are kept as NaN (to be imputed), which columns are categories (True: those that hold text).
+    ``several_labels``: whether rows of labels say what a sample has, each 0 or 1, and not which class it is of.
     """
 
     size: tuple[int, int] | None = None
@@ -34,13 +43,14 @@ class Form:
     own_validation: bool = True
     nested: bool = False
     skip_broken: bool = False
+    several_labels: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Samples:
     """Samples ``x``, uint8 or float32 of shape ``(N, C, H, W)``, and ``y``, int64.
 
-    ``y`` holds class indices ``(N,)``, or a mask a sample, ``(N, H, W)``.
+    ``y`` holds class indices ``(N,)``, or rows of labels ``(N, C)``, each 0 or 1, or a mask a sample, ``(N, H, W)``.
     """
 
     x: Array
@@ -51,8 +61,8 @@ class Samples:
 
     @property
     def strata(self) -> Labels:
-        """What the parts keep in proportion, ``(N,)``: the class, or whether a mask shows anything."""
-        if self.y.ndim == 1:
+        """What the parts keep in proportion: classes ``(N,)``, labels ``(N, C)``, or whether a mask shows anything."""
+        if self.y.ndim < 3:
             return self.y
         return numpy.asarray((self.y > 0).any(axis=(1, 2)), dtype=numpy.int64)
 
@@ -63,7 +73,8 @@ class RawData:
 
     ``ready`` data are scaled and in mixed order already; they are taken as they are. ``notes`` are sentences that the
     doctor and a search's first lines tell: what was left out in reading, and what was found. ``columns`` are a
-    table's, each with its name and the number of features it became.
+    table's, each with its name and the number of features it became. ``lost`` are classes that were resized away from
+    some training masks in reading.
     """
 
     train: Samples
@@ -73,6 +84,7 @@ class RawData:
     validation: Samples | None = None
     notes: tuple[str, ...] = ()
     columns: tuple[tuple[str, int], ...] = ()
+    lost: tuple[LostClass, ...] = ()
 
     @property
     def classes(self) -> int:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy
+from numpy.typing import NDArray
 
+from lossforge.data.iterative_stratification import owners_by_label
 from lossforge.errors import DataError
 from lossforge.seeding import derive_seed
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lossforge.data.duplicate_counts import Duplicates
+    from lossforge.data.samples import LostClass
     from lossforge.data.scale import Scale
 
 
@@ -22,9 +25,10 @@ if TYPE_CHECKING:
 class Part:
     """Samples ``x``, uint8 or float32 of shape ``(N, C, H, W)``, and ``y``, int64.
 
-    ``y`` holds class indices ``(N,)``, or masks ``(N, H, W)``, on the device; so is ``x``, unless the set is too
-    large: then ``rows`` (N,) says which of all the samples in ``x``, in memory or on disk, are the part's. Rows from
-    ``len(x)`` on lie in ``x_more``: where training and validation samples of their own files are pooled.
+    ``y`` holds class indices ``(N,)``, rows of labels ``(N, C)``, each 0 or 1, or masks ``(N, H, W)``, on the device;
+    so is ``x``, unless the set is too large: then ``rows`` (N,) says which of all the samples in ``x``, in memory or on
+    disk, are the part's. Rows from ``len(x)`` on lie in ``x_more``: where training and validation samples of their own
+    files are pooled.
     """
 
     x: Tensor
@@ -34,6 +38,13 @@ class Part:
 
     def __len__(self) -> int:
         return len(self.y)
+
+    def counts(self, classes: int) -> Tensor:
+        """Samples, or pixels, ``(C,)`` of each class, or with each label, on the CPU."""
+        import torch
+
+        y = self.y.cpu()
+        return y.sum(0) if y.ndim == 2 else torch.bincount(y.flatten(), minlength=classes)
 
     def first(self, count: int) -> Part:
         """The first samples as a part of their own."""
@@ -88,7 +99,8 @@ class TaskData:
 
     ``scale`` is the training part's mean and deviation, where samples are to be normalised by them. ``notes`` are
     sentences of what became of the data on the way here; ``columns`` a table's, with the features that each became;
-    ``duplicates`` what was found, and dropped, where the task drops them.
+    ``duplicates`` what was found, and dropped, where the task drops them; ``lost`` the classes that resizing took
+    from some training masks.
     """
 
     train: Part
@@ -100,6 +112,7 @@ class TaskData:
     notes: tuple[str, ...] = ()
     columns: tuple[tuple[str, int], ...] = ()
     duplicates: Duplicates | None = None
+    lost: tuple[LostClass, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -111,6 +124,11 @@ class TaskData:
     def segmentation(self) -> bool:
         """Whether every pixel has a class, and not every sample."""
         return self.train.y.ndim == 3
+
+    @property
+    def several_labels(self) -> bool:
+        """Whether a sample has each of the labels or not, and not one class."""
+        return self.train.y.ndim == 2
 
     def pooled(self) -> Part:
         """Training and validation parts together: what a re-validation trains on."""
@@ -125,7 +143,7 @@ class TaskData:
         return Part(first.x, y, torch.cat([first.rows, second.rows + len(first.x)]), second.x)
 
 
-Indices = numpy.ndarray[tuple[int], numpy.dtype[numpy.int64]]
+Indices = NDArray[numpy.int64]
 
 
 def stratified_parts(labels: Indices, sizes: tuple[int, int, int], seed: int) -> tuple[Indices, Indices, Indices]:
@@ -133,12 +151,17 @@ def stratified_parts(labels: Indices, sizes: tuple[int, int, int], seed: int) ->
 
     The samples are lined up class by class, shuffled within each, and the parts are dealt evenly along
     that line; so a class's share of a part is off by less than four samples, and of an ordinary one by less than two.
+    Of rows of labels ``(N, C)`` each label is in proportion as well as can be; see `owners_by_label`.
     """
     total = len(labels)
     if sum(sizes) > total:
         raise DataError(
             f"train + validation + test = {sum(sizes)} samples, but the data set has {total}; make the parts smaller"
         )
+    if labels.ndim == 2:
+        owner = owners_by_label(labels, (*sizes, total - sum(sizes)), seed)
+        first, second, third = (numpy.flatnonzero(owner == part) for part in range(3))
+        return first, second, third
     generator = numpy.random.Generator(numpy.random.PCG64(derive_seed(seed, "split")))
     line = numpy.lexsort((generator.random(total), labels))
     owner = _interleave(total, sizes)
@@ -155,13 +178,23 @@ def _interleave(total: int, sizes: tuple[int, int, int]) -> Indices:
 
 
 def noisy_labels(labels: Tensor, noise: float, classes: int, seed: int) -> Tensor:
-    """Replace a share ``noise`` of the labels, exactly, by classes drawn at random (the true one included)."""
+    """Replace a share ``noise`` of the labels, exactly, by classes drawn at random (the true one included).
+
+    Of rows of labels ``(N, C)`` each label's assignments are replaced apart: those of the share are dealt out anew
+    among the samples that had them, so that a label stays as frequent as it was.
+    """
     import torch
 
     if noise == 0:
         return labels
     generator = torch.Generator().manual_seed(seed)
     count = round(noise * len(labels))
+    if labels.ndim == 2:
+        noisy = labels.clone()
+        for label in range(labels.shape[1]):
+            chosen = torch.randperm(len(labels), generator=generator)[:count]
+            noisy[chosen, label] = labels[chosen[torch.randperm(count, generator=generator)], label]
+        return noisy
     chosen = torch.randperm(len(labels), generator=generator)[:count]
     noisy = labels.clone()
     noisy[chosen] = torch.randint(classes, (count,), generator=generator)

@@ -1,4 +1,4 @@
-"""Features of a table that tell the class on their own, as an index of rows sorted by class does."""
+"""Features of a table that tell the class, or a label, on their own, as an index of rows sorted by class does."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ _SAMPLES = 5_000
 _FEWEST = 30
 """With fewer samples a column may tell by chance."""
 _COLUMNS = 2_000
+"""Columns that are looked at; where there are several labels, columns times labels."""
 
 
 def telling_columns(data: TaskData) -> list[tuple[str, float]]:
     """Columns whose value alone tells the class, with the balanced accuracy; none for images.
 
     Each sample is given the class that most others of its value have, or, where it is the only one of its value, those
-    of the next values (leave-one-out). Only the training and validation parts are looked at.
+    of the next values (leave-one-out). Only the training and validation parts are looked at. Of several labels a sample
+    each is looked at apart, and the one told best counts.
     """
     if data.segmentation or data.shape[1:] != (1, 1):
         return []
@@ -31,10 +33,13 @@ def telling_columns(data: TaskData) -> list[tuple[str, float]]:
     columns = data.columns or tuple((f"feature {place}", 1) for place in range(x.shape[1]))
     found = []
     first = 0
-    for name, width in columns[:_COLUMNS]:
+    for name, width in columns[: _COLUMNS // (data.classes if data.several_labels else 1)]:
         values = x[:, first] if width == 1 else x[:, first : first + width].argmax(axis=1)
         first += width
-        score = _told_by(values, y, data.classes)
+        if data.several_labels:
+            score = max(_told_by(values, label, 2) for label in y.T)
+        else:
+            score = _told_by(values, y, data.classes)
         if score >= _TELLS_FROM:
             found.append((name, score))
     return sorted(found, key=lambda one: (-one[1], one[0]))

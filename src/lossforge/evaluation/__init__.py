@@ -22,6 +22,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "result_from_text",
         "result_to_text",
     ),
-    "space_trainings": ("TaskTrainings", "loss_key", "trainings"),
+    "remedies": ("remedy",),
+    "space_trainings": ("TaskTrainings", "key_in", "loss_key", "trainings"),
     "threads": ("one_thread",),
 }

@@ -17,8 +17,7 @@ from lossforge.data.datasets import load_task
 from lossforge.evaluation.evaluate import make_plan, network
 from lossforge.evaluation.records import Setup, Training, TrainingRequest
 from lossforge.evaluation.threads import one_thread
-from lossforge.losses.compiled import LossSpec
-from lossforge.losses.library import CROSS_ENTROPY
+from lossforge.losses.behind_heads import baseline
 from lossforge.training.backends import gainful_lanes, make_backend
 from lossforge.training.plan import Replica
 
@@ -147,7 +146,7 @@ def _steps(task: TaskSection, recipe: RecipeSection, lanes: int, device: str) ->
 
     recipe = recipe.model_copy(update={"cohort": lanes, "steps": _TRIAL_STEPS, "stop_at": 0.0, "heats": 1})
     setup = Setup(task, recipe, recipe.epochs, "validation", float("inf"))
-    loss = LossSpec(CROSS_ENTROPY)
+    loss = baseline(task.head)
     request = TrainingRequest(setup, tuple(Training(setup, "ce", loss, 1e-3, seed, seed) for seed in range(lanes)))
     plan = make_plan(request, device)
     plan = replace(plan, score=plan.score.first(2))

@@ -15,7 +15,7 @@ from lossforge.evaluation.limits import deterministic, first_line, memory_limit,
 from lossforge.evaluation.own_training import evaluate_own
 from lossforge.evaluation.records import Outcome, Setup, TrainingRequest, TrainingResult
 from lossforge.losses.compiled import LossSpec
-from lossforge.losses.library import CROSS_ENTROPY
+from lossforge.losses.heads import HEADS
 from lossforge.models.registry import build_model
 from lossforge.models.user_code import calling, pass_on_stop, whole_traceback
 from lossforge.training.backends import make_backend
@@ -90,7 +90,8 @@ def _warm(setup: Setup, device: str) -> None:
     recipe = setup.recipe.model_copy(update={"steps": 1, "epochs": 1, "stop_at": 0.0, "heats": 1})
     small = replace(setup, recipe=recipe, epochs=1)
     plan = make_plan(TrainingRequest(small, ()), device)
-    replicas = [Replica(LossSpec(formula), 0, 1e-3) for formula in (CROSS_ENTROPY, "(y_true - y_pred)**2")]
+    standard = HEADS[setup.task.head].cross_entropy_formula
+    replicas = [Replica(LossSpec(formula), 0, 1e-3) for formula in (standard, "(y_true - y_pred)**2")]
     train_cohort(replace(plan, score=plan.score.first(2)), replicas)
 
 
@@ -116,6 +117,7 @@ def make_plan(
         label_noise=task.label_noise,
         build=lambda seed: network(task, data, seed),
         prepare=Preparation(task.augmentation, data.scale, data.shape),
+        head=HEADS[task.head],
         metric=task.measure,
         deadline=deadline,
         clock=clock,
@@ -146,8 +148,8 @@ def _train(
 
 def network(task: TaskSection, data: TaskData, seed: int) -> nn.Module:
     """The task's network for its data. Raises ModelError where it does not fit."""
-    dense = data.train.y.ndim > 1
-    return build_model(task.model, data.shape, data.classes, task.width, seed, dense=dense)
+    outputs = HEADS[task.head].outputs(data.classes)
+    return build_model(task.model, data.shape, outputs, task.width, seed, dense=data.segmentation)
 
 
 def backend_name(task: TaskSection, backend: str, replicas: int, device: str) -> str:

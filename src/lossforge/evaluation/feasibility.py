@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from lossforge.data.augmentation import Preparation
 from lossforge.data.datasets import load_task
+from lossforge.data.label_rows import refuse_constant
+from lossforge.data.resized_masks import lost_told
 from lossforge.errors import DataError
 from lossforge.evaluation.evaluate import network
 from lossforge.models.imported import has_parameter, import_function
@@ -13,12 +15,25 @@ from lossforge.training.metrics import chance_score
 
 def check_fit(task: TaskSection) -> None:
     """Load the data and build the network once. Raises DataError or ModelError where they do not fit."""
-    import torch
-
     data = load_task(task, "cpu")
-    counts = torch.bincount(data.train.y.cpu().flatten(), minlength=data.classes)
-    if int(counts.min()) == 0:
+    counts = data.train.counts(data.classes)
+    if data.several_labels:
+        remedy = "make train larger, or leave it out of the data"
+        refuse_constant(counts.numpy(), len(data.train), f"task.train: '{task.data}'", data.names, remedy)
+        for name, part in (("validation", data.validation), ("test", data.test)):
+            if not int(part.y.sum()):
+                raise DataError(
+                    f"task.{name}: no sample of the {name} part of '{task.data}' has a label, so there is nothing to "
+                    "be right about; make it larger"
+                )
+    elif int(counts.min()) == 0:
         name = data.names[int(counts.argmin())]
+        lost = next((one for one in data.lost if one.name == name), None)
+        if lost is not None:
+            raise DataError(
+                f"task.train: none of the {len(data.train)} training samples is of class '{name}' of '{task.data}': "
+                f"{lost_told(lost, data.shape[1:])}; make train larger, or resize to the shape that the masks have"
+            )
         raise DataError(
             f"task.train: none of the {len(data.train)} training samples is of class '{name}' of '{task.data}'; make "
             "train larger, or leave the class out of the data"
@@ -33,13 +48,12 @@ def resolution(task: TaskSection) -> float:
     Of a metric that is a mean over classes it is a sample of the rarest class. 0 where nobody but the user's own
     function knows.
     """
-    import torch
-
     if task.python:
         return 0.0
-    counts = torch.bincount(load_task(task, "cpu").test.y.flatten().cpu())
-    if task.measure in ("accuracy", "top5_accuracy"):
-        return 1 / int(counts.sum())
+    data = load_task(task, "cpu")
+    counts = data.test.counts(data.classes)
+    if task.measure in ("accuracy", "top5_accuracy", "f1_micro"):
+        return 1 / max(1, int(counts.sum()))
     occurring = counts[counts > 0]
     return 1 / (len(occurring) * int(occurring.min()))
 
@@ -64,8 +78,6 @@ def scores_unseen(task: TaskSection) -> bool:
 
 def chance_level(task: TaskSection) -> tuple[float, int, tuple[str, ...]]:
     """What guessing scores on the task's validation part, in its metric; how many samples that has, and the classes."""
-    import torch
-
     data = load_task(task, "cpu")
-    counts = torch.bincount(data.validation.y.flatten().cpu().long(), minlength=data.classes)
-    return chance_score(counts, task.measure), len(data.validation), data.names
+    counts = data.validation.counts(data.classes)
+    return chance_score(counts, task.measure, len(data.validation)), len(data.validation), data.names

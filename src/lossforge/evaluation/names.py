@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from lossforge.errors import DataError, LossforgeError, ModelError, SpaceError, offered
+from lossforge.errors import DataError, LossError, LossforgeError, ModelError, SpaceError, offered
 from lossforge.spaces.faults import Fault, in_words
 from lossforge.spaces.schema import SearchSpace
 
@@ -41,9 +41,11 @@ def _faults(data: object, *, imports: bool) -> Iterator[tuple[Fault, LossforgeEr
                 yield Fault(f"{place}.{key}", str(error).removeprefix(f"task.{key}: ")), error
     validation = data.get("validation")
     rivals = validation.get("rivals") if isinstance(validation, dict) else None
+    head = "sigmoid" if any(table.get("head") == "sigmoid" for table in tables) else "softmax"
+    plain = any(not str(table.get("data") or "masks:").startswith("masks:") for table in tables)
     for rival in rivals if isinstance(rivals, list) else ():
         try:
-            _check_rival(rival)
+            _check_rival(rival, head, table=plain)
         except SpaceError as error:
             yield Fault("validation.rivals", str(error).removeprefix("validation.rivals: ")), error
 
@@ -66,8 +68,13 @@ def _checks(table: dict[str, object], imports: bool) -> Iterator[tuple[str, Call
         yield "model", lambda: check_model(model, number)
 
 
-def _check_rival(rival: object) -> None:
-    from lossforge.losses.library import LIBRARY
+def _check_rival(rival: object, head: str, *, table: bool) -> None:
+    from lossforge.losses.library import LIBRARY, loss_spec
 
     if isinstance(rival, str) and rival not in LIBRARY:
         raise SpaceError(f"validation.rivals: '{rival}' is not a loss of the library{offered(rival, LIBRARY)}")
+    if isinstance(rival, str):
+        try:
+            loss_spec(rival, head=head, table=table)
+        except LossError as error:
+            raise SpaceError(f"validation.rivals: {error}") from None

@@ -17,6 +17,7 @@ import torch
 
 from lossforge.evaluation.limits import deterministic, memory_limit, reason_of
 from lossforge.evaluation.records import Outcome, TrainingRequest, TrainingResult
+from lossforge.losses.heads import HEADS
 from lossforge.losses.matching import matched_scales
 from lossforge.models.imported import has_parameter, import_function
 from lossforge.models.user_code import calling, pass_on_stop, shown, whole_traceback
@@ -35,9 +36,10 @@ def evaluate_own(request: TrainingRequest, device: str) -> TrainingResult:
     (training,) = request.trainings
     setup = request.setup
     function = import_function(setup.task.python, KEY)
-    criterion = training.loss.build()
+    head = HEADS[setup.task.head]
+    criterion = training.loss.build(head=head.name)
     if setup.recipe.match_gradient:
-        (scale,) = matched_scales([training.loss], setup.task.classes or 2)
+        (scale,) = matched_scales([training.loss], setup.task.classes or 2, head)
         if scale is None:
             return TrainingResult.failed(1, Outcome.DIVERGED, "the gradient at the start is zero or not finite")
         criterion.scale = scale
@@ -67,10 +69,7 @@ def _seed(seed: int) -> None:
 
 
 def _result(training: Training, score: object, seconds: float) -> TrainingResult:
-    try:
-        value = float(score)  # type: ignore[arg-type]
-    except Exception:
-        value = math.inf
+    value = _number(score)
     if math.isnan(value):
         return TrainingResult.failed(1, Outcome.DIVERGED, "its score is not a number", seconds)
     if not 0 <= value <= 1:
@@ -78,3 +77,12 @@ def _result(training: Training, score: object, seconds: float) -> TrainingResult
         told = f"'{path}' returned {shown(score)}; it must return a number from 0 to 1, the more the better"
         return TrainingResult.failed(1, Outcome.CRASHED, told, seconds)
     return TrainingResult((Outcome.TRAINED,), (value,), ("",), seconds, ({},))
+
+
+def _number(score: object) -> float:
+    """The score; infinity for what is no number. A text may read as one, and True as 1, but nobody measured that."""
+    try:
+        value = score.item() if hasattr(score, "item") else score
+        return math.inf if isinstance(value, str | bytes | bytearray | bool) else float(value)  # type: ignore[arg-type]
+    except Exception:
+        return math.inf

@@ -13,12 +13,17 @@ from lossforge.seeding import derive_seed
 from lossforge.spaces.schema import SearchSpace, TaskSection
 
 
-def loss_key(loss: LossSpec, *, keep_scale: bool) -> str:
-    """Key of a loss: its signature; a term, or a formula without a gradient, has its text."""
+def key_in(space: SearchSpace, loss: LossSpec) -> str:
+    """`loss_key` of a loss in a space."""
+    return loss_key(loss, keep_scale=not space.recipe.match_gradient, head=space.head)
+
+
+def loss_key(loss: LossSpec, *, keep_scale: bool, head: str = "softmax") -> str:
+    """Key of a loss behind a head: its signature; a term, or a formula without a gradient, has its text."""
     term = parse_term(loss.formula)
     if term is not None:
         return str(term)
-    return signature(parse_formula(loss.formula), keep_scale=keep_scale) or loss.formula
+    return signature(parse_formula(loss.formula), keep_scale=keep_scale, head=head) or loss.formula
 
 
 def replicate_seed(root: int, stage: str, task: TaskSection, replicate: int) -> int:

@@ -7,6 +7,8 @@ import os
 import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
 from pebble import ProcessExpired, ProcessPool
@@ -64,10 +66,13 @@ class PoolExecutor:
                 "a search was started while a worker process was importing the script; put the call under "
                 "if __name__ == '__main__':"
             )
+        self._pool = self._new_pool()
+        self._answered = False
+
+    def _new_pool(self) -> ProcessPool:
         # Spawned, not forked: torch does not survive a fork, and a forked worker would keep the run's lock.
-        context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPool(
-            max_workers=workers, initializer=_start_worker, initargs=(os.getpid(),), context=context
+        return ProcessPool(
+            max_workers=self.workers, initializer=_start_worker, initargs=(os.getpid(),), context=_Spawn()
         )
 
     def run(self, requests: Iterable[TrainingRequest], stop: Stop) -> Iterator[tuple[int, TrainingResult]]:
@@ -91,10 +96,15 @@ class PoolExecutor:
         """What came of the futures that are done, but for requests whose worker died and that wait again."""
         for future in sorted(done, key=lambda future: running[future]):
             index = running.pop(future)
-            result = self._outcome(future, retries[index])
+            result, gone = None, retries.died
+            try:
+                result = self._outcome(future, retries[index])
+            except BrokenProcessPool as error:
+                self._renew(error)
+                gone = retries.lost
             self.meter.now(self.workers, len(running))
             if result is None:
-                reason = retries.died(index)
+                reason = gone(index)
                 if not reason:
                     continue
                 result = crashed(retries[index], reason)
@@ -103,32 +113,69 @@ class PoolExecutor:
             yield index, result
 
     def _start(self, request: TrainingRequest) -> Future[Any]:
+        if not self._pool.active:
+            self._renew()
         future: Future[Any] = self._pool.schedule(
             _evaluate_text, args=(request_to_text(request), self.device), timeout=wall_seconds(request)
         )
         return future
 
     def _outcome(self, future: Future[Any], request: TrainingRequest) -> TrainingResult | None:
-        """The future's result; None where the worker died."""
+        """The future's result; None where the worker died. Raises BrokenProcessPool where it died before it began."""
         try:
-            return result_from_text(future.result())
+            result = result_from_text(future.result())
         except TimeoutError:
             self.meter.replace("hung")
             return hung(request)
         except ProcessExpired:
             self.meter.replace("died")
             return None
-        except (LossforgeError, StoppedAtOnceError):
+        except (LossforgeError, StoppedAtOnceError, BrokenProcessPool):
             raise
         except BaseException as error:
             raise ExecutionError(
                 f"a worker failed: {type(error).__name__}: {error}; run with --workers 1 to see where"
             ) from error
+        self._answered = True
+        return result
+
+    def _renew(self, error: BaseException | None = None) -> None:
+        """Start other workers, where one died that had nothing to do: a thread that a training left behind ended it.
+
+        The pool does not survive that. Raises ExecutionError where no worker has answered since the last time.
+        """
+        if self._pool.active:
+            return
+        if not self._answered:
+            raise ExecutionError(
+                "the worker processes end as soon as they are started; run with --workers 1 to see why"
+            ) from error
+        self._answered = False
+        self.meter.replace("died")
+        self.close()
+        self._pool = self._new_pool()
 
     def close(self) -> None:
         """End the workers."""
         self._pool.stop()  # type: ignore[no-untyped-call]
         self._pool.join()
+
+
+class _Worker(SpawnProcess):
+    """A worker never leaves of itself: where its process has ended with code 0, a training has ended it.
+
+    The pool takes code 0 for a worker that has nothing more to do, and would wait for its result for ever.
+    """
+
+    @property
+    def exitcode(self) -> int | None:
+        """The code that the process ended with, 1 for 0; None while it runs."""
+        code = super().exitcode
+        return 1 if code == 0 else code
+
+
+class _Spawn(SpawnContext):
+    Process = _Worker
 
 
 def _start_worker(parent: int) -> None:

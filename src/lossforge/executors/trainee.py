@@ -25,6 +25,9 @@ def main() -> None:
     # What a network prints must not come among the answers, nor what it reads from among the questions.
     questions = os.fdopen(os.dup(0), "r", encoding="utf-8")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    # Nor may a child that a training forks hold them open: their end tells that this process is gone.
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: os.close(answers.fileno()))
     os.dup2(2, 1)
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123
         os.dup2(nothing.fileno(), 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lossforge.spaces.recipe_section import RecipeSection
 from lossforge.spaces.schema import SearchSpace, TaskSection
-from lossforge.spaces.task_section import metric_title
+from lossforge.spaces.task_section import OF_LABELS, metric_title
 from lossforge.validation.comparison import Comparison
 from lossforge.validation.second_optimizer import ENOUGH, optimizer_title
 
@@ -28,16 +28,16 @@ def recipe_lines(space: SearchSpace, row: Comparison) -> list[str]:
         return [
             f"training: {task.python}, a function of one's own, with its own learning rate, which is tuned for no loss",
             f"classes: {task.classes}",
+            *_head(task),
             f"seeds: {row.seeds}",
         ]
     recipe = space.recipe
     return [
         f"data: {task.data}{_input(task)}; {row.trained_on:,} samples to train on (training and validation parts), "
         f"{row.tested_on:,} to test on, {row.classes} classes",
-        f"label noise: {task.label_noise:.0%} of the training labels drawn anew from all classes, for every seed"
-        if task.label_noise
-        else "label noise: none",
+        f"label noise: {_noise(task)}",
         f"network: {task.model}, width {task.width}",
+        *_head(task),
         f"optimizer: {_OPTIMIZERS[recipe.optimizer]}",
         f"learning rate: {row.learning_rate:g}, the loss's own best of a grid, by validation data",
         f"schedule: {_SCHEDULES[recipe.schedule]}",
@@ -45,6 +45,23 @@ def recipe_lines(space: SearchSpace, row: Comparison) -> list[str]:
         *_others(recipe),
         f"seeds: {row.seeds}, each with its own weights, order and label noise",
     ]
+
+
+def _noise(task: TaskSection) -> str:
+    if not task.label_noise:
+        return "none"
+    if task.measure in OF_LABELS:
+        return f"{task.label_noise:.0%} of each label's assignments dealt out anew among the samples that had them"
+    return f"{task.label_noise:.0%} of the training labels drawn anew from all classes, for every seed"
+
+
+def _head(task: TaskSection) -> list[str]:
+    """What stands between logits and loss, where it is no softmax."""
+    told = {
+        "sigmoid": "head: sigmoid, a logit of its own for each label; targets (N, C) of 0 and 1, or class indices",
+        "binary": "head: binary, one logit (N, 1), of class 1; targets (N,) of 0 and 1",
+    }
+    return [told[task.head]] if task.head in told else []
 
 
 def _input(task: TaskSection) -> str:

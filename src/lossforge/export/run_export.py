@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from lossforge.data.places import using_data_folder
-from lossforge.errors import LossforgeError
+from lossforge.errors import LossforgeError, StoreError
 from lossforge.evaluation.feasibility import class_count
 from lossforge.export.recipe import gain_lines, limits, recipe_lines
 from lossforge.export.torch_module import Export, module_source
 from lossforge.losses.compiled import LossSpec
+from lossforge.losses.heads import HEADS
 from lossforge.losses.matching import matched_scales
-from lossforge.search.hall_of_fame import Entry, checked_entries
+from lossforge.search.hall_of_fame import Entry
+from lossforge.search.standing import checked_leaders
 from lossforge.spaces.base_folder import working_from
 from lossforge.spaces.schema import SearchSpace
 from lossforge.spaces.task_section import searched_title
@@ -20,26 +22,32 @@ from lossforge.store.run_folder import RunFolder
 from lossforge.validation.comparison import Comparison
 from lossforge.validation.results import read_comparisons
 
+_AGAIN = "export again"
+_ELSEWHERE = "name another file with -o"
+
 
 def export_run(run: Path, output: Path | None, number: int) -> Path:
     """Write the best ``number`` losses of a run as one module, and return its path. Raises LossforgeError."""
     folder = RunFolder.open(run)
     space = folder.space()
-    entries = checked_entries(folder.hall_of_fame_file, space.recipe)[:number]
+    entries = checked_leaders(folder, space)[:number]
     if not entries:
         raise LossforgeError(f"{run}: the search found no loss that trains, so there is nothing to export")
     path = folder.export_folder / "losses.py" if output is None else output
-    with told_as_store_error(path):
+    if path.is_dir():
+        raise StoreError(f"{path}: is a folder; {_ELSEWHERE}")
+    with told_as_store_error(path, _AGAIN, _ELSEWHERE):
         path.parent.mkdir(parents=True, exist_ok=True)
     comparisons = read_comparisons(folder)
     with working_from(folder.base_folder(space)), using_data_folder(space.execution.data_dir):
         losses = [_export(entry, folder, space, comparisons) for entry in entries]
     versions = folder.manifest.get("packages") or {}
+    name = folder.path.resolve().name
     origin = (
-        f"Run {folder.path.name} of space '{space.name}', seed {space.seed}, begun {folder.manifest.get('created')};\n"
+        f"Run {name} of space '{space.name}', seed {space.seed}, begun {folder.manifest.get('created')};\n"
         f"lossforge {versions.get('lossforge')}, torch {versions.get('torch')}, commit {folder.manifest.get('commit')}."
     )
-    write_atomically(path, module_source(losses, origin))
+    write_atomically(path, module_source(losses, origin), _AGAIN, _ELSEWHERE)
     return path
 
 
@@ -48,7 +56,8 @@ def _export(entry: Entry, folder: RunFolder, space: SearchSpace, comparisons: li
     rows = [row for row in comparisons if row.formula == entry.formula]
     loss = LossSpec(entry.formula, space.recipe.label_smoothing)
     classes = rows[0].classes if rows and rows[0].classes else _classes(space)
-    scale = matched_scales([loss], classes)[0] if classes and space.recipe.match_gradient else None
+    head = HEADS[space.head]
+    scale = matched_scales([loss], classes, head)[0] if classes and space.recipe.match_gradient else None
     recipe = [*recipe_lines(space, rows[0]), *gain_lines(rows), limits(rows[0])] if rows and rows[0].classes else []
     return Export(
         name=f"Discovered{entry.rank}",
@@ -58,6 +67,7 @@ def _export(entry: Entry, folder: RunFolder, space: SearchSpace, comparisons: li
         scale=scale or 1.0,
         classes=classes if scale else 0,
         smoothing=loss.label_smoothing,
+        head=head.name,
     )
 
 

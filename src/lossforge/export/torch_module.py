@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import textwrap
 from dataclasses import dataclass
 from importlib.resources import files
@@ -13,6 +14,7 @@ from lossforge.expression.branches import class_functions
 from lossforge.expression.codegen import Emitted, emit, function_source
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import Expression, format_formula
+from lossforge.losses.heads import HEADS
 from lossforge.losses.soft_labels import hard_labels_only
 from lossforge.losses.terms import parse_term
 
@@ -22,7 +24,8 @@ class Export:
     """One loss to export: its class's name, its formula, and lines that say where it is from and how it scored.
 
     ``recipe`` says how it was trained, a line a fact. ``scale`` is what the formula is multiplied by for ``classes``
-    (0: as it is written, for any number). ``smoothing`` is the label smoothing that it was trained with.
+    (0: as it is written, for any number). ``smoothing`` is the label smoothing that it was trained with, ``head`` what
+    makes probabilities of logits.
     """
 
     name: str
@@ -33,12 +36,12 @@ class Export:
     scale: float = 1.0
     classes: int = 0
     smoothing: float = 0.0
+    head: str = "softmax"
 
 
 def module_source(losses: list[Export], origin: str) -> str:
     """Source of the module: the shell that lossforge itself trains with, then a function and a class a loss."""
-    shell = files("lossforge.losses").joinpath("drop_in.py").read_text(encoding="utf-8")
-    shell = shell[shell.index("from __future__") :].rstrip()
+    shell = _shell()
     origin = _quotable(origin)
     names = ", ".join(repr(loss.name) for loss in losses)
     head = (
@@ -50,6 +53,30 @@ def module_source(losses: list[Export], origin: str) -> str:
     source = "\n\n\n".join(parts) + "\n"
     ast.parse(source)  # whatever came from files stands inside docstrings
     return source
+
+
+_OWN_IMPORT = re.compile(r"^from lossforge\.losses\.(\w+) import .*\n", re.MULTILINE)
+_FIRST = re.compile(r"^(?=[A-Z_]+ =|def |class )", re.MULTILINE)
+
+
+def _shell() -> str:
+    """What lossforge itself trains with, as one text: each file of its own in place of its import.
+
+    What those import of others is imported by the first file already.
+    """
+    room = files("lossforge.losses")
+
+    def text(name: str) -> str:
+        return room.joinpath(f"{name}.py").read_text(encoding="utf-8")
+
+    def inside(name: str) -> str:
+        """The file without its head, behind what it imports of ours."""
+        whole = text(name)
+        above = "".join(inside(other) + "\n\n" for other in _OWN_IMPORT.findall(whole))
+        return above + _FIRST.split(whole, maxsplit=1)[1].rstrip() + "\n"
+
+    first = text("drop_in")
+    return _OWN_IMPORT.sub(lambda found: f"\n\n{inside(found[1])}", first[first.index("from __future__") :]).rstrip()
 
 
 def _loss_source(loss: Export) -> str:
@@ -70,9 +97,10 @@ def _loss_source(loss: Export) -> str:
         lines += ["", "Trained as validated:", ""]
         lines += [line for text in loss.recipe for line in _item(_quotable(text))]
     docstring = textwrap.indent("\n".join(lines), "    ").lstrip()
-    emitted = emit(expression)
+    program = HEADS[loss.head].program
+    emitted = emit(expression, program)
     return (
-        f"{function_source(expression, function)}\n\n"
+        f"{function_source(expression, function, program)}\n\n"
         f"class {loss.name}(DropInLoss):\n"
         f'    r"""{docstring}\n    """\n\n'
         f"    class_mean = {loss.class_mean}\n"
@@ -87,12 +115,13 @@ def _loss_source(loss: Export) -> str:
 def _scaling(loss: Export) -> list[str]:
     if not loss.classes:
         return []
+    what = "labels" if loss.head == "sigmoid" else "classes"
+    others = "" if loss.head == "binary" else f" For n {what}: {loss.name}().match_classes(n)."
     return [
         "",
         *_wrapped(
             f"scale = {loss.scale!r} gives its gradient cross-entropy's size near a uniform start, for {loss.classes} "
-            f"classes: cross-entropy's learning rates are the ones to begin with. For n classes: {loss.name}()"
-            ".match_classes(n)."
+            f"{what}: cross-entropy's learning rates are the ones to begin with.{others}"
         ),
     ]
 
@@ -104,7 +133,9 @@ def _constants(loss: Export) -> str:
         lines += [f"scale = {loss.scale!r}", f"classes = {loss.classes}"]
     if loss.smoothing:
         lines.append(f"smoothing = {loss.smoothing!r}")
-    if hard_labels_only(loss.formula, loss.classes or 10):
+    if loss.head != "softmax":
+        lines.append(f"head = {loss.head!r}")
+    if hard_labels_only(loss.formula, loss.classes or (2 if loss.head == "binary" else 10), loss.head):
         lines.append("hard_labels = True")
     return "".join(f"    {line}\n" for line in lines)
 

@@ -6,14 +6,16 @@ probability plus the second of every other class's. They are expressions over ``
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lossforge.expression.canonical import fold_constants
 from lossforge.expression.equivalence import classes_alike
 from lossforge.expression.meaning import view
+from lossforge.expression.plain import is_slope
 from lossforge.expression.rounding import rounded_forms
 from lossforge.expression.shrink import LARGEST, shrunk
-from lossforge.expression.symbolic_derivative import derivative
+from lossforge.expression.symbolic_derivative import derivatives
 from lossforge.expression.tree import Expression, constant, format_formula
 
 TOLERANCE = 1e-3
@@ -53,10 +55,18 @@ def branch(expression: Expression, y_true: float) -> Expression:
 def slope(function: Expression) -> Expression | None:
     """df/dp of a function of ``y_pred`` alone, shortened and rounded as the function is. Guards are ignored.
 
-    None where it would be too long to read.
+    None where it would be too long to read, or no form of it is found that is the function's own slope as it reads.
     """
-    change = derivative(function)
-    return None if change.size > LARGEST else _rounded(shrunk(change, view((0.0,))), 0.0)
+    return next((form for form in _slopes(function) if is_slope(form, function, (0.0,), guarded=True)), None)
+
+
+def _slopes(function: Expression) -> Iterator[Expression]:
+    for change in derivatives(function):
+        if change.size <= LARGEST:
+            short = shrunk(change, view((0.0,)))
+            yield _rounded(short, 0.0)
+            yield short
+            yield change
 
 
 def in_p(expression: Expression) -> str:

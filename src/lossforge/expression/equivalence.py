@@ -54,7 +54,8 @@ def value_and_gradient(expression: Expression, logits: Tensor, y_true: Tensor) -
         log_p = _log_softmax(logits.numpy())
         value, g = value_and_slope(expression, numpy.exp(log_p), y_true.numpy(), log_p)
         slope = g - numpy.exp(log_p) * g.sum(1, keepdims=True)
-        return torch.from_numpy(value[:, :1] if expression.of_sample else value.copy()), torch.from_numpy(slope)
+        value = (value[:, :1] if expression.of_sample else value).copy()  # else it may be one number for all
+        return torch.from_numpy(value), torch.from_numpy(slope)
     log_y_pred = torch.log_softmax(z, 1)
     loss = compile_expression(expression)(log_y_pred.exp(), y_true, log_y_pred)
     if not loss.requires_grad:
@@ -190,6 +191,34 @@ def trains_alike(first: Expression, second: Expression, soft_targets: bool, tole
             if not (numpy.abs(value - other) <= tolerance * size).all():
                 return False
             if not (numpy.linalg.norm(error, axis=1) <= allowed).all():
+                return False
+    return True
+
+
+def alike_behind_sigmoids(first: Expression, second: Expression, soft_targets: bool, tolerance: float = 1e-3) -> bool:
+    """Whether value and gradient on independent logits agree to ``tolerance``: of labels alone, and of five together.
+
+    Logits go to ±60.
+    """
+    import numpy
+
+    from lossforge.expression.interpreter import Interpreter
+
+    losses = Interpreter([first, second], head="sigmoid")
+    generator = numpy.random.Generator(numpy.random.PCG64(13))
+    alone = numpy.linspace(-60, 60, 121)[:, None] + 0.013
+    together = generator.normal(size=(60, 5)) * numpy.array([0.3, 2.0, 10.0])[:, None].repeat(20, 0)
+    several = (generator.random((60, 5)) < 0.4).astype(numpy.float64)
+    parts = [(alone, numpy.full_like(alone, target)) for target in (SOFT if soft_targets else HARD)]
+    for logits, y_true in [*parts, (together, several)]:
+        value, gradient = numpy.empty((2, len(logits))), numpy.empty((2, *logits.shape))
+        losses.run_arrays(logits[None], y_true[None], value, gradient, numpy.empty((0, *logits.shape)))
+        with numpy.errstate(all="ignore"):
+            size = numpy.maximum(numpy.abs(value[0]), numpy.abs(value[0]).mean())
+            off, norm = (numpy.linalg.norm(one, axis=1) for one in (gradient[0] - gradient[1], gradient[0]))
+            if not (numpy.abs(value[0] - value[1]) <= tolerance * size).all():
+                return False
+            if not (off <= tolerance * norm + 1e-9 * norm.max()).all():
                 return False
     return True
 

@@ -14,7 +14,13 @@ import numpy
 from lossforge.expression.branches import TOLERANCE, branch
 from lossforge.expression.canonical import canonical_form
 from lossforge.expression.elementwise import value_and_slope
-from lossforge.expression.equivalence import HARD, classes_alike, element_grid, trains_alike
+from lossforge.expression.equivalence import (
+    HARD,
+    alike_behind_sigmoids,
+    classes_alike,
+    element_grid,
+    trains_alike,
+)
 from lossforge.expression.folding import at_target, depends_on, fold_targets, linear
 from lossforge.expression.meaning import View, view_for
 from lossforge.expression.primitives import EPS
@@ -25,6 +31,16 @@ from lossforge.expression.unify import unified
 
 _STEEP = 1e3
 """Ratio of a line's two values from which its reciprocal is tried: ``1 / (0.000001 + y_true)``."""
+
+
+def form_behind(expression: Expression, *, soft_targets: bool, head: str) -> Expression:
+    """`final_form` of a loss behind a head: the expression itself where it would be another loss there.
+
+    Behind sigmoids ``log(1 - y_pred)`` is exact, which what is equal to it elsewhere need not be.
+    """
+    form = final_form(expression, soft_targets=soft_targets)
+    alike = head != "sigmoid" or form == expression or alike_behind_sigmoids(expression, form, soft_targets, TOLERANCE)
+    return form if alike else expression
 
 
 @lru_cache(maxsize=4096)

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 _VERSION = "1"
 _SHAPES = ((48, 10), (16, 3), (16, 2))
 """Samples and classes of the probe's parts: what holds for one number of classes need not for another."""
+_OF_TWO = ((96, 2),)
+"""The same where there are two classes and no more."""
+_LABELLED = 0.4
+"""How many of the labels of a sample it has, where each is there or not."""
 _DIGITS = 6
 """Significant digits of a projection that count; float64 rounding reaches the ninth or so."""
 _PROJECTIONS = 12
@@ -40,22 +44,28 @@ class Signature:
     sign: int
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=6)
 def signature_probe(
-    soft_targets: bool,
+    soft_targets: bool, head: str = "softmax"
 ) -> tuple[tuple[tuple[NDArray[numpy.float64], NDArray[numpy.float64]], ...], NDArray[numpy.float64]]:
-    """Parts ``(logits (N, C), y_true (N, C))`` and projections ``(P, total size)``, all float64."""
+    """Parts ``(logits (N, C), y_true (N, C))`` and projections ``(P, total size)``, all float64.
+
+    A head with one logit has two columns here, as the programs have.
+    """
     import numpy
 
     generator = numpy.random.Generator(numpy.random.PCG64(20240412))
     parts = []
-    for samples, classes in _SHAPES:
+    shapes = _OF_TWO if head == "binary" else _SHAPES
+    for samples, classes in shapes:
         logits = generator.normal(size=(samples, classes)) * 2.0
         y_true = numpy.eye(classes)[generator.integers(classes, size=samples)]
+        if head == "sigmoid":
+            y_true = (generator.random((samples, classes)) < _LABELLED).astype(numpy.float64)
         if soft_targets:
-            y_true[::4] = y_true[::4] * 0.8 + 0.2 / classes
+            y_true[::4] = y_true[::4] * 0.8 + 0.2 / (2 if head == "sigmoid" else classes)
         parts.append((logits, y_true))
-    total = sum(samples * classes for samples, classes in _SHAPES)
+    total = sum(samples * classes for samples, classes in shapes)
     return tuple(parts), generator.normal(size=(_PROJECTIONS, total))
 
 
@@ -86,7 +96,7 @@ def _probed(
     import numpy
 
     gradients, sizes = [], numpy.zeros(len(losses))
-    for logits, y_true in signature_probe(soft_targets)[0]:
+    for logits, y_true in signature_probe(soft_targets, losses.head)[0]:
         gradient = numpy.empty((len(losses), *logits.shape))
         values = numpy.empty((len(losses), len(logits)))
         terms = numpy.empty_like(gradient)
@@ -102,7 +112,8 @@ def signatures(losses: Interpreter, *, keep_scale: bool = False, soft_targets: b
 
     With ``keep_scale`` sign and scale stay in the key: for spaces that do not match gradients. Targets
     are one-hot, so ``abs(y_true - y_pred)`` and ``-y_true * y_pred``, which train alike on them, are one;
-    with ``soft_targets`` a quarter of them is smoothed, and losses that differ only there differ. A loss that depends
+    with ``soft_targets`` a quarter of them is smoothed, and losses that differ only there differ. Each head has a probe
+    of its own: behind sigmoids ``f + 0.7 * y_pred`` is another loss than f. A loss that depends
     on the progress of a training, or on the classes' shares, is asked at several.
     """
     found = _signatures_at(losses, keep_scale, soft_targets, ((0.5, 0.0),))
@@ -127,7 +138,7 @@ def _signatures_at(
     sizes = numpy.max([size for _, size in asked], axis=0)
     with numpy.errstate(over="ignore", invalid="ignore"):
         norms = numpy.sqrt(numpy.square(gradients).sum(axis=1))
-    first = signature_probe(soft_targets)[1]
+    first = signature_probe(soft_targets, losses.head)[1]
     projections = numpy.concatenate([numpy.roll(first, place, axis=0) for place in range(len(moments))], axis=1)
     # One loss at a time: the products of a matrix of many would round by how many there are.
     return [
@@ -146,7 +157,9 @@ def _signature(projected: NDArray[numpy.float64], norm: float, keep_scale: bool)
     return Signature(hashlib.sha256(f"{_VERSION} {text}".encode()).hexdigest()[:32], sign)
 
 
-def signature(expression: Expression, *, keep_scale: bool = False, soft_targets: bool = False) -> str | None:
+def signature(
+    expression: Expression, *, keep_scale: bool = False, soft_targets: bool = False, head: str = "softmax"
+) -> str | None:
     """Key of one expression; see `signatures`."""
-    (found,) = signatures(Interpreter([expression]), keep_scale=keep_scale, soft_targets=soft_targets)
+    (found,) = signatures(Interpreter([expression], head=head), keep_scale=keep_scale, soft_targets=soft_targets)
     return None if found is None else found.key

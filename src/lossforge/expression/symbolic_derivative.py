@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 
 from lossforge.expression.canonical import canonical_form
 from lossforge.expression.primitives import LEAVES
@@ -23,7 +24,19 @@ def derivative(expression: Expression) -> Expression:
     distance that divisors, log and sqrt keep from zero, and the limit of exp. Kinks (abs, max, min) are written
     with sign, which is 0 on the kink itself.
     """
+    return next(derivatives(expression))
+
+
+def derivatives(expression: Expression) -> Iterator[Expression]:
+    """The `derivative`, and then, where that is another one, as the rules write it: nothing in it is folded."""
     raw = _derive(expression.plain, {})
+    tidy = _tidy(raw)
+    yield tidy
+    if tidy != raw:
+        yield raw
+
+
+def _tidy(raw: Expression) -> Expression:
     if raw.size > _TIDY_SIZE or raw.height > _TIDY_HEIGHT:
         return raw
     return _sign_inward(min(canonical_form(raw), raw, key=lambda form: form.size))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
     "doctor": ("examine", "examine_data"),
-    "listings": ("LISTS", "listing"),
+    "listings": ("LISTS", "listing", "matching"),
     "losses": ("explain_all",),
     "ray_doctor": ("examine_ray",),
     "runs": ("Status", "leader_seeds", "run_status", "run_top"),

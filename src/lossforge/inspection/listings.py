@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from lossforge.errors import LossforgeError, probably_meant
 
 LISTS = ("losses", "primitives", "datasets", "models", "spaces")
 
@@ -11,20 +15,7 @@ LISTS = ("losses", "primitives", "datasets", "models", "spaces")
 def listing(what: str) -> list[dict[str, Any]]:
     """Rows of one of ``LISTS``."""
     if what == "losses":
-        from lossforge.losses.library import LIBRARY
-
-        return [
-            {
-                "name": entry.name,
-                "formula": entry.spec().formula,
-                "parameters": dict(entry.parameters),
-                "reduction": entry.reduction,
-                "control": entry.control,
-                "summary": entry.summary,
-                "source": entry.source,
-            }
-            for entry in LIBRARY.values()
-        ]
+        return _losses()
     if what == "primitives":
         from lossforge.expression.vocabulary import EVERY_LEAF, OPERATIONS
 
@@ -49,6 +40,72 @@ def listing(what: str) -> list[dict[str, Any]]:
             for model in MODELS.values()
         ]
     return _spaces()
+
+
+def _losses() -> list[dict[str, Any]]:
+    from lossforge.losses.library import GROUPS
+
+    return [
+        {
+            "name": entry.name,
+            "group": group,
+            "aliases": list(entry.aliases),
+            "formula": entry.spec().formula,
+            "parameters": dict(entry.parameters),
+            "settings": {f"{classes} classes": dict(setting) for classes, setting in entry.settings.items()},
+            "head": entry.head,
+            "needs": list(entry.needs),
+            "reduction": entry.reduction,
+            "control": entry.control,
+            "summary": entry.summary,
+            "source": entry.source,
+            "note": entry.note,
+        }
+        for group, entries in GROUPS.items()
+        for entry in entries
+    ]
+
+
+def matching(rows: list[dict[str, Any]], words: Sequence[str], what: str) -> list[dict[str, Any]]:
+    """The rows that have every one of the words, in any column: one that is a name alone, else those that have them.
+
+    A word of three letters or more may be the beginning of one; shorter ones, such as a parameter, are whole. Raises
+    LossforgeError, with what was probably meant, where there is none.
+    """
+    wanted = [part for word in words for part in _words(word)]
+    named = [row for row in rows if _words(" ".join(words)) in [_words(name) for name in _names(row)]]
+    found = named or [row for row in rows if all(_has(row, word) for word in wanted)]
+    if not found:
+        meant = probably_meant(" ".join(words), [name for row in rows for name in _names(row)])
+        others = f"did you mean {' or '.join(map(repr, meant))}?" if meant else f"'lossforge list {what}' shows all"
+        raise LossforgeError(f"none of the {what} has '{' '.join(words)}'; {others}")
+    return found if wanted else rows
+
+
+def _names(row: dict[str, Any]) -> list[str]:
+    return [str(next(iter(row.values()))), *row.get("aliases", ())]
+
+
+def _has(row: dict[str, Any], word: str) -> bool:
+    own = _words(" ".join(_texts(row)))
+    return any(one.startswith(word) for one in own) if len(word) > 2 else word in own
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", text.lower())
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text and every name in a row but the formula, whose names are those of operations."""
+    if isinstance(value, dict):
+        for key, inside in value.items():
+            if key != "formula":
+                yield from (str(key) if not isinstance(inside, (str, list, dict)) else "", *_texts(inside))
+    elif isinstance(value, list):
+        for inside in value:
+            yield from _texts(inside)
+    else:
+        yield str(value)
 
 
 def _spaces() -> list[dict[str, Any]]:

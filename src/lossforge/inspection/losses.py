@@ -24,39 +24,42 @@ def explain(name_or_formula: str) -> dict[str, Any]:
 
 
 def explain_all(names_or_formulas: Sequence[str], seconds: float = SYMPY_SECONDS) -> list[dict[str, Any]]:
-    """Forms, functions of p, LaTeX, derivative, size, signature, verdict, minimiser, gradient, nearest relative.
+    """Head, forms, functions of p, LaTeX, derivative, size, signature, verdict, minimiser, gradient, nearest relative.
 
     ``simplified`` is the shortest form known that is equal for any labels; ``final`` is the form that is validated
     and exported, which for hard labels may be another one. ``true_class`` and ``wrong_class`` are the final form's
     two functions of one probability p, with their slopes; None where labels are smoothed. ``seconds`` is what sympy
     may spend on all losses, in the order given. ``derivative`` is None where it is too long to read, and of a
-    loss that mixes classes, which has no functions of one probability either. A term that is
-    no formula has none of these, and no LaTeX, size or signature. Raises LossError or FormulaError.
+    loss that mixes classes, which has no functions of one probability either; and, as a slope is, where no form of it
+    is found that is the loss's own slope as it reads. A term that is
+    no formula has none of these, and no LaTeX, size or signature. Of one without a gradient, minimiser, ratio and
+    relative are None: it asks for nothing. Raises LossError or FormulaError.
     """
     from lossforge.expression.formula import parse_formula
     from lossforge.expression.simplify import simplified
     from lossforge.losses.analysis import CLASSES, gradient_ratio, minimiser, nearest
-    from lossforge.losses.library import loss_spec
+    from lossforge.losses.library import ALIASES, head_of, loss_spec
     from lossforge.screening.screener import Screener
     from lossforge.screening.settings import ScreenSettings
 
     specs = [loss_spec(name) for name in names_or_formulas]
     expressions = [None if spec.is_term else parse_formula(spec.formula) for spec in specs]
     shorter = iter(simplified([tree for tree in expressions if tree is not None], _SYMPY_LIMIT, seconds))
-    screener = Screener(ScreenSettings())
+    screeners = {head: Screener(ScreenSettings(head=head)) for head in ("softmax", "sigmoid")}
     found = []
     for name, spec, expression in zip(names_or_formulas, specs, expressions, strict=True):
-        relative, similarity = nearest(spec, but=name.split("(")[0])
-        found.append(
-            {
-                "loss": name,
-                "formula": spec.formula,
-                **(_of_term(spec) if expression is None else _of_formula(spec, expression, next(shorter), screener)),
-                "minimiser": {str(classes): minimiser(spec, classes) for classes in CLASSES},
-                "gradient_ratio": {str(classes): gradient_ratio(spec, classes) for classes in CLASSES},
-                "nearest": {"name": relative, "similarity": similarity},
-            }
-        )
+        head = head_of(name)
+        called = name.split("(")[0]
+        told = _of_term(spec) if expression is None else _of_formula(spec, expression, next(shorter), screeners[head])
+        moves = expression is None or told["signature"] is not None
+        relative, similarity = nearest(spec, but=ALIASES.get(called, called), head=head)
+        asked: dict[str, Any] = {
+            "minimiser": {str(classes): minimiser(spec, classes, head) for classes in CLASSES},
+            "gradient_ratio": {str(classes): gradient_ratio(spec, classes, head) for classes in CLASSES},
+            "nearest": {"name": relative, "similarity": similarity},
+        }
+        answers = asked if moves else dict.fromkeys(asked)
+        found.append({"loss": name, "head": head, "formula": spec.formula, **told, **answers})
     return found
 
 
@@ -68,17 +71,15 @@ def _of_formula(spec: LossSpec, expression: Expression, shorter: Expression, scr
     from lossforge.expression.interpreter import Interpreter
     from lossforge.expression.meaning import view_for
     from lossforge.expression.signature import signatures
-    from lossforge.expression.symbolic_derivative import derivative
     from lossforge.expression.tree import format_formula
 
-    (signature,) = signatures(Interpreter([expression], [spec.label_smoothing]))
+    head = screener.settings.head
+    (signature,) = signatures(Interpreter([expression], [spec.label_smoothing], head=head))
     alone = not expression.crosses_classes
     forms = (final_form(form, soft_targets=True) for form in (expression, shorter))
     shorter = min(forms, key=view_for(True).cost if alone else lambda form: (form.size, len(format_formula(form))))
     final = final_form(expression, soft_targets=spec.label_smoothing > 0)
-    change = derivative(expression) if alone else None
-    if change is not None:
-        change = final_form(change, soft_targets=True) if change.size <= _READABLE else None
+    change = _derivative(expression) if alone else None
     verdict = screener(expression)
     return {
         "simplified": format_formula(shorter),
@@ -98,6 +99,21 @@ def _of_formula(spec: LossSpec, expression: Expression, shorter: Expression, scr
             "sign_repaired": verdict.rejected_by is None and verdict.expression != fold_constants(expression),
         },
     }
+
+
+def _derivative(expression: Expression) -> Expression | None:
+    """df/dp of a loss, as short as it is found; None where nobody could read it, or it would read wrong."""
+    from lossforge.expression.equivalence import SOFT
+    from lossforge.expression.final_form import final_form
+    from lossforge.expression.plain import is_slope
+    from lossforge.expression.symbolic_derivative import derivatives
+
+    for change in derivatives(expression):
+        if change.size <= _READABLE:
+            for form in (final_form(change, soft_targets=True), change):
+                if is_slope(form, expression, SOFT):
+                    return form
+    return None
 
 
 def _by_class(final: Expression | None) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Status:
 def run_status(path: Path) -> Status:
     """How far a run is. Raises StoreError where it is missing or damaged."""
     from lossforge.search.audit import audit_report
-    from lossforge.search.hall_of_fame import read_hall_of_fame
+    from lossforge.search.standing import leaders_of
     from lossforge.store.checkpoint import load_checkpoint
     from lossforge.store.ledger import Ledger
     from lossforge.store.stages import Stage
@@ -64,7 +64,7 @@ def run_status(path: Path) -> Status:
             ledger.close()
     rates: dict[str, float] = {} if state is None else state.get("learning_rates", {})
     own = {task.title for task in space.task if task.python}  # their rate is their own
-    best = read_hall_of_fame(folder.hall_of_fame_file)[:1] if folder.hall_of_fame_file.exists() else []
+    best = leaders_of(folder)[:1] if folder.hall_of_fame_file.exists() else []
     return Status(
         run=str(path),
         space=space.name,
@@ -89,6 +89,6 @@ def leader_seeds(path: Path) -> int:
 
 def run_top(path: Path, number: int) -> list[Entry]:
     """The leaders of a run. Raises StoreError where there is none yet."""
-    from lossforge.search.hall_of_fame import read_hall_of_fame
+    from lossforge.search.standing import leaders_of
 
-    return read_hall_of_fame(RunFolder.open(path).hall_of_fame_file)[:number]
+    return leaders_of(RunFolder.open(path))[:number]

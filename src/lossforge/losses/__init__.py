@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
-    "analysis": ("CLASSES", "gradient_ratio", "in_training", "minimiser", "nearest"),
+    "analysis": ("CLASSES", "gradient_ratio", "in_training", "logits_of", "minimiser", "nearest"),
+    "behind_heads": ("baseline", "opposite"),
     "compiled": ("LossSpec",),
-    "library": ("CROSS_ENTROPY", "LIBRARY", "loss", "loss_spec"),
+    "heads": ("HEADS", "SOFTMAX", "Head"),
+    "library": ("ALIASES", "CROSS_ENTROPY", "GROUPS", "LIBRARY", "head_of", "loss", "loss_spec"),
     "matching": ("matched_scales",),
     "population": ("PopulationLoss",),
     "soft_labels": ("hard_labels_only",),
+    "targets": ("one_hot",),
     "terms": ("parse_term",),
 }

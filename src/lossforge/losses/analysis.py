@@ -9,27 +9,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lossforge.errors import LossError
 from lossforge.expression.codegen import compile_expression
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.interpreter import Interpreter
 from lossforge.expression.signature import probe_gradients, signature_probe
+from lossforge.losses.behind_heads import baseline
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.drop_in import DropInLoss
-from lossforge.losses.library import CROSS_ENTROPY, LIBRARY
+from lossforge.losses.heads import LEAST_LOG
+from lossforge.losses.library import LIBRARY, loss_spec
 
 CLASSES = (2, 10, 100)
 """Numbers of classes for which minimiser and gradient are told."""
 
 
-def minimiser(loss: LossSpec, classes: int) -> float:
+def minimiser(loss: LossSpec, classes: int, head: str = "softmax") -> float:
     """The true class's probability at which the loss is least, the other classes sharing the rest equally.
 
     In [0, 1]; 1 for a proper loss, less for one that acts like label smoothing. Found on a grid of 1,001
-    points that is refined twice around its best. A term is taken of a batch of this one sample, at the
-    logits log(y_pred).
+    points that is refined twice around its best. A term is taken of a batch of this one sample, at logits that
+    `logits_of` gives; so is what has another ``head`` than a softmax.
     """
-    alone = not loss.is_term and not parse_formula(loss.formula).crosses_classes
-    value = _formula_values(loss, classes) if alone else _sample_values(loss, classes)
+    alone = head == "softmax" and not loss.is_term and not parse_formula(loss.formula).crosses_classes
+    value = _formula_values(loss, classes) if alone else _sample_values(loss, classes, head)
     low, high = 0.0, 1.0
     for _ in range(3):
         grid = torch.linspace(low, high, 1001, dtype=torch.float64)
@@ -60,9 +63,14 @@ def in_training(loss: LossSpec, classes: int, **arguments: Any) -> DropInLoss:
     return criterion
 
 
-def _sample_values(loss: LossSpec, classes: int) -> Callable[[Tensor], Tensor]:
+def logits_of(y_pred: Tensor, head: str) -> Tensor:
+    """Logits behind which a head has these probabilities, of which none is 0."""
+    return y_pred.log() if head == "softmax" else y_pred.log() - torch.log1p(-y_pred).clamp(min=LEAST_LOG)
+
+
+def _sample_values(loss: LossSpec, classes: int, head: str) -> Callable[[Tensor], Tensor]:
     """The same for a term, or a formula that mixes classes: each probability is a batch of its own."""
-    criterion = in_training(loss, classes)
+    criterion = in_training(loss, classes, head=head)
     target = torch.zeros(1, dtype=torch.int64)
 
     def one(logits: Tensor) -> Tensor:
@@ -71,60 +79,67 @@ def _sample_values(loss: LossSpec, classes: int) -> Callable[[Tensor], Tensor]:
 
     def value(p_true: Tensor) -> Tensor:
         others = ((1 - p_true) / (classes - 1))[:, None].expand(-1, classes - 1)
-        logits = torch.cat([p_true[:, None], others], 1).clamp(min=1e-300).log()
+        logits = logits_of(torch.cat([p_true[:, None], others], 1).clamp(min=1e-300), head)
         values: Tensor = torch.vmap(one)(logits)
         return values
 
     return value
 
 
-def gradient_ratio(loss: LossSpec, classes: int) -> float:
-    """Norm of the gradient on the logits of a uniform prediction, as a multiple of cross-entropy's."""
+def gradient_ratio(loss: LossSpec, classes: int, head: str = "softmax") -> float:
+    """Norm of the gradient on the logits of a uniform prediction, as a multiple of cross-entropy's behind that head."""
     target = torch.zeros(1, dtype=torch.int64)
 
     def norm(spec: LossSpec) -> float:
         logits = torch.zeros(1, classes, dtype=torch.float64, requires_grad=True)
-        value = in_training(spec, classes)(logits, target)
+        value = in_training(spec, classes, head=head)(logits, target)
         if not value.requires_grad:
             return 0.0
         (gradient,) = torch.autograd.grad(value, logits, allow_unused=True)
         return 0.0 if gradient is None else float(gradient.norm())
 
-    return norm(loss) / norm(LossSpec(CROSS_ENTROPY))
+    return norm(loss) / norm(baseline(head))
 
 
-def nearest(loss: LossSpec, but: str = "") -> tuple[str, float]:
+def nearest(loss: LossSpec, but: str = "", head: str = "softmax") -> tuple[str, float]:
     """The library's loss whose gradient on the signature's probe points most nearly the same way.
 
     Returns its name and the cosine of the two gradients, in [0, 1] (the sign does not count). The loss named
-    ``but`` is left out: for losses of the library themselves.
+    ``but`` is left out: for losses of the library themselves; so is what cannot have the ``head``.
     """
-    own = _probe_gradient(loss)
-    similarities = {name: abs(float(own @ other)) for name, other in _library_gradients().items() if name != but}
+    own = _probe_gradient(loss, head)
+    similarities = {name: abs(float(own @ other)) for name, other in _library_gradients(head).items() if name != but}
     best = max(similarities, key=lambda name: similarities[name])
     return best, min(1.0, similarities[best])
 
 
-@lru_cache(maxsize=1)
-def _library_gradients() -> dict[str, Tensor]:
-    return {name: _probe_gradient(entry.spec()) for name, entry in LIBRARY.items()}
+@lru_cache(maxsize=4)
+def _library_gradients(head: str) -> dict[str, Tensor]:
+    found = {}
+    for name in LIBRARY:
+        try:
+            spec = loss_spec(name, head=head, table=True)
+        except LossError:
+            continue
+        found[name] = _probe_gradient(spec, head)
+    return found
 
 
-def _probe_gradient(loss: LossSpec) -> Tensor:
+def _probe_gradient(loss: LossSpec, head: str) -> Tensor:
     """Gradient on the logits of the signature's probe, flat, of norm 1 (or 0); its parts are a term's batches."""
     if loss.is_term:
-        gradient = _term_gradient(loss)
+        gradient = _term_gradient(loss, head)
     else:
-        losses = Interpreter([parse_formula(loss.formula)], [loss.label_smoothing])
+        losses = Interpreter([parse_formula(loss.formula)], [loss.label_smoothing], head=head)
         gradient = torch.from_numpy(probe_gradients(losses)[0])
     norm = float(gradient.norm())
     return gradient / norm if 0 < norm < float("inf") else torch.zeros_like(gradient)
 
 
-def _term_gradient(loss: LossSpec) -> Tensor:
-    criterion = loss.build(reduction="sum")
+def _term_gradient(loss: LossSpec, head: str) -> Tensor:
+    criterion = loss.build(reduction="sum", head=head)
     gradients: list[Tensor] = []
-    for logits, y_true in signature_probe(False)[0]:
+    for logits, y_true in signature_probe(False, head)[0]:
         z = torch.from_numpy(logits).requires_grad_()
         gradients += torch.autograd.grad(criterion(z, torch.from_numpy(y_true)), z)
     return torch.cat([gradient.flatten() for gradient in gradients])

@@ -1,12 +1,14 @@
 """The shell around an elementwise loss that makes it a drop-in for ``nn.CrossEntropyLoss``.
 
-This file needs torch alone and is shipped word for word at the head of every export, so what was
-searched and what is exported are one text.
+This file needs torch alone, and the heads beside it, and both are shipped word for word at the head of every export, so
+what was searched and what is exported are one text.
 """
 
 from __future__ import annotations
 
+import copy
 import math
+import operator
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,8 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-LEAST_LOG = -1e5
-"""Least value of log(y_pred)."""
+from lossforge.losses.heads import HEADS, SOFTMAX, Head
+
 START_SPREAD = 0.5
 """Standard deviation of the logits of `start_probe`."""
 
@@ -37,12 +39,11 @@ class About(NamedTuple):
 class DropInLoss(nn.Module):
     """An elementwise loss f(y_pred, y_true) over classes, called like ``nn.CrossEntropyLoss``.
 
-    The logits become ``y_pred`` by softmax over classes, the target becomes ``y_true`` (one-hot, or the
-    probabilities given), f is summed over classes (``class_mean=True``: averaged), and the samples are
-    reduced. ``weight`` multiplies the class's term of the sum, and the mean over samples with class
-    indices is divided by the weights of their classes: for -y_true * log(y_pred) that is what
-    ``nn.CrossEntropyLoss`` does in every case. float16 and bfloat16 logits are computed in float32, and their
-    gradient is held within what their type can say.
+    The logits become ``y_pred`` by softmax over classes, or by another ``head``, the target becomes ``y_true``
+    (one-hot, or the probabilities given), f is summed over classes (``class_mean=True``: averaged), and the samples are
+    reduced. ``weight`` multiplies the class's term of the sum, and the mean over samples with class indices is divided
+    by the weights of their classes: for -y_true * log(y_pred) that is what ``nn.CrossEntropyLoss`` does in every case.
+    float16 and bfloat16 logits are computed in float32, and their gradient is held within what their type can say.
 
     A loss may change in the course of a training: then ``criterion.progress = epoch / epochs`` says how far it is,
     from 0 to 1. One that looks at how frequent the classes are takes ``class_share``. Both are in ``state_dict``.
@@ -75,6 +76,8 @@ class DropInLoss(nn.Module):
     """Whether the formula's function has a fourth argument, an `About`."""
     of_sample = False
     """Whether the formula is one number a sample, which is not summed over classes."""
+    head = "softmax"
+    """What makes probabilities of the logits; a name in `HEADS`."""
     needs: tuple[str, ...] = ()
     """Which of "progress" and "class_share" have to be told."""
 
@@ -99,6 +102,8 @@ class DropInLoss(nn.Module):
         self.reduction = reduction
         self.label_smoothing = label_smoothing
         self._told: set[str] = set()
+        self._follows = False
+        """Whether it was told how far the training is; asked in place of the tensor, for which a GPU would wait."""
 
     @property
     def progress(self) -> float | None:
@@ -113,6 +118,7 @@ class DropInLoss(nn.Module):
         if not isinstance(value, Tensor) and not 0.0 <= value <= 1.0:
             raise ValueError(f"progress must be in [0, 1]: epoch / epochs, not {value!r}")
         self.reached.fill_(value)
+        self._follows = True
 
     @property
     def class_share(self) -> Tensor | None:
@@ -127,13 +133,14 @@ class DropInLoss(nn.Module):
         for name in ("shares", "reached"):  # what is not yet told is told by the state
             if getattr(self, name) is None and prefix + name in state_dict:
                 setattr(self, name, torch.empty_like(state_dict[prefix + name]))
+        self._follows |= bool(state_dict.get(prefix + "reached", torch.tensor(-1.0)) >= 0)
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def context(self, y_pred: Tensor, logits: Tensor, dim: int) -> About:
         """What the fourth argument of the formula's function says. Raises ValueError for what was not told."""
         classes = y_pred.shape[dim]
         none = y_pred.new_zeros(())
-        if "progress" in self.needs and (self.reached is None or self.progress is None):
+        if "progress" in self.needs and not self._follows:
             raise ValueError(
                 f"{type(self).__name__} depends on how far the training is: set criterion.progress = epoch / epochs, "
                 "from 0 to 1, before it is called"
@@ -148,52 +155,62 @@ class DropInLoss(nn.Module):
                 )
             share = self.shares.to(y_pred).view([-1] + [1] * (y_pred.dim() - 1 - dim)).expand_as(y_pred)
         progress = none if self.reached is None else self.reached.to(y_pred)
-        return About(dim, y_pred.new_full((), classes), progress, share, logits)
+        return About(dim, y_pred.new_full((), classes), progress, share, self.behind.logit(logits))
+
+    @property
+    def behind(self) -> Head:
+        """The head itself."""
+        return HEADS[self.head]
+
+    def columns(self, logits: Tensor) -> int:
+        """The number of classes for such logits."""
+        return self.behind.classes(logits.shape[0 if logits.dim() == 1 else 1])
 
     def match_classes(self, classes: int) -> DropInLoss:
         """Set ``scale`` for this number of classes, and return the loss itself.
 
         With it the gradient on the logits of `start_probe` has the norm of plain cross-entropy's. Raises ValueError
-        where the gradient there is zero or not finite.
+        where the gradient there is zero or not finite, or ``classes`` is no whole number from 2 up.
         """
+        try:
+            classes = operator.index(classes)
+        except TypeError:
+            raise ValueError(f"classes must be a whole number, 2 or more, not {classes!r}") from None
+        if classes < 2:
+            raise ValueError(f"classes must be a whole number, 2 or more, not {classes!r}")
         scale = matched_scale(self, classes)
         if scale is None:
-            raise ValueError(f"{self!r}: its gradient near a uniform start is zero or not finite for {classes} classes")
+            raise ValueError(self._unmatched(classes))
         self.scale, self.classes = scale, classes
         return self
+
+    def _unmatched(self, classes: int) -> str:
+        return f"{self!r}: its gradient near a uniform start is zero or not finite for {classes} classes"
 
     def elementwise_function(self) -> Callable[..., Tensor]:
         """The function ``(y_pred, y_true, log_y_pred) -> loss``; each loss has its own."""
         raise TypeError(f"{type(self).__name__} has no formula; use one of its subclasses")
 
     def encoded(self, input: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Logits in float32 or wider, ``y_true`` in their shape, and which samples count (None: all)."""
-        check_input(input, target, self.weight)
+        """Logits in float32 or wider, ``y_true`` with a column a class, and which samples count (None: all)."""
+        self.behind.check(input, target, self.weight)
         logits = widened(input)
         dim = 0 if logits.dim() == 1 else 1
-        classes = logits.shape[dim]
-        kept: Tensor | None = None
-        if target.is_floating_point():
-            y_true = target.to(logits.dtype)
-        else:
-            indices = class_indices(target, classes, self.ignore_index)
-            kept = indices != self.ignore_index
-            y_true = torch.zeros_like(logits).scatter(dim, indices.where(kept, 0).unsqueeze(dim), 1.0)
+        y_true, kept = self.behind.encoded(logits, target, dim, self.ignore_index)
         if self.label_smoothing > 0:
-            y_true = y_true * (1 - self.label_smoothing) + self.label_smoothing / classes
+            y_true = self.behind.smoothed(y_true, self.label_smoothing, y_true.shape[dim])
         return logits, y_true, kept
 
     def class_terms(self, logits: Tensor, y_true: Tensor, dim: int) -> Tensor:
-        """The loss of every sample and class, in the shape of ``logits``, whose classes lie along ``dim``.
+        """The loss of every sample and class, in the shape of ``y_true``, whose classes lie along ``dim``.
 
         Of a formula that is one number a sample: that number, with one class in place of all.
         """
         if self.uses_log:
-            # Held where 0 * log(y_pred) is still 0: a masked class has the logit -inf.
-            log_y_pred = torch.log_softmax(logits, dim).clamp(min=LEAST_LOG)
+            log_y_pred = self.behind.log_probabilities(logits, dim)
             y_pred = log_y_pred.exp()
         else:
-            y_pred = torch.softmax(logits, dim)
+            y_pred = self.behind.probabilities(logits, dim)
             log_y_pred = y_pred
         function = self.elementwise_function()
         if not self.about:
@@ -207,9 +224,12 @@ class DropInLoss(nn.Module):
 
         ``target`` holds class indices, ``(N,)``, ``(N, d1, ...)`` or ``()``, of any integer type (of two classes
         also bool), or probabilities in the shape of the logits. With no sample that counts, "mean" is NaN and its
-        gradient 0, as torch has it. Raises ValueError for shapes, types or indices that do not fit.
+        gradient 0, as torch has it. Behind independent sigmoids it may hold labels of 0 and 1, integers or bool, in the
+        logits' shape; with one logit, ``(N, 1)`` or ``(N, 1, d1, ...)``, floats are probabilities of class 1. Raises
+        ValueError for shapes, types or indices that do not fit.
         """
         if self.classes or self.hard_labels or self.matches:
+            self.behind.check(input, target, self.weight)
             self._look_at(input, target)
         loss = self.unscaled(input, target)
         return loss if self.scale == 1.0 else loss * self.scale
@@ -226,14 +246,20 @@ class DropInLoss(nn.Module):
 
     def _look_at(self, input: Tensor, target: Tensor) -> None:
         """Match the scale to the number of classes where that is asked for, else warn where the loss is another one."""
-        classes = input.shape[0 if input.dim() == 1 else 1]
+        classes = self.columns(input)
         if torch.compiler.is_compiling():
             if self.matches and classes != self.classes:
-                raise ValueError(f"call match_classes({classes}) before torch.compile")
+                if not torch.compiler.is_dynamo_compiling():  # nothing can be computed while torch.export looks on
+                    raise ValueError(f"call match_classes({classes}) before torch.export")
+                classes = operator.index(classes)  # a number, where torch.compile has a symbol
+                found = _scale_when_compiled(self, classes)
+                if not found:
+                    raise ValueError(self._unmatched(classes))
+                self.scale, self.classes = found, classes
             return
         if self.matches and classes != self.classes:
             self.match_classes(classes)
-        if self.hard_labels and (target.is_floating_point() or self.label_smoothing > 0):
+        if self.hard_labels and (self.label_smoothing > 0 or self.behind.may_be_soft(target)):
             self._warn(
                 "was made for labels of 0 and 1: on soft targets, label_smoothing among them, its formula is another "
                 "loss, and not this one with softer labels"
@@ -261,7 +287,7 @@ class DropInLoss(nn.Module):
     def reduced(self, loss: Tensor, logits: Tensor, target: Tensor, kept: Tensor | None) -> Tensor:
         """The losses of the samples, summed over classes, by ``reduction``; those not kept do not count."""
         if self.class_mean and not self.of_sample:
-            loss = loss / logits.shape[0 if logits.dim() == 1 else 1]
+            loss = loss / self.columns(logits)
         if kept is not None:
             loss = torch.where(kept, loss, torch.zeros_like(loss))
         if self.reduction == "none":
@@ -270,14 +296,14 @@ class DropInLoss(nn.Module):
             return loss.sum()
         if kept is None:
             return loss.mean()
-        if self.weight is None:
+        if self.weight is None or not self.behind.means_by_weight:
             return loss.sum() / kept.sum()
         indices = target.long().where(kept, 0)
         return loss.sum() / (self.weight.to(logits.dtype)[indices] * kept).sum()
 
 
-def start_probe(classes: int) -> tuple[Tensor, Tensor]:
-    """Logits ``(N, classes)`` near a uniform start, float64, and class indices ``(N,)``: the same ones everywhere.
+def start_probe(classes: int, head: Head = SOFTMAX) -> tuple[Tensor, Tensor]:
+    """A head's logits ``(N, outputs)`` near a uniform start, float64, and class indices ``(N,)``, the same everywhere.
 
     They are normal with a standard deviation of `START_SPREAD`; every class is true equally often, up to one sample.
     """
@@ -285,7 +311,7 @@ def start_probe(classes: int) -> tuple[Tensor, Tensor]:
     # Not drawn: what a generator gives may differ from version to version, and scales must not.
     spread = (torch.arange(1, rows * classes + 1, dtype=torch.float64).sin() * 43758.5453).frac().abs()
     logits = torch.erfinv((2 * spread - 1).clamp(-0.999999, 0.999999)) * (math.sqrt(2) * START_SPREAD)
-    return logits.view(rows, classes), torch.arange(rows) % classes
+    return head.probe(logits.view(rows, classes)), torch.arange(rows) % classes
 
 
 def rounded_scale(wanted: float, found: float, value: float) -> float | None:
@@ -297,11 +323,11 @@ def rounded_scale(wanted: float, found: float, value: float) -> float | None:
     return float(f"{ratio:.6g}") if ratio > 0 and math.isfinite(ratio) else None
 
 
-def cross_entropy_norm(classes: int) -> float:
+def cross_entropy_norm(classes: int, head: Head = SOFTMAX) -> float:
     """Norm of plain cross-entropy's gradient on the logits of `start_probe`."""
-    logits, target = start_probe(classes)
-    probabilities = logits.softmax(1)
-    return float((probabilities - functional.one_hot(target, classes)).norm()) / len(target)
+    logits, target = start_probe(classes, head)
+    gradient = head.probabilities(logits, 1) - functional.one_hot(target, classes)
+    return float(head.of_outputs(gradient, 1).norm()) / len(target)
 
 
 STAGES = (0.0, 0.5, 1.0)
@@ -314,8 +340,8 @@ def matched_scale(loss: DropInLoss, classes: int) -> float | None:
     Six digits. ``weight``, ``ignore_index`` and ``reduction`` do not enter; classes are equally frequent. None where
     the gradient is zero or not finite.
     """
-    kept = loss.weight, loss.ignore_index, loss.reduction, loss.shares, loss.reached
-    loss.weight, loss.ignore_index, loss.reduction = None, -100, "mean"
+    kept = loss.weight, loss.ignore_index, loss.reduction, loss.shares, loss.reached, loss._follows
+    loss.weight, loss.ignore_index, loss.reduction, loss._follows = None, -100, "mean", True
     loss.shares, loss.reached = torch.full((classes,), 1 / classes, dtype=torch.float64), torch.zeros(())
     norms, largest = [], 0.0
     try:
@@ -325,14 +351,23 @@ def matched_scale(loss: DropInLoss, classes: int) -> float | None:
             norms.append(norm)
             largest = max(largest, abs(value))
     finally:
-        loss.weight, loss.ignore_index, loss.reduction, loss.shares, loss.reached = kept
+        loss.weight, loss.ignore_index, loss.reduction, loss.shares, loss.reached, loss._follows = kept
     norm = norms[0] if len(norms) == 1 else math.sqrt(sum(norm * norm for norm in norms) / len(norms))
-    return rounded_scale(cross_entropy_norm(classes), norm, largest)
+    return rounded_scale(cross_entropy_norm(classes, loss.behind), norm, largest)
+
+
+def _scale_when_compiled(loss: DropInLoss, classes: int) -> float:
+    """The scale, or 0, found while torch.compile traces the loss: a constant of what it makes."""
+    return matched_scale(copy.deepcopy(loss), classes) or 0.0
+
+
+# As torch.compiler.assume_constant_result marks it, which would load the compiler with every import.
+_scale_when_compiled._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _norm_and_value(loss: DropInLoss, classes: int) -> tuple[float, float]:
     """Norm of the gradient on the logits of `start_probe`, and the loss there."""
-    logits, target = start_probe(classes)
+    logits, target = start_probe(classes, loss.behind)
     logits.requires_grad_()
     with torch.enable_grad():
         value = loss.unscaled(logits, target)
@@ -349,50 +384,3 @@ def widened(logits: Tensor) -> Tensor:
         largest = torch.finfo(logits.dtype).max
         wide.register_hook(lambda gradient: gradient.clamp(-largest, largest))  # type: ignore[no-untyped-call]
     return wide
-
-
-def class_indices(target: Tensor, classes: int, ignore_index: int) -> Tensor:
-    """Class indices as int64. Raises ValueError where one is neither in [0, classes) nor ``ignore_index``.
-
-    They are widened before they are compared with anything: in uint8, -100 is 156. Values are looked at on a CPU
-    alone; elsewhere torch's own check of an index tells.
-    """
-    indices = target.long()
-    if target.dtype == torch.uint64:
-        indices = indices.masked_fill(indices < 0, torch.iinfo(torch.int64).max)  # beyond int64, and no -100
-    if torch.compiler.is_compiling() or indices.device.type != "cpu" or indices.numel() == 0:
-        return indices
-    try:
-        low, high = (int(end) for end in indices.aminmax())
-    except RuntimeError:  # torch.func.vmap, or tensors without values
-        return indices
-    if low < 0 or high >= classes:
-        outside = indices[((indices < 0) | (indices >= classes)) & (indices != ignore_index)]
-        if outside.numel():
-            raise ValueError(
-                f"class indices must be in [0, {classes}), or ignore_index = {ignore_index} for what does not count, "
-                f"but one is {int(outside[0])}"
-            )
-    return indices
-
-
-def check_input(logits: Tensor, target: Tensor, weight: Tensor | None) -> None:
-    """Raise ValueError, with what was expected, for shapes or types that do not fit."""
-    if not logits.is_floating_point() or logits.dim() < 1:
-        raise ValueError(f"logits must be floating point, (N, C) or (N, C, d1, ...), not {_seen(logits)}")
-    dim = 0 if logits.dim() == 1 else 1
-    if target.is_floating_point():
-        if target.shape != logits.shape:
-            raise ValueError(f"probabilities must have the logits' shape {tuple(logits.shape)}, not {_seen(target)}")
-    else:
-        expected = logits.shape[:dim] + logits.shape[dim + 1 :]
-        # True and false are two classes; where there are more, they are likelier a class's own mask.
-        unclear = target.dtype == torch.bool and logits.shape[dim] != 2
-        if unclear or target.is_complex() or target.shape != expected:
-            raise ValueError(f"class indices must be integers of shape {tuple(expected)}, not {_seen(target)}")
-    if weight is not None and weight.shape != (logits.shape[dim],):
-        raise ValueError(f"weight must have shape ({logits.shape[dim]},), not {tuple(weight.shape)}")
-
-
-def _seen(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"

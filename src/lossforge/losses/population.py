@@ -12,6 +12,7 @@ from lossforge.errors import LossError
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.interpreter import Interpreter
 from lossforge.losses.compiled import LossSpec
+from lossforge.losses.heads import HEADS
 
 
 class _Population(torch.autograd.Function):
@@ -41,11 +42,12 @@ class PopulationLoss(nn.Module):
 
     Args:
         specs: the losses; formulas, no terms (LossError). ``label_smoothing`` and ``class_mean`` are kept.
+        head: what makes probabilities of logits; see `lossforge.losses.heads`.
 
     Its gradient cannot be differentiated again: LossError says so.
     """
 
-    def __init__(self, specs: Sequence[LossSpec]) -> None:
+    def __init__(self, specs: Sequence[LossSpec], head: str = "softmax") -> None:
         super().__init__()
         term = next((spec.formula for spec in specs if spec.is_term), None)
         if term is not None:
@@ -55,7 +57,8 @@ class PopulationLoss(nn.Module):
         self._mean = [spec.class_mean and not loss.of_sample for spec, loss in zip(specs, parsed, strict=True)]
         self._any_mean = any(self._mean)
         self._means: dict[torch.device, Tensor] = {}
-        losses = Interpreter(parsed, [spec.label_smoothing for spec in specs])
+        losses = Interpreter(parsed, [spec.label_smoothing for spec in specs], head=head)
+        self.head = head
         self._losses = losses.padded()
         self.needs = losses.needs
 
@@ -66,7 +69,7 @@ class PopulationLoss(nn.Module):
         progress: Tensor | None = None,
         class_share: Tensor | None = None,
     ) -> Tensor:
-        """Mean loss ``(K,)`` over the samples of logits ``(K, N, C)``.
+        """Mean loss ``(K,)`` over the samples of logits ``(K, N, C)``, or ``(K, N, 1)`` behind a binary head.
 
         ``target`` holds class indices ``(K, N)`` or ``(N,)``, or probabilities ``(K, N, C)`` or ``(N, C)``. float16
         and bfloat16 logits are computed in float32. ``progress`` ``(K or 1,)`` and ``class_share`` ``(K or 1, C)`` are
@@ -77,7 +80,7 @@ class PopulationLoss(nn.Module):
         means = values.mean(-1)
         if not self._any_mean:
             return means
-        return means / (1 + self._over_classes(means) * (logits.shape[-1] - 1))
+        return means / (1 + self._over_classes(means) * (HEADS[self.head].classes(logits.shape[-1]) - 1))
 
     def _over_classes(self, like: Tensor) -> Tensor:
         """Where ``(K,)`` a loss is the mean over classes; kept on a device, so that a captured step can read it."""
@@ -88,7 +91,7 @@ class PopulationLoss(nn.Module):
     @property
     def room(self) -> tuple[object, ...]:
         """The same for populations whose `tables` can stand in each other's place."""
-        return (*self._losses.room, self._any_mean, *sorted(self.needs))
+        return (*self._losses.room, self._any_mean, *sorted(self.needs), self.head)
 
     def tables(self, like: Tensor) -> list[Tensor]:
         """The losses as data on the device of ``like`` and in its floating type, read at every call."""

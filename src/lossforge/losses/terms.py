@@ -1,4 +1,4 @@
-"""Losses that are no elementwise formula of probabilities: binary cross-entropy, and those that count overlap.
+"""Losses that are no formula: those that count overlap over a batch, need the logits as they are, or iterate.
 
 Such a term is written, and travels to workers, as a call: ``tversky(a=0.3, b=0.7, e=1.0)``.
 """
@@ -10,15 +10,12 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-from torch.nn import functional
-
 from lossforge.errors import LossError, offered
-from lossforge.losses.drop_in import DropInLoss
-
-SMALLEST_MISS = 1e-6
-"""Below this the power of focal Tversky gives way to a straight line, so that its slope stays finite."""
+from lossforge.losses.term_losses.base import TermLoss
+from lossforge.losses.term_losses.bi_tempered import BiTemperedLoss
+from lossforge.losses.term_losses.binary import BinaryCrossEntropyLoss
+from lossforge.losses.term_losses.logit_norm import LogitNormLoss
+from lossforge.losses.term_losses.overlap import OverlapLoss
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +27,29 @@ class Parameter:
     high: float
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """The module that computes a term, and its parameters."""
+
+    module: type[TermLoss]
+    parameters: dict[str, Parameter]
+
+
 _PENALTY = (0.0, 1e3)
+_OVERLAP = {"a": Parameter(0.3, *_PENALTY), "b": Parameter(0.7, *_PENALTY)}
 _SMOOTH = Parameter(1.0, 1e-12, 1e6)
 
-TERMS: dict[str, dict[str, Parameter]] = {
-    "bce": {},
-    "dice": {"e": _SMOOTH},
-    "tversky": {"a": Parameter(0.3, *_PENALTY), "b": Parameter(0.7, *_PENALTY), "e": _SMOOTH},
-    "focal_tversky": {
-        "a": Parameter(0.3, *_PENALTY),
-        "b": Parameter(0.7, *_PENALTY),
-        "gamma": Parameter(4 / 3, 0.1, 10.0),
-        "e": _SMOOTH,
-    },
+TERMS: dict[str, Kind] = {
+    "bce": Kind(BinaryCrossEntropyLoss, {}),
+    "dice": Kind(OverlapLoss, {"e": _SMOOTH}),
+    "tversky": Kind(OverlapLoss, {**_OVERLAP, "e": _SMOOTH}),
+    "focal_tversky": Kind(OverlapLoss, {**_OVERLAP, "gamma": Parameter(4 / 3, 0.1, 10.0), "e": _SMOOTH}),
+    "bi_tempered": Kind(BiTemperedLoss, {"t1": Parameter(0.8, 0.0, 0.999), "t2": Parameter(1.2, 1.0, 5.0)}),
+    "logit_norm": Kind(LogitNormLoss, {"tau": Parameter(0.04, 1e-3, 1e3)}),
 }
-"""Every term by name, with its parameters."""
+"""Every term by name."""
+OVERLAP = tuple(name for name, kind in TERMS.items() if kind.module is OverlapLoss)
+"""Terms that count, class by class, where masks overlap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +63,8 @@ class Term:
         return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.parameters)})"
 
     def build(self, **arguments: Any) -> TermLoss:
-        """The module; ``arguments`` are those of ``nn.CrossEntropyLoss``."""
-        return (BinaryCrossEntropyLoss if self.name == "bce" else OverlapLoss)(self, **arguments)
+        """The module; ``arguments`` are those of ``nn.CrossEntropyLoss``, and ``head``."""
+        return TERMS[self.name].module(str(self), dict(self.parameters), **arguments)
 
 
 def term(name: str, **given: float) -> Term:
@@ -67,7 +72,7 @@ def term(name: str, **given: float) -> Term:
 
     Raises LossError for a parameter that it does not have, or one out of its range.
     """
-    known = TERMS[name]
+    known = TERMS[name].parameters
     for parameter, value in given.items():
         if parameter not in known:
             raise LossError(f"loss '{name}' has no parameter '{parameter}'{offered(parameter, known, what='it has')}")
@@ -127,88 +132,3 @@ def parse_term(text: str) -> Term | None:
     """
     name = called_name(text)
     return term(name, **call_parameters(text)) if name in TERMS and name is not None else None
-
-
-class TermLoss(DropInLoss):
-    """A term as a drop-in for ``nn.CrossEntropyLoss``; see `DropInLoss` for the arguments that all share."""
-
-    def __init__(self, term: Term, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.formula = str(term)
-
-    def extra_repr(self) -> str:
-        """The call, for printing."""
-        return repr(self.formula)
-
-
-class BinaryCrossEntropyLoss(TermLoss):
-    """One classifier a class: -y log s - (1 - y) log(1 - s) with s the sigmoid of the logit.
-
-    Computed from the logits, so it is exact however large they are, and 0 where an infinite one is right; summed
-    over classes.
-    """
-
-    def class_terms(self, logits: Tensor, y_true: Tensor, dim: int) -> Tensor:
-        """The loss of every sample and class, in the shape of ``logits``."""
-        return _cost(y_true, logits) + _cost(1 - y_true, -logits)
-
-
-def _cost(share: Tensor, logits: Tensor) -> Tensor:
-    """-share * log(sigmoid(logits)), which is 0 where the share is, also at a logit of -inf."""
-    log = functional.logsigmoid(logits)
-    return -share * log.masked_fill(log.isinf() & (share == 0), 0.0)
-
-
-class OverlapLoss(TermLoss):
-    """Dice, Tversky and focal Tversky: (a FP + b FN) / (TP + a FP + b FN + e) for every class.
-
-    That is one minus the Tversky index (TP + e) / (TP + a FP + b FN + e); Dice has a = b = 1/2. TP, FP and
-    FN are soft counts of softmax probabilities over the whole batch and space, so the loss of a batch is not
-    the mean of its samples' losses. Focal Tversky raises it to the power 1 / gamma: that is what Abraham and
-    Khan's code computes, where the exponent 3/4 itself is called gamma (their figure draws 1 - index^(1 / gamma)).
-
-    ``a`` weighs false positives and ``b`` false negatives, as in Salehi et al. 2017, who found 0.3 and 0.7
-    best; Abraham and Khan swap the two letters and use the same values, with gamma = 4/3.
-
-    ``reduction``: "mean" over classes (by ``weight``: a weighted mean), "sum" over classes, or "none" for
-    one value a class, shape ``(C,)``, times its weight. Samples at ``ignore_index`` enter no count. A class
-    that is absent from the batch costs a FP / (a FP + e). With every sample ignored, or none there, each
-    class's value is 0 and so is the gradient; "mean" is then NaN, as cross-entropy's is. The gradient is finite
-    for all finite logits.
-    """
-
-    def __init__(self, term: Term, **arguments: Any) -> None:
-        super().__init__(term, **arguments)
-        values = dict(term.parameters)
-        self.a, self.b, self.e = values.get("a", 0.5), values.get("b", 0.5), values["e"]
-        self.exponent = 1 / values.get("gamma", 1.0)
-
-    def unscaled(self, input: Tensor, target: Tensor) -> Tensor:
-        """Loss of logits ``(N, C)``, ``(N, C, d1, ...)`` or ``(C,)``; targets are those of `DropInLoss`."""
-        logits, y_true, kept = self.encoded(input, target)
-        dim = 0 if logits.dim() == 1 else 1
-        y_pred = torch.softmax(logits, dim)
-        if kept is not None:
-            counted = kept.unsqueeze(dim)
-            y_pred, y_true = torch.where(counted, y_pred, 0.0), torch.where(counted, y_true, 0.0)
-        classes = logits.shape[dim]
-        y_pred = y_pred.movedim(dim, -1).reshape(-1, classes)
-        y_true = y_true.movedim(dim, -1).reshape(-1, classes)
-        hit = (y_pred * y_true).sum(0)
-        wrong = self.a * (y_pred * (1 - y_true)).sum(0) + self.b * ((1 - y_pred) * y_true).sum(0)
-        loss = self.focused(wrong / (hit + wrong + self.e))
-        weight = torch.ones_like(loss) if self.weight is None else self.weight.to(logits.dtype)
-        loss = loss * weight
-        if self.reduction != "mean":
-            return loss if self.reduction == "none" else loss.sum()
-        mean = loss.sum() / weight.sum()
-        if kept is None:
-            return mean if len(y_true) else mean.new_full((), torch.nan) + 0 * mean
-        return torch.where(kept.any(), mean, torch.nan)
-
-    def focused(self, miss: Tensor) -> Tensor:
-        """``miss``, in [0, 1), to the power 1 / gamma; a straight line below `SMALLEST_MISS`."""
-        if self.exponent == 1:
-            return miss
-        power = miss.clamp(min=SMALLEST_MISS) ** self.exponent
-        return power * (miss / SMALLEST_MISS).clamp(max=1)

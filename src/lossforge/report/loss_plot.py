@@ -18,9 +18,10 @@ from torch import Tensor
 from lossforge.errors import LossforgeError
 from lossforge.expression.elementwise import value_and_slope
 from lossforge.expression.formula import parse_formula
-from lossforge.losses.analysis import in_training
+from lossforge.losses.analysis import in_training, logits_of
+from lossforge.losses.behind_heads import baseline
 from lossforge.losses.compiled import LossSpec
-from lossforge.losses.library import CROSS_ENTROPY, loss_spec
+from lossforge.losses.library import CROSS_ENTROPY, head_of, loss_spec
 from lossforge.store.files import told_as_store_error
 
 if TYPE_CHECKING:
@@ -57,18 +58,18 @@ class Curve:
     gradient: Tensor
 
 
-def against_true(spec: LossSpec, classes: int = CLASSES) -> Curve:
+def against_true(spec: LossSpec, classes: int = CLASSES, head: str = "softmax") -> Curve:
     """The loss against the true class's probability p_t, the other classes sharing the rest equally."""
     p = _line()
     others = ((1 - p) / (classes - 1))[:, None].expand(-1, classes - 1)
-    return _curve(spec, p, torch.cat([p[:, None], others], 1), moving=0)
+    return _curve(spec, p, torch.cat([p[:, None], others], 1), head, moving=0)
 
 
-def against_wrong(spec: LossSpec, classes: int = CLASSES) -> Curve:
+def against_wrong(spec: LossSpec, classes: int = CLASSES, head: str = "softmax") -> Curve:
     """The loss against one wrong class's probability, the true class having the rest (all others next to nothing)."""
     p = _line()
     nothing = torch.full((len(p), classes - 2), 1e-12, dtype=torch.float64)
-    return _curve(spec, p, torch.cat([(1 - p)[:, None], p[:, None], nothing], 1), moving=1)
+    return _curve(spec, p, torch.cat([(1 - p)[:, None], p[:, None], nothing], 1), head, moving=1)
 
 
 def of_class(spec: LossSpec, true: bool, classes: int = CLASSES) -> Curve | None:
@@ -85,36 +86,36 @@ def of_class(spec: LossSpec, true: bool, classes: int = CLASSES) -> Curve | None
     return Curve(p, value * share, slope / p * share)
 
 
-def gradient_scale(spec: LossSpec, classes: int = CLASSES) -> float | None:
+def gradient_scale(spec: LossSpec, classes: int = CLASSES, head: str = "softmax") -> float | None:
     """What makes the gradient on the logits of a uniform prediction as long as cross-entropy's; None where it is 0."""
     uniform = torch.full((1, classes), 1 / classes, dtype=torch.float64)
-    own = float(_value_and_gradient(spec, uniform)[1].norm())
-    return float(_value_and_gradient(LossSpec(CROSS_ENTROPY), uniform)[1].norm()) / own if own > 1e-9 else None
+    own = float(_value_and_gradient(spec, uniform, head)[1].norm())
+    return float(_value_and_gradient(baseline(head), uniform, head)[1].norm()) / own if own > 1e-9 else None
 
 
 def _line() -> Tensor:
     return torch.linspace(_EDGE, 1 - _EDGE, _POINTS, dtype=torch.float64)
 
 
-def _curve(spec: LossSpec, p: Tensor, y_pred: Tensor, moving: int) -> Curve:
-    value, gradient = _value_and_gradient(spec, y_pred)
+def _curve(spec: LossSpec, p: Tensor, y_pred: Tensor, head: str, moving: int) -> Curve:
+    value, gradient = _value_and_gradient(spec, y_pred, head)
     return Curve(p, value, gradient[:, moving])
 
 
-def _value_and_gradient(spec: LossSpec, y_pred: Tensor) -> tuple[Tensor, Tensor]:
+def _value_and_gradient(spec: LossSpec, y_pred: Tensor, head: str) -> tuple[Tensor, Tensor]:
     """Value ``(P,)`` of each prediction ``(P, C)`` of a sample of class 0, and its gradient ``(P, C)`` on the logits.
 
-    The logits are log(y_pred). A term may reduce over the batch, so each prediction is a batch of its own.
+    The logits are those that the head makes these of. A term may reduce over the batch, so each prediction is a batch
+    of its own.
     """
-    logits = y_pred.log().requires_grad_()
+    logits = logits_of(y_pred, head).requires_grad_()
     if spec.is_term:
-        criterion = spec.build()
+        alone = spec.build(head=head)
         target = torch.zeros(1, dtype=torch.int64)
-        value = torch.stack([criterion(row[None], target) for row in logits])
+        value = torch.stack([alone(row[None], target) for row in logits])
     else:
-        value = in_training(spec, y_pred.shape[1], reduction="none")(
-            logits, torch.zeros(len(logits), dtype=torch.int64)
-        )
+        criterion = in_training(spec, y_pred.shape[1], reduction="none", head=head)
+        value = criterion(logits, torch.zeros(len(logits), dtype=torch.int64))
     if not value.requires_grad:
         return value, torch.zeros_like(y_pred)
     (gradient,) = torch.autograd.grad(value.sum(), logits, allow_unused=True)
@@ -131,12 +132,13 @@ def plot_losses(names_or_formulas: Sequence[str], path: Path, classes: int = CLA
     path = Path(path)
     _check(path, len(names_or_formulas))
     specs = [loss_spec(name) for name in names_or_formulas]
-    figure = _drawn([_short(name) for name in names_or_formulas], specs, classes)
+    heads = [head_of(name) for name in names_or_formulas]
+    figure = _drawn([_short(name) for name in names_or_formulas], specs, heads, classes)
     from matplotlib import rc_context
 
     # Without date and random names, the same losses give the same file.
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(path.suffix[1:].lower())
-    with told_as_store_error(path, "try again"), rc_context({"svg.hashsalt": "lossforge"}):
+    with told_as_store_error(path, "try again", "name another file"), rc_context({"svg.hashsalt": "lossforge"}):
         figure.savefig(path, dpi=150, metadata=undated)
 
 
@@ -161,7 +163,7 @@ _ROWS = (
 )
 
 
-def _drawn(labels: list[str], specs: list[LossSpec], classes: int) -> Figure:
+def _drawn(labels: list[str], specs: list[LossSpec], heads: list[str], classes: int) -> Figure:
     from matplotlib.figure import Figure
 
     lines = -(-(len(labels) + 1) // 2)
@@ -169,13 +171,13 @@ def _drawn(labels: list[str], specs: list[LossSpec], classes: int) -> Figure:
     rows = len(functions) + len(_ROWS)
     figure = Figure(figsize=(10, 3.6 * rows + 0.22 * lines), layout="constrained")
     panels = figure.subplots(rows, 2, squeeze=False)
-    scales = [gradient_scale(spec, classes) for spec in specs]
+    scales = [gradient_scale(spec, classes, head) for spec, head in zip(specs, heads, strict=True)]
     labels = [label if scale else f"{label} (not scaled)" for label, scale in zip(labels, scales, strict=True)]
     factors = [scale or 1.0 for scale in scales]
     for (true, along), row in zip(functions, panels, strict=False):
         _draw_functions(row, labels, [of_class(spec, true, classes) for spec in specs], factors, true, along)
     for (curve, along, logit), row in zip(_ROWS, panels[len(functions) :], strict=True):
-        curves = [curve(spec, classes) for spec in specs]
+        curves = [curve(spec, classes, head) for spec, head in zip(specs, heads, strict=True)]
         _draw_samples(row, labels, curves, factors, curve(LossSpec(CROSS_ENTROPY), classes), along, logit)
     handles, names = panels[-1][0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=2, frameon=False, fontsize="small")

@@ -23,6 +23,9 @@ SURE = 0.95
 HOPELESS = 0.2
 """Share of free logits below which no network is asked either."""
 _INPUTS, _HIDDEN, _RATE = 32, 16, 0.01
+_SMALL = 0.06
+"""Size of the last weights: a network starts from a uniform prediction, as those that are searched on do."""
+_CLUSTERS = 8
 _NETWORKS = (2, 3)
 """Seeds of the data and weights of the small networks."""
 
@@ -62,10 +65,42 @@ def network(classes: int, seed: int) -> tuple[NDArray[Any], NDArray[Any], NDArra
     centres, shared = generator.normal(size=(2 * classes, _INPUTS)), generator.normal(size=(classes, _INPUTS))
     x = 0.7 * centres[cluster] + 0.7 * shared[labels] + generator.normal(size=(samples, _INPUTS))
     w1 = generator.normal(size=(_HIDDEN, _INPUTS)) * (2 / _INPUTS) ** 0.5
-    # Small, so that the network starts from a uniform prediction, as those that are searched on do.
-    w2 = generator.normal(size=(classes, _HIDDEN)) * 0.06 / _HIDDEN**0.5
+    w2 = generator.normal(size=(classes, _HIDDEN)) * _SMALL / _HIDDEN**0.5
     data = numpy.ascontiguousarray((x / x.std() + generator.normal(size=_INPUTS)).T, numpy.float32)
     return data, labels, w1.astype(numpy.float32), w2.astype(numpy.float32)
+
+
+@lru_cache(maxsize=16)
+def free_targets(classes: int, several: bool) -> NDArray[numpy.float32]:
+    """Targets ``(64, C)`` of the descent on free logits: 1 at the label; of several labels any half of them."""
+    import numpy
+
+    labels = free_logits(classes)[1]
+    if several:
+        generator = numpy.random.Generator(numpy.random.PCG64(2500 + classes))
+        return (generator.random((len(labels), classes)) < 0.5).astype(numpy.float32)
+    return numpy.eye(classes, dtype=numpy.float32)[labels]
+
+
+@lru_cache(maxsize=64)
+def labelled_network(
+    classes: int, seed: int, several: bool
+) -> tuple[NDArray[Any], NDArray[numpy.float32], NDArray[Any], NDArray[Any]]:
+    """`network`'s data, targets ``(N, C)``, and first weights.
+
+    Of several labels: each is of half of eight clusters, whatever their number, so that none is rare.
+    """
+    import numpy
+
+    if not several:
+        x, labels, w1, w2 = network(classes, seed)
+        return x, numpy.eye(classes, dtype=numpy.float32)[labels], w1, w2
+    x, labels, w1, _ = network(_CLUSTERS // 2, seed)
+    generator = numpy.random.Generator(numpy.random.PCG64(3000 + seed))
+    halves = generator.permuted(numpy.arange(_CLUSTERS)[:, None].repeat(classes, 1), axis=0) % 2
+    w2 = generator.normal(size=(classes, _HIDDEN)) * _SMALL / _HIDDEN**0.5
+    rows = halves[numpy.arange(len(labels)) % _CLUSTERS]
+    return x, rows.astype(numpy.float32), w1, w2.astype(numpy.float32)
 
 
 def kernels_are_compiled() -> bool:
@@ -97,17 +132,20 @@ def compile_kernels() -> None:
 
 
 def descend(losses: Interpreter, classes: int, settings: ScreenSettings, sign: NDArray[Any]) -> NDArray[numpy.float64]:
-    """Share ``(K,)`` of free logits whose largest is the target's after descending ``sign`` (K,) times each loss."""
+    """Share ``(K,)`` of free logits whose largest is the target's after descending ``sign`` (K,) times each loss.
+
+    Behind independent sigmoids: of logits on the right side of 0.
+    """
     import numpy
 
     from lossforge.screening import descent_kernel
 
     reached = numpy.empty(len(losses))
-    start, labels = free_logits(classes)
+    start, _ = free_logits(classes)
     descent_kernel.descend(
         *losses.tables["float32"],
         start,
-        labels,
+        free_targets(classes, losses.of_one),
         settings.descent_steps,
         settings.step,
         sign.astype(numpy.float32),
@@ -131,13 +169,13 @@ def train_network(
     total, trained = numpy.zeros(len(losses)), numpy.zeros(len(losses))
     for seed in _NETWORKS:
         able = numpy.flatnonzero(total + len(_NETWORKS) - trained >= settings.descent_accuracy * len(_NETWORKS))
-        x, labels, w1, w2 = network(classes, seed)
+        x, y_true, w1, w2 = labelled_network(classes, seed, losses.of_one)
         one = numpy.empty(len(able))
-        norm = float(numpy.sqrt(labels.size * classes))
+        norm = float(numpy.sqrt(y_true.size))
         descent_kernel.train_network(
             *losses.take(able.tolist()).tables["float32"],
             x,
-            labels,
+            y_true,
             w1,
             w2,
             settings.network_steps,

@@ -18,23 +18,32 @@ compile_sums = compiler("reassoc")
 
 
 @compiled
-def _mark(r, labels, samples, classes, by_rows):
-    """Fill register 1 with one-hot targets."""
-    for i in range(r.shape[1]):
-        r[1, i] = 0
+def _mark(r, y_true, samples, classes, by_rows):
+    """Fill register 1 with targets (N, C)."""
     for s in range(samples):
-        r[1, s * classes + labels[s] if by_rows else labels[s] * samples + s] = 1
+        for c in range(classes):
+            r[1, s * classes + c if by_rows else c * samples + s] = y_true[s, c]
 
 
 @compiled
-def _reached(z, labels):
-    """Share of samples whose largest logit, z (N, C), is the label's."""
+def _reached(z, y_true, of_one):
+    """Share of samples whose largest logit, z (N, C), is the true class's.
+
+    Where each class has a probability of its own (``of_one``): the mean of two shares, of logits above 0 where the
+    target is 1, and of others elsewhere.
+    """
     arrived = 0
+    above, below, ones = 0, 0, 0
     for s in range(z.shape[0]):
         best = 0
-        for c in range(1, z.shape[1]):
+        for c in range(z.shape[1]):
             best = c if z[s, c] > z[s, best] else best
-        arrived += best == labels[s]
+            ones += y_true[s, c] == 1
+            above += y_true[s, c] == 1 and z[s, c] > 0
+            below += y_true[s, c] != 1 and z[s, c] <= 0
+        arrived += y_true[s, best] == 1
+    if of_one:
+        return (above / max(1, ones) + below / max(1, z.size - ones)) / 2
     return arrived / z.shape[0]
 
 
@@ -61,12 +70,12 @@ def _move(r, z, slope, scratch, length, by_rows, row):
 
 
 @compiled
-def descend(code, numbers, starts, outputs, constants, slots, start, labels, steps, step, sign, of_one, reached):
+def descend(code, numbers, starts, outputs, constants, slots, start, y_true, steps, step, sign, of_one, reached):
     """Gradient descent of K losses on free logits from ``start`` (1, N, C); ``reached`` (K,): the share that arrives.
 
-    ``sign`` (K,): -1 descends -f. Each step moves the logits by ``step`` (root mean square) on average: it shrinks
-    to zero, or a loss whose minimum is not one-hot would circle around it. ``of_one``: each class has a probability of
-    its own.
+    ``y_true`` (N, C) are the targets, 0 and 1. ``sign`` (K,): -1 descends -f. Each step moves the logits by ``step``
+    (root mean square) on average: it shrinks to zero, or a loss whose minimum is not one-hot would circle around it.
+    ``of_one``: each class has a probability of its own.
     """
     samples, classes = start.shape[1], start.shape[2]
     by_rows = classes >= ROWS_FROM
@@ -75,7 +84,7 @@ def descend(code, numbers, starts, outputs, constants, slots, start, labels, ste
     row = numpy.empty(samples, numbers.dtype)
     final = numpy.empty((1, samples, classes), numbers.dtype)
     shares = numpy.full(classes, 1 / classes).astype(numbers.dtype)
-    _mark(r, labels, samples, classes, by_rows)
+    _mark(r, y_true, samples, classes, by_rows)
     for k in range(len(starts) - 1):
         place(start, 0, 0, r, z, by_rows, samples)
         for index in range(steps):
@@ -101,7 +110,7 @@ def descend(code, numbers, starts, outputs, constants, slots, start, labels, ste
             if not _move(r, z, slope, value, sign[k] * step * 2 * (1 - index / steps), by_rows, row):
                 break
         take(r, z, final, 0, 0, by_rows, samples)
-        reached[k] = _reached(final[0], labels)
+        reached[k] = _reached(final[0], y_true, of_one)
 
 
 @compiled
@@ -171,11 +180,11 @@ def _adam(w, g, first, second, rate, index):
 
 @compiled
 def train_network(
-    code, numbers, starts, outputs, constants, slots, x, labels, w1, w2, steps, rate, norm, sign, of_one, reached
+    code, numbers, starts, outputs, constants, slots, x, y_true, w1, w2, steps, rate, norm, sign, of_one, reached
 ):
     """Train a network of one hidden layer, weights w1 (H, D) and w2 (C, H), with each of K losses by Adam.
 
-    ``x`` (D, N) and ``labels`` (N,) are its data, all one batch; the gradient on the logits has the norm ``norm`` at
+    ``x`` (D, N) and ``y_true`` (N, C) are its data, all one batch; the gradient on the logits has the norm ``norm`` at
     the start. The rate rises over three tenths of the steps and falls to zero. ``reached`` (K,) is the accuracy on
     the data; logits that are not finite count as nothing learnt. ``sign`` (K,): -1 trains with -f. ``of_one``: each
     class has a probability of its own.
@@ -192,7 +201,7 @@ def train_network(
     g1, g2 = numpy.empty_like(w1), numpy.empty_like(w2)
     gradient = r[slope].reshape(classes, samples)
     shares = numpy.full(classes, 1 / classes).astype(numbers.dtype)
-    _mark(r, labels, samples, classes, False)
+    _mark(r, y_true, samples, classes, False)
     for k in range(len(starts) - 1):
         v1, v2 = w1.copy(), w2.copy()
         m1, m2, s1, s2 = numpy.zeros_like(w1), numpy.zeros_like(w2), numpy.zeros_like(w1), numpy.zeros_like(w2)
@@ -232,4 +241,4 @@ def train_network(
             _adam(v2, g2, m2, s2, length, index)
         _forward(x, v1, v2, hidden, r, z)
         take(r, z, final, 0, 0, False, samples)
-        reached[k] = _reached(final[0], labels) if math.isfinite(final.sum()) else 0.0
+        reached[k] = _reached(final[0], y_true, of_one) if math.isfinite(final.sum()) else 0.0

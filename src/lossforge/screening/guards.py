@@ -22,7 +22,7 @@ from lossforge.expression.interpreter import Interpreter
 from lossforge.expression.program import guards_can_act
 from lossforge.expression.protection import GUARDS, Guards
 from lossforge.expression.tree import Expression
-from lossforge.screening.probes import MODERATE, run, screen_probe
+from lossforge.screening.probes import MODERATE, moderate, run, screen_probe
 from lossforge.screening.settings import ScreenSettings
 
 if TYPE_CHECKING:
@@ -52,7 +52,11 @@ def guard_reasons(forms: Sequence[Expression], settings: ScreenSettings) -> list
     guarded = [place for place, form in enumerate(forms) if joint_program(form, guards=GUARDS).guarded]
     hard = settings.label_smoothing == 0
     for classes in settings.classes:
-        asked = [place for place in guarded if guards_can_act(forms[place], _LIKELIEST, _least(classes), hard=hard)]
+        asked = [
+            place
+            for place in guarded
+            if guards_can_act(forms[place], _LIKELIEST, _least(classes, settings.head), hard=hard)
+        ]
         at_once = max(1, _CHUNK // (MODERATE * classes))
         for start in range(0, len(asked), at_once):
             places = asked[start : start + at_once]
@@ -66,12 +70,9 @@ def guard_reasons(forms: Sequence[Expression], settings: ScreenSettings) -> list
 
 
 @lru_cache(maxsize=16)
-def _least(classes: int) -> float:
+def _least(classes: int, head: str = "softmax") -> float:
     """Least probability among the moderate samples."""
-    import numpy
-
-    shares = numpy.exp(screen_probe(classes).logits[:MODERATE].astype(numpy.float64))
-    return float((shares / shares.sum(1, keepdims=True)).min())
+    return float(moderate(classes, head).min())
 
 
 def changed(
@@ -83,10 +84,10 @@ def changed(
     import numpy
 
     data = screen_probe(classes)
-    logits, labels = data.logits[:MODERATE].astype(numpy.float64), data.labels[:MODERATE]
+    logits, targets = data.logits[:MODERATE].astype(numpy.float64), data.targets(head)[:MODERATE]
     smoothing = [label_smoothing] * len(forms)
     usual, *others = (
-        run(Interpreter(forms, smoothing, guards, head), logits, labels)[1] for guards in (GUARDS, *OTHERS)
+        run(Interpreter(forms, smoothing, guards, head), logits, targets)[1] for guards in (GUARDS, *OTHERS)
     )
     shares = numpy.empty((len(forms), len(others)))
     with numpy.errstate(all="ignore"):

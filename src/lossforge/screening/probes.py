@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from lossforge.expression.interpreter import Interpreter
+from lossforge.losses.heads import HEADS
 from lossforge.screening.settings import Certain, ScreenSettings
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 MODERATE = 48
 """Rows of moderate logits at the head of a probe: they say what the gradient's usual size is."""
+_MORE = 0.3
+"""How many of the other labels a sample has, where it has several."""
 _SMALLEST = 1e-30
 """Root mean square of a gradient below which it is zero; whether a larger one is rounding, the signature tells."""
 _HALF_SMALLEST, _HALF_LARGEST = 6e-8, 65504.0
@@ -25,10 +28,15 @@ _CHUNK = 2**24
 
 @dataclass(frozen=True)
 class Probe:
-    """Logits ``(N, C)`` in float32 and labels ``(N,)``."""
+    """Logits ``(N, C)`` in float32 and labels ``(N,)``; ``rows`` ``(N, C)`` are several labels, each 0 or 1."""
 
     logits: NDArray[numpy.float32]
     labels: NDArray[numpy.int64]
+    rows: NDArray[numpy.float32]
+
+    def targets(self, head: str) -> NDArray[Any]:
+        """What a head's targets are: rows where labels are independent, else labels."""
+        return self.rows if head == "sigmoid" else self.labels
 
 
 @lru_cache(maxsize=16)
@@ -56,7 +64,11 @@ def screen_probe(classes: int) -> Probe:
         ]
     )
     labels = numpy.concatenate([generator.integers(classes, size=MODERATE + 32 + few), numpy.zeros(122, numpy.int64)])
-    return Probe(logits.astype(numpy.float32), labels)
+    rows = numpy.eye(classes)[labels]
+    several = MODERATE + 32  # a sweep is of one label against the rest
+    rows[:several] = numpy.maximum(rows[:several], generator.random((several, classes)) < _MORE)
+    rows[:several:4] = 0
+    return Probe(logits.astype(numpy.float32), labels, rows.astype(numpy.float32))
 
 
 @lru_cache(maxsize=64)
@@ -80,26 +92,34 @@ def round_to(values: NDArray[Any], precision: str) -> NDArray[numpy.float32]:
     return rounded
 
 
-def run(losses: Interpreter, logits: NDArray[Any], labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Losses ``(K, N)`` and gradients ``(K, N, C)`` on shared logits."""
+def run(losses: Interpreter, logits: NDArray[Any], targets: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Losses ``(K, N)`` and gradients ``(K, N, C)`` on shared logits, against labels ``(N,)`` or rows ``(N, C)``."""
     import numpy
 
     gradient = numpy.empty((len(losses), *logits.shape), logits.dtype)
     values = numpy.empty((len(losses), len(logits)), logits.dtype)
-    losses.run_arrays(logits[None], labels[None], values, gradient, numpy.empty((0, *logits.shape), logits.dtype))
+    losses.run_arrays(logits[None], targets[None], values, gradient, numpy.empty((0, *logits.shape), logits.dtype))
     return values, gradient
 
 
 @lru_cache(maxsize=16)
-def _usual_size(classes: int) -> float:
+def _usual_size(classes: int, head: str) -> float:
     """Root mean square of cross-entropy's gradient on the moderate logits: what matching gives every loss."""
     import numpy
 
     data = screen_probe(classes)
-    z = data.logits[:MODERATE].astype(numpy.float64)
-    p = numpy.exp(z - z.max(1, keepdims=True))
-    p /= p.sum(1, keepdims=True)
-    return float(numpy.sqrt(numpy.square(p - numpy.eye(classes)[data.labels[:MODERATE]]).mean()))
+    targets = data.rows if head == "sigmoid" else numpy.eye(classes)[data.labels]
+    return float(numpy.sqrt(numpy.square(moderate(classes, head) - targets[:MODERATE]).mean()))
+
+
+def moderate(classes: int, head: str) -> NDArray[numpy.float64]:
+    """Probabilities of the moderate logits."""
+    import torch
+
+    columns = HEADS[HEADS[head].program]
+    logits = torch.from_numpy(screen_probe(classes).logits[:MODERATE]).double()
+    found: NDArray[numpy.float64] = columns.probabilities(logits, 1).numpy()
+    return found
 
 
 def probe_reasons(losses: Interpreter, settings: ScreenSettings) -> list[str]:
@@ -122,13 +142,13 @@ def probe_reasons(losses: Interpreter, settings: ScreenSettings) -> list[str]:
 def _reasons(losses: Interpreter, classes: int, precision: str, settings: ScreenSettings) -> list[str]:
     import numpy
 
-    values, gradient = run(losses, _rounded(classes, precision), screen_probe(classes).labels)
+    values, gradient = run(losses, _rounded(classes, precision), screen_probe(classes).targets(losses.head))
     finite_value = numpy.isfinite(values).all(1)
     peak = numpy.abs(gradient).max((1, 2))
     with numpy.errstate(over="ignore", invalid="ignore", divide="ignore"):
         scale = numpy.sqrt(numpy.square(gradient[:, :MODERATE].astype(numpy.float64)).mean((1, 2)))
         # Training scales gradients to cross-entropy's size, unless the space says otherwise.
-        matching = numpy.ones_like(scale) if settings.keep_scale else _usual_size(classes) / scale
+        matching = numpy.ones_like(scale) if settings.keep_scale else _usual_size(classes, losses.head) / scale
         trained_peak, trained_scale = peak * matching, scale * matching
     limit, half = settings.max_gradient, precision == "float16"
     reasons = []

@@ -40,7 +40,7 @@ class ScreenSettings:
     must bring ``descent_accuracy`` (0 to 1) of the free logits to their targets; where they bring some, but not
     enough, the losses train a small network for ``network_steps``, which must learn as much. ``precisions``: the types
     in which the space trains. ``classes``: the numbers of classes of its tasks;
-    ``head``: what makes probabilities of their logits ("softmax" of two classes where they have one neuron).
+    ``head``: what makes probabilities of their logits; of one neuron the screens see both classes' logits, 0 and z.
     """
 
     max_gradient: float = 1e18

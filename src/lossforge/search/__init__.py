@@ -7,10 +7,11 @@ from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
     "audit": ("AuditReport", "audit_report"),
-    "hall_of_fame": ("Entry", "checked_entries", "read_hall_of_fame"),
+    "hall_of_fame": ("Entry", "read_hall_of_fame"),
     "loop": ("is_finished", "search"),
     "progress": ("Progress", "in_notebook", "shown"),
     "recorder": ("Recorder",),
     "scores": ("as_score", "is_score"),
+    "standing": ("checked_leaders", "leaders_of"),
     "tuning": ("Sweep", "require_trained", "sweep_together"),
 }

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from lossforge.errors import LossforgeError
 from lossforge.evaluation.feasibility import chance_level
-from lossforge.evaluation.space_trainings import loss_key, trainings
+from lossforge.evaluation.remedies import remedy
+from lossforge.evaluation.space_trainings import key_in, trainings
+from lossforge.losses.behind_heads import baseline, opposite
 from lossforge.losses.compiled import LossSpec
-from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.spaces.task_section import metric_title
 from lossforge.store.stages import Stage
 
@@ -29,21 +30,22 @@ if TYPE_CHECKING:
     from lossforge.store.ledger import TrainingRow
     from lossforge.store.run_folder import RunFolder
 
-OPPOSITE = "y_true * y_pred"
-"""The probability of the true class: who descends it learns to be wrong. Bounded, unlike cross-entropy's negative."""
 _ONE_CLASS = 0.99
 """Share of predictions from which a network is said to predict one class."""
 
 
 def control_key(space: SearchSpace) -> str:
     """Cross-entropy's key in a space."""
-    return loss_key(LossSpec(CROSS_ENTROPY), keep_scale=not space.recipe.match_gradient)
+    return key_in(space, baseline(space.head))
 
 
-def train_control(space: SearchSpace, recorder: Recorder, rates: dict[str, float]) -> list[TrainingRow]:
+def train_control(
+    space: SearchSpace, recorder: Recorder, rates: dict[str, float], folder: RunFolder
+) -> list[TrainingRow]:
     """Train cross-entropy on every replicate that a candidate can be given. Raises LossforgeError where one fails."""
-    rows = recorder.run(_wanted(space, space.task, rates, space.fitness.finalist_seeds), Stage.CONTROL)
-    _refuse_failures(rows)
+    wanted = _wanted(space, space.task, rates, space.fitness.finalist_seeds)
+    rows = recorder.run(wanted, Stage.CONTROL, again={control_key(space)})
+    _refuse_failures(space, rows, folder)
     return rows
 
 
@@ -61,33 +63,38 @@ def check_own_trainings(
     progress.phase("trying out the training: cross-entropy twice on one seed, and its opposite")
     first = _wanted(space, tasks, rates, 1)
     again = [replace(one, key=f"{one.key} again") for one in first]
-    opposite = [replace(one, key="opposite", loss=LossSpec(OPPOSITE)) for one in first]
-    controls, checks = recorder.run_all([(Stage.CONTROL, first), (Stage.CHECK, [*again, *opposite])])
-    _refuse_failures([*controls, *checks[: len(tasks)]])
+    contrary = opposite(space.head)
+    turned_round = [replace(one, key="opposite", loss=LossSpec(contrary)) for one in first]
+    stages = [(Stage.CONTROL, first), (Stage.CHECK, [*again, *turned_round])]
+    controls, checks = recorder.run_all(stages, again={one.key for one in (*first, *again)})
+    _refuse_failures(space, [*controls, *checks[: len(tasks)]], folder)
     for task, control, repeated, turned in zip(tasks, controls, checks, checks[len(tasks) :], strict=False):
-        told = judged_training(task.python, control.accuracy or 0.0, repeated.accuracy or 0.0, turned.accuracy)
+        scores = control.accuracy or 0.0, repeated.accuracy or 0.0, turned.accuracy
+        told = judged_training(task.python, *scores, contrary)
         if told:
             folder.log(f"{task.title}: {told}")
             progress.line(f"{task.title}: {told}")
 
 
-def judged_training(path: str, score: float, again: float, opposite: float | None) -> str:
-    """What two scores with cross-entropy on one seed, and one with its opposite (None: it failed), say of a function.
+def judged_training(
+    path: str, score: float, again: float, turned: float | None, contrary: str = opposite("softmax")
+) -> str:
+    """What two scores with cross-entropy on one seed, and one with its contrary (None: it failed), say of a function.
 
     "" where there is nothing to tell. Raises LossforgeError where a search on it would be pointless.
     """
     spread = abs(score - again)
-    if opposite is not None and opposite - min(score, again) > 2 * spread:
+    if turned is not None and turned - min(score, again) > 2 * spread:
         raise LossforgeError(
-            f"task.python: '{path}' returned {score:.4g} with cross-entropy and {opposite:.4g} with its opposite, "
-            f"{OPPOSITE}; it must return a score of which more is better, such as an accuracy, and not an error: "
+            f"task.python: '{path}' returned {score:.4g} with cross-entropy and {turned:.4g} with its opposite, "
+            f"{contrary}; it must return a score of which more is better, such as an accuracy, and not an error: "
             "mend it, and start a new run"
         )
-    if opposite is not None and max(score, again) - opposite <= 2 * spread:
+    if turned is not None and max(score, again) - turned <= 2 * spread:
         same = "the same" if spread == 0 else "no less than its two scores with cross-entropy differ"
         raise LossforgeError(
-            f"task.python: '{path}' returned {score:.4g} with cross-entropy and {opposite:.4g} with its opposite, "
-            f"{OPPOSITE}, which is {same}: it ignores its criterion, or learns nothing; train with the gradient of "
+            f"task.python: '{path}' returned {score:.4g} with cross-entropy and {turned:.4g} with its opposite, "
+            f"{contrary}, which is {same}: it ignores its criterion, or learns nothing; train with the gradient of "
             "criterion(logits, target), long enough, and start a new run"
         )
     if spread == 0:
@@ -158,7 +165,7 @@ def _single_class(row: TrainingRow, names: Sequence[str]) -> str:
 
 
 def _wanted(space: SearchSpace, tasks: Sequence[TaskSection], rates: dict[str, float], seeds: int) -> list[Training]:
-    loss, key = LossSpec(CROSS_ENTROPY), control_key(space)
+    loss, key = baseline(space.head), control_key(space)
     return [
         training
         for task in tasks
@@ -166,10 +173,12 @@ def _wanted(space: SearchSpace, tasks: Sequence[TaskSection], rates: dict[str, f
     ]
 
 
-def _refuse_failures(rows: Sequence[TrainingRow]) -> None:
+def _refuse_failures(space: SearchSpace, rows: Sequence[TrainingRow], folder: RunFolder) -> None:
     failed = next((row for row in rows if row.accuracy is None), None)
     if failed is not None:
+        task = next(task for task in space.task if task.title == failed.task)
+        helps = remedy(space, task, failed.outcome, failed.reason, folder.path)
         raise LossforgeError(
-            f"cross-entropy itself failed on task '{failed.task}' ({failed.outcome}: {failed.reason}); a "
-            "search needs a task that it can train on: change the recipe"
+            f"cross-entropy itself failed on task '{failed.task}' ({failed.outcome.replace('_', ' ')}: "
+            f"{failed.reason}); a search needs a task that it can train on: {helps}"
         )

@@ -8,9 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lossforge.evaluation.records import Outcome
-from lossforge.evaluation.space_trainings import loss_key, trainings
-from lossforge.losses.compiled import LossSpec
-from lossforge.losses.library import CROSS_ENTROPY
+from lossforge.evaluation.space_trainings import key_in, trainings
+from lossforge.losses.behind_heads import baseline
 from lossforge.search.progress import Progress
 from lossforge.search.recorder import Recorder
 from lossforge.search.tuning import Sweep, TrainingsAt, require_trained, sweep_together
@@ -74,10 +73,9 @@ def worth_keeping(rows: Iterable[TrainingRow]) -> bool:
 
 
 def _trainings(space: SearchSpace, task: TaskSection, rate: float) -> list[Training]:
-    loss = LossSpec(CROSS_ENTROPY)
-    key = loss_key(loss, keep_scale=not space.recipe.match_gradient)
+    loss = baseline(task.head)
     replicates = range(space.recipe.sweep_seeds)
-    return trainings(space, task, loss, key, rate, replicates, stage=Stage.SWEEP, root=_ROOT)
+    return trainings(space, task, loss, key_in(space, loss), rate, replicates, stage=Stage.SWEEP, root=_ROOT)
 
 
 def _cache_file(space: SearchSpace, task: TaskSection, device: str) -> Path | None:

@@ -7,13 +7,13 @@ import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lossforge.errors import StoreError
-from lossforge.expression.final_form import final_form
+from lossforge.errors import FormulaError, StoreError
+from lossforge.expression.final_form import form_behind
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.signature import signature
-from lossforge.expression.tree import format_formula
+from lossforge.expression.tree import Expression, format_formula
 from lossforge.search.scores import Scores
-from lossforge.spaces.schema import RecipeSection, SearchSpace
+from lossforge.spaces.schema import SearchSpace
 from lossforge.store.files import write_atomically
 
 LENGTH = 20
@@ -57,7 +57,7 @@ def hall_of_fame(scores: Scores, space: SearchSpace, control_key: str) -> list[E
     entries = []
     for rank, key in enumerate(scores.ranking(space.fitness.finalist_seeds, control_key, LENGTH), start=1):
         judged, fitness = scores.judged[key], scores.fitness(key)
-        form = final_form(parse_formula(judged.formula), soft_targets=space.recipe.label_smoothing > 0)
+        form = _form(parse_formula(judged.formula), space)
         entries.append(
             Entry(
                 rank=rank,
@@ -90,38 +90,56 @@ def write_hall_of_fame(path: Path, entries: list[Entry]) -> None:
 def read_hall_of_fame(path: Path) -> list[Entry]:
     """Read the table back. Raises StoreError where it is missing or damaged."""
     try:
-        reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8")))
+        text = path.read_text(encoding="utf-8")
+        reader = csv.DictReader(io.StringIO(text))
         rows = list(reader)
         if list(reader.fieldnames or []) not in (list(Entry.__slots__), _BEFORE_FORMS, _BEFORE_METRICS):
             raise ValueError("its first line is not the table's")
+        if not text.endswith("\n"):
+            raise ValueError("it is cut off in the middle of a row")
         return [_entry(row) for row in rows]
     except FileNotFoundError:
         raise StoreError(f"{path}: is not there yet; the search has not finished its first generation") from None
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        raise StoreError(f"{path}: is damaged ({error}); delete it and resume the run: it is written again") from None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be read ({error.strerror or type(error).__name__})") from None
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise damaged(path, str(error)) from None
 
 
-def checked_entries(path: Path, recipe: RecipeSection) -> list[Entry]:
+def damaged(path: Path, how: str) -> StoreError:
+    """What to say of a table that does not tell what was found."""
+    return StoreError(f"{path}: is damaged ({how}); type 'lossforge resume {path.parent}': it is written again")
+
+
+def checked_entries(path: Path, space: SearchSpace) -> list[Entry]:
     """The table, with every formula checked against its signature and its final form.
 
     Raises StoreError where one was edited: results are kept by signature, and would be told of another loss.
     """
     entries = read_hall_of_fame(path)
     for entry in entries:
-        tree = parse_formula(entry.searched)
-        form = final_form(tree, soft_targets=recipe.label_smoothing > 0)
+        try:
+            tree = parse_formula(entry.searched)
+        except FormulaError as error:
+            raise damaged(path, f"the formula of rank {entry.rank} cannot be read: {error}") from None
+        form = _form(tree, space)
         same = entry.formula in (format_formula(form), entry.searched)
-        if not same or signature(tree, keep_scale=not recipe.match_gradient) != entry.signature:
-            raise StoreError(
-                f"{path}: the formula of rank {entry.rank} is not the one that was searched; delete the file and "
-                "resume the run: it is written again"
-            )
+        keep_scale = not space.recipe.match_gradient
+        if not same or signature(tree, keep_scale=keep_scale, head=space.head) != entry.signature:
+            raise damaged(path, f"the formula of rank {entry.rank} is not the one that was searched")
     return entries
+
+
+def _form(expression: Expression, space: SearchSpace) -> Expression:
+    """What people read, and what is re-validated and exported."""
+    return form_behind(expression, soft_targets=space.recipe.label_smoothing > 0, head=space.head)
 
 
 def _entry(row: dict[str, str]) -> Entry:
     if None in row.values():
         raise ValueError("a row is cut off")
+    if None in row:
+        raise ValueError("a row is too long")
     return Entry(
         rank=int(row["rank"]),
         formula=row["formula"],

@@ -13,7 +13,7 @@ from lossforge.evolution.genetic import make_strategy
 from lossforge.evolution.strategy import Strategy
 from lossforge.executors.choice import make_executor, needs_isolation
 from lossforge.executors.protocol import Executor, Stop
-from lossforge.glossary import MEANING
+from lossforge.glossary import MEANINGS
 from lossforge.screening.descent import compile_kernels
 from lossforge.screening.helpers import Helpers, helper_count
 from lossforge.screening.screener import Screener
@@ -21,11 +21,12 @@ from lossforge.screening.settings import ScreenSettings
 from lossforge.search.audit import audit_report
 from lossforge.search.control import check_control, check_own_trainings, control_key, train_control
 from lossforge.search.control_rate import sweep_learning_rates
-from lossforge.search.generation import Asked, Generation, judged_from_rows, long_lived, short_of_seeds
+from lossforge.search.generation import Asked, Generation, long_lived, short_of_seeds
 from lossforge.search.hall_of_fame import Entry, hall_of_fame, write_hall_of_fame
 from lossforge.search.progress import Progress
 from lossforge.search.recorder import Recorder
 from lossforge.search.scores import Scores, floors
+from lossforge.search.standing import scores_at
 from lossforge.spaces.schema import SearchSpace, TaskSection
 from lossforge.store.checkpoint import load_checkpoint, save_checkpoint
 from lossforge.store.ledger import Ledger
@@ -48,7 +49,7 @@ def search(
     call goes on where this one stopped.
     """
     with _opened(folder) as (state, ledger, done):
-        progress.line(MEANING)
+        progress.line(MEANINGS[space.head])
         progress.phase("starting workers")
         executor = make_executor(space.execution, isolated=needs_isolation(space))
         try:
@@ -72,8 +73,8 @@ def is_finished(folder: RunFolder, space: SearchSpace) -> bool:
         if state is None or done + 1 < space.budget.generations:
             return False
         # Who was to get further seeds was decided before they were trained; what they then led to asks for no more.
-        promoted = short_of_seeds(_known(ledger, space, done), space.fitness)
-        scores = _known(ledger, space, done, leaders=True)
+        promoted = short_of_seeds(scores_at(ledger, space, done), space.fitness)
+        scores = scores_at(ledger, space, done, leaders=True)
         if short_of_seeds(scores, space.fitness, promoted):
             return False
         _write_results(folder, space, scores)
@@ -146,7 +147,7 @@ class _Search:
         compiling.start()
         recorder = Recorder(self.ledger, self.executor, self.stop, self.progress.trained, self.folder.log)
         rates = sweep_learning_rates(self.space, recorder, self.folder, self.progress)
-        scores = _known(self.ledger, self.space, done)
+        scores = scores_at(self.ledger, self.space, done)
         floors = self._control(recorder, scores, rates, begun=done >= 0)
         strategy = make_strategy(self.space)
         if state is not None:
@@ -207,7 +208,7 @@ class _Search:
         if not begun:
             check_own_trainings(self.space, recorder, rates, self.folder, self.progress)
         self.progress.phase("training cross-entropy, the control")
-        rows = train_control(self.space, recorder, rates)
+        rows = train_control(self.space, recorder, rates, self.folder)
         scores.add_control(rows)
         if not begun:
             check_control(self.space, rows, self.folder, self.progress)
@@ -215,24 +216,6 @@ class _Search:
 
     def _asked(self, asked: Asked) -> None:
         self.progress.asked(asked.tally.copy(), len(asked.rows))
-
-
-def _known(ledger: Ledger, space: SearchSpace, done: int, *, leaders: bool = False) -> Scores:
-    """Scores as they stood at the end of generation ``done``, or once its ``leaders`` had their further seeds.
-
-    Later trainings in the ledger belong to a generation that was cut short; its replay looks them up.
-    """
-    scores = Scores()
-    scores.add_control(ledger.trainings(Stage.CONTROL))
-    if done >= 0:
-        # The audit's too: what it trained may have been proposed later in a form that passes.
-        trainings = [
-            row
-            for stage in (Stage.SEARCH, Stage.AUDIT)
-            for row in ledger.trainings(stage, up_to_generation=done + leaders)
-        ]
-        scores.enter(judged_from_rows(ledger.candidates(up_to_generation=done), trainings).values())
-    return scores
 
 
 def _write_results(folder: RunFolder, space: SearchSpace, scores: Scores) -> list[Entry]:
@@ -257,4 +240,5 @@ def screen_settings(space: SearchSpace) -> ScreenSettings:
         label_smoothing=space.recipe.label_smoothing,
         keep_scale=not space.recipe.match_gradient,
         classes=tuple(classes),
+        head=space.head,
     )

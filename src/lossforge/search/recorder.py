@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from lossforge.errors import InterruptedSearchError
@@ -39,20 +39,24 @@ class Recorder:
         self.log = log
         self._tracebacks: set[str] = set()
 
-    def run(self, wanted: Iterable[Training], stage: str, generation: int = 0) -> list[TrainingRow]:
+    def run(
+        self, wanted: Iterable[Training], stage: str, generation: int = 0, *, again: Collection[str] = ()
+    ) -> list[TrainingRow]:
         """A row of each training. Raises InterruptedSearchError once ``stop()`` is true; see `run_all`."""
-        (rows,) = self.run_all([(stage, wanted)], generation)
+        (rows,) = self.run_all([(stage, wanted)], generation, again=again)
         return rows
 
-    def run_all(self, wanted: Iterable[tuple[str, Iterable[Training]]], generation: int = 0) -> list[list[TrainingRow]]:
+    def run_all(
+        self, wanted: Iterable[tuple[str, Iterable[Training]]], generation: int = 0, *, again: Collection[str] = ()
+    ) -> list[list[TrainingRow]]:
         """Rows of the trainings of each stage, all under way together; no two stages share a cohort.
 
         What is ``wanted`` may come one by one: complete cohorts train while the next are being thought of. A cohort
         that fails as a whole (killed, out of memory) is tried again in halves, until it is known which loss is to
-        blame; the others keep their lanes. Raises InterruptedSearchError once ``stop()`` is
-        true.
+        blame; the others keep their lanes. Trainings of the keys in ``again`` are repeated where they crashed:
+        nothing has gone on without them. Raises InterruptedSearchError once ``stop()`` is true.
         """
-        batch = _Batch(self.ledger, wanted, self.stop)
+        batch = _Batch(self.ledger, wanted, self.stop, again)
         requests: Iterable[TrainingRequest] = batch.requests()
         while True:
             failed: list[tuple[int, list[TrainingRequest]]] = []
@@ -104,7 +108,9 @@ class Recorder:
 class _Batch:
     """What is wanted, as it comes, and what is known of it."""
 
-    def __init__(self, ledger: Ledger, wanted: Iterable[tuple[str, Iterable[Training]]], stop: Stop) -> None:
+    def __init__(
+        self, ledger: Ledger, wanted: Iterable[tuple[str, Iterable[Training]]], stop: Stop, again: Collection[str]
+    ) -> None:
         self.rows: dict[_Identity, TrainingRow] = {}
         self.stages: dict[_Identity, str] = {}
         self.retried: set[_Identity] = set()
@@ -112,6 +118,7 @@ class _Batch:
         self._ledger = ledger
         self._wanted = wanted
         self._stop = stop
+        self._again = again
 
     @property
     def complete(self) -> bool:
@@ -126,7 +133,11 @@ class _Batch:
                 found = self._ledger.find_all(identities)
                 self.rows.update(found)
                 whole = TrainingRequest(replicas[0].setup, replicas)
-                cut = {one for one in identities if _cut(found.get(one), whole.seconds)}
+                cut = {
+                    one
+                    for one, row in found.items()
+                    if _cut(row, whole.seconds) or (row.outcome == Outcome.CRASHED and row.key in self._again)
+                }
                 self.retried |= cut
                 if self._stop():
                     return  # who looks for candidates may have ended early, and this cohort be cut short
@@ -167,9 +178,9 @@ def identity_of(training: Training) -> _Identity:
     return training.fingerprint(), training.seed
 
 
-def _cut(row: TrainingRow | None, seconds: float) -> bool:
+def _cut(row: TrainingRow, seconds: float) -> bool:
     """Whether the time limit ended a training whose cohort is now given clearly more time."""
-    return row is not None and row.outcome == Outcome.TIMED_OUT and seconds > 1.5 * row.seconds
+    return row.outcome == Outcome.TIMED_OUT and seconds > 1.5 * row.seconds
 
 
 def _rows(

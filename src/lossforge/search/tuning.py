@@ -19,12 +19,16 @@ MAX_EXTENSIONS = 3
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Mean accuracy (0 to 1) by learning rate, and the best rate; ``failed`` where no rate trained at all."""
+    """Mean accuracy (0 to 1) by learning rate, and the best rate; ``failed`` where no rate trained at all.
+
+    ``reason`` is then why one of the trainings failed.
+    """
 
     accuracies: dict[float, float]
     best: float
     at_edge: bool
     failed: bool = False
+    reason: str = ""
 
 
 TrainingsAt = Callable[[float], list[Training]]
@@ -40,16 +44,19 @@ def sweep_together(
     ``MAX_EXTENSIONS`` times. Among equals the lower rate wins.
     """
     found: dict[str, dict[float, float]] = {name: {} for name in losses}
+    reasons = dict.fromkeys(losses, "")
     wanted = {name: list(rates) for name in losses}
     for _ in range(MAX_EXTENSIONS + 1):
         jobs = [(name, rate, losses[name](rate)) for name, missing in wanted.items() for rate in missing]
         rows = iter(recorder.run([training for _, _, trainings in jobs for training in trainings], stage))
         for name, rate, trainings in jobs:
-            found[name][rate] = _mean_accuracy(list(islice(rows, len(trainings))))
+            answers = list(islice(rows, len(trainings)))
+            found[name][rate] = _mean_accuracy(answers)
+            reasons[name] = reasons[name] or next((row.reason for row in answers if row.accuracy is None), "")
         wanted = {name: _beyond(found[name]) for name in losses}
         if not any(wanted.values()):
             break
-    return {name: _chosen(accuracies) for name, accuracies in found.items()}
+    return {name: _chosen(accuracies, reasons[name]) for name, accuracies in found.items()}
 
 
 def _mean_accuracy(rows: list[TrainingRow]) -> float:
@@ -72,15 +79,18 @@ def _beyond(accuracies: dict[float, float]) -> list[float]:
     return [float(f"{best * ratio:.3g}")] if best == rates[-1] else []
 
 
-def _chosen(accuracies: dict[float, float]) -> Sweep:
+def _chosen(accuracies: dict[float, float], reason: str) -> Sweep:
     best = _best(accuracies)
     failed = not any(accuracies.values())
-    return Sweep(accuracies, best, best in (min(accuracies), max(accuracies)), failed)
+    return Sweep(accuracies, best, best in (min(accuracies), max(accuracies)), failed, reason if failed else "")
 
 
 def require_trained(sweep: Sweep, name: str) -> Sweep:
     """The sweep, or LossforgeError where every training failed at every rate."""
     if sweep.failed:
         tried = ", ".join(f"{rate:g}" for rate in sorted(sweep.accuracies))
-        raise LossforgeError(f"{name}: every training failed at every learning rate ({tried}); check task and recipe")
+        why = f", such as by: {sweep.reason}" if sweep.reason else ""
+        raise LossforgeError(
+            f"{name}: every training failed at every learning rate ({tried}){why}; check task and recipe"
+        )
     return sweep

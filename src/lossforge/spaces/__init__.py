@@ -28,5 +28,5 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "TaskSection",
     ),
     "shipped": ("find_space", "shipped_spaces"),
-    "task_section": ("metric_title", "searched_title"),
+    "task_section": ("OF_LABELS", "metric_title", "searched_title"),
 }

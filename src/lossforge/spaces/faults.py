@@ -114,6 +114,8 @@ def _message(error: Any, path: KeyPath) -> str:
     """pydantic's own words, but for what would name its machinery."""
     if error["type"] in ("model_type", "model_attributes_type"):
         return "input should be a table"
+    if error["type"] == "list_type" and path == ("task",):
+        return "input should be a table, or a list of tables"
     text = str(error["msg"]).removeprefix("Value error, ")
     last = error["loc"][-1] if error["loc"] else ""
     if isinstance(last, int) and len(error["loc"]) > len(path) and text.startswith("Input should"):

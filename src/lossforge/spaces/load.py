@@ -11,6 +11,7 @@ from typing import Any
 from lossforge.errors import SpaceError
 from lossforge.spaces.faults import Fault, find_faults, in_words, named
 from lossforge.spaces.schema import SearchSpace
+from lossforge.spaces.section import Typed
 from lossforge.spaces.task_section import as_before_switches
 
 RESUMABLE = ("budget.", "execution.")
@@ -79,7 +80,9 @@ def validate_frozen(data: object, origin: str) -> SearchSpace:
 
 
 def apply_overrides(data: dict[str, Any], overrides: list[str]) -> None:
-    """Set ``a.b=VALUE`` in place; VALUE is read as TOML, and as text where it is not TOML.
+    """Set ``a.b=VALUE`` in place; VALUE is read as TOML, and as typed text where it is not TOML (see `Typed`).
+
+    ``null`` unsets a key that has no value by default.
 
     Of several tables of one name, as tasks are, all are set; ``task.NAME.b=VALUE`` or ``task.0.b=VALUE`` sets one.
     """
@@ -91,7 +94,7 @@ def apply_overrides(data: dict[str, Any], overrides: list[str]) -> None:
         try:
             value = tomllib.loads(f"value = {text}")["value"]
         except (ValueError, RecursionError):
-            value = text.strip()
+            value = Typed(text.strip())
         *tables, last = key.split(".")
         targets: list[Any] = [data]
         for table in tables:

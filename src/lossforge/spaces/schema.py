@@ -264,6 +264,11 @@ class SearchSpace(Section):
         """Metrics of the tasks, each once, with a plus between."""
         return "+".join(dict.fromkeys(task.measure for task in self.task))
 
+    @property
+    def head(self) -> str:
+        """How logits become what a formula reads, in all of its tasks."""
+        return self.task[0].head
+
     def decided(self) -> SearchSpace:
         """The space as a run keeps it: what depends on the kind of a task's data is written out."""
         return self.model_copy(update={"task": [task.decided() for task in self.task]})
@@ -280,6 +285,11 @@ class SearchSpace(Section):
         names = [task.title for task in self.task]
         if len(set(names)) < len(names):
             raise ValueError("task: two tasks have the same name; give each one of its own")
+        if len({task.head for task in self.task}) > 1:
+            raise ValueError(
+                "task: all tasks of a space have one head, for two losses that are one behind a softmax are two behind "
+                "sigmoids; give every task the same head"
+            )
         if self.recipe.steps and self.validation.epochs is not None:
             raise ValueError("validation.epochs: recipe.steps says how long a training is; leave one of them out")
         return self

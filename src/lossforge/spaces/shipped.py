@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 
 from lossforge.errors import SpaceError, offered
@@ -23,6 +24,10 @@ def find_space(given: str | Path) -> Path:
     >>> find_space("digits").name
     'digits.toml'
     """
+    if not isinstance(given, str | PathLike):
+        raise SpaceError(
+            f"a space is the path of a TOML file, the name of a shipped space, or a dict of its tables, not {given!r}"
+        )
     path = Path(given)
     if path.exists() and not path.is_dir():
         return path

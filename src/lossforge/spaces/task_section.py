@@ -10,13 +10,26 @@ from pydantic import Field, model_validator
 from lossforge.spaces.section import Section
 
 Side = Annotated[int, Field(ge=1, le=4096)]
-Metric = Literal["accuracy", "top5_accuracy", "balanced_accuracy", "precision", "f1", "mean_iou", "dice"]
-
-Measure = Literal["accuracy", "top5_accuracy", "balanced_accuracy", "precision", "f1", "mean_iou", "dice", "score"]
+Head = Literal["softmax", "sigmoid", "binary"]
+Metric = Literal[
+    "accuracy",
+    "top5_accuracy",
+    "balanced_accuracy",
+    "precision",
+    "f1",
+    "mean_iou",
+    "dice",
+    "mean_average_precision",
+    "f1_micro",
+    "f1_macro",
+]
+Measure = Metric | Literal["score"]
 
 _OF_CLASSES: tuple[Metric, ...] = ("accuracy", "top5_accuracy", "balanced_accuracy", "precision", "f1")
 _OF_MASKS: tuple[Metric, ...] = ("mean_iou", "dice", "balanced_accuracy", "accuracy")
-_OWN = {"name", "python", "classes", "data"}
+OF_LABELS: tuple[Metric, ...] = ("mean_average_precision", "f1_micro", "f1_macro")
+"""Metrics of several labels a sample, each there or not."""
+_OWN = {"name", "python", "classes", "data", "head"}
 """Keys that a task with a training of the user's own may have."""
 _SWITCHES = {
     "own_validation": ("npz", "folder", "masks"),
@@ -33,7 +46,14 @@ _OF_KINDS = {
     "skip_broken": ("folder", "masks"),
 }
 """Other keys that are for some kinds of a user's own data only."""
-_TITLES = {"top5_accuracy": "top-5 accuracy", "f1": "F1", "mean_iou": "mean IoU", "dice": "Dice"}
+_TITLES = {
+    "top5_accuracy": "top-5 accuracy",
+    "f1": "F1",
+    "mean_iou": "mean IoU",
+    "dice": "Dice",
+    "f1_micro": "micro F1",
+    "f1_macro": "macro F1",
+}
 
 
 def metric_title(metrics: str) -> str:
@@ -75,12 +95,16 @@ class AugmentationSection(Section):
 
 
 class TaskSection(Section):
-    """What candidates are judged on: data, parts, noise and network; or a training of the user's own (``python``)."""
+    """What candidates are judged on: data, parts, noise and network; or a training of the user's own (``python``).
+
+    ``head`` says how logits become what a formula reads; see `lossforge.losses.heads`.
+    """
 
     name: str = Field(default="", pattern=r"^[\w.-]*$")
     data: str = ""
     python: str = ""
     classes: int | None = Field(default=None, ge=2, le=100_000)
+    head: Head = "softmax"
     train: int | None = Field(default=None, ge=10)
     validation: int | None = Field(default=None, ge=10)
     test: int | None = Field(default=None, ge=10)
@@ -109,7 +133,9 @@ class TaskSection(Section):
         if self.python and not self.name:
             return self.python.partition(":")[0].rpartition(".")[2]
         kind, colon, place = self.data.partition(":")
-        return self.name or (PurePath(place.partition("#")[0]).stem if colon else kind)
+        # A path such as "." or ".." has no name of its own.
+        own = PurePath(place.partition("#")[0]).stem if colon else ""
+        return self.name or (kind if own in ("", "..") else own)
 
     @property
     def masks(self) -> bool:
@@ -134,13 +160,16 @@ class TaskSection(Section):
 
     @property
     def _usual(self) -> Metric:
-        return "mean_iou" if self.masks else "accuracy"
+        if self.masks:
+            return "mean_iou"
+        return "mean_average_precision" if self.head == "sigmoid" else "accuracy"
 
     @property
     def measure(self) -> Measure:
         """What fitness is measured in: ``metric``, or accuracy; of masks mean IoU, since most pixels are background.
 
-        A training of the user's own returns a score, and what that is nobody else knows.
+        Under independent sigmoids it is mean average precision, for a sample may have several labels, or none. A
+        training of the user's own returns a score, and what that is nobody else knows.
         """
         return "score" if self.python else self.metric or self._usual
 
@@ -173,10 +202,17 @@ class TaskSection(Section):
     @model_validator(mode="after")
     def _fitting(self) -> TaskSection:
         choice, kind = (_OF_MASKS, "a mask") if self.masks else (_OF_CLASSES, "a class")
+        if self.head == "sigmoid" and not self.masks:
+            choice, kind = (*OF_LABELS, *_OF_CLASSES), "labels"
         if not self.python and self.measure not in choice:
+            several = self.measure in OF_LABELS and not self.masks
+            remedy = "; of several labels a sample: head = 'sigmoid'" if several else ""
             raise ValueError(
-                f"metric: '{self.metric}' does not fit data with {kind} for each sample; choose {', '.join(choice)}"
+                f"metric: '{self.metric}' does not fit data with {kind} for each sample; choose "
+                f"{', '.join(choice)}{remedy}"
             )
+        if self.head == "binary" and self.classes not in (None, 2):
+            raise ValueError(f"head: 'binary' is for two classes, and there are {self.classes}; use softmax or sigmoid")
         if self.masks and self.label_noise:
             raise ValueError(
                 "label_noise: replaces labels of whole samples, and masks have one a pixel, where people err along "
@@ -195,7 +231,7 @@ class TaskSection(Section):
         Keys of the input, and the metric, enter where they are not at their default: runs that are older than these
         keys go on.
         """
-        inputs = {"resize", "greyscale", "normalize", "augmentation", "python", "classes", *_OF_KINDS}
+        inputs = {"head", "resize", "greyscale", "normalize", "augmentation", "python", "classes", *_OF_KINDS}
         unused = {name for name in inputs if getattr(self, name) == type(self).model_fields[name].default}
         unused |= {name for name in _SWITCHES if not self.switched_on(name)}
         unused |= {"metric"} if self.metric in (None, self._usual) else set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,21 +10,32 @@ from pathlib import Path
 
 from lossforge.errors import StoreError
 
+_RESUME = "resume: nothing finished is lost"
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EIO} if hasattr(errno, "EDQUOT") else {errno.ENOSPC, errno.EIO}
+"""Errors that are the disk's; any other is the place's."""
+
 
 @contextmanager
-def told_as_store_error(path: Path, remedy: str = "resume: nothing finished is lost") -> Iterator[None]:
-    """Turn an operating system's error into one sentence with the remedy."""
+def told_as_store_error(path: Path, remedy: str = _RESUME, elsewhere: str = "") -> Iterator[None]:
+    """Turn an operating system's error into one sentence with the ``remedy``.
+
+    Where the path is the user's to choose, ``elsewhere`` says how; that helps where the disk is not at fault.
+    """
     try:
         yield
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise StoreError(f"{path}: cannot be written ({reason}); free or repair the disk, then {remedy}") from error
+        helps = elsewhere if elsewhere and error.errno not in _DISK else f"free or repair the disk, then {remedy}"
+        raise StoreError(f"{path}: cannot be written ({reason}); {helps}") from error
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write UTF-8 text by temporary file, fsync and rename. Raises StoreError, and leaves the old file, on failure."""
+def write_atomically(path: Path, text: str, remedy: str = _RESUME, elsewhere: str = "") -> None:
+    """Write UTF-8 text by temporary file, fsync and rename. Raises StoreError, and leaves the old file, on failure.
+
+    ``remedy`` and ``elsewhere`` are those of `told_as_store_error`.
+    """
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
-    with told_as_store_error(path):
+    with told_as_store_error(path, remedy, elsewhere):
         try:
             with temporary.open("w", encoding="utf-8", newline="\n") as file:
                 file.write(text)

@@ -28,6 +28,7 @@ FORMAT = 2
 2: gradients are matched on one fixed probe, no longer on each network's first samples.
 """
 
+_ELSEWHERE = "choose another folder with --run"
 _PACKAGES = ("lossforge", "torch", "torchvision", "numpy", "deap", "sympy", "pebble", "scikit-learn", "pydantic")
 
 
@@ -53,18 +54,20 @@ class RunFolder:
 
         ``data`` is the sha256 of each of the user's own data sets.
         """
-        with told_as_store_error(path, "start again"):
+        with told_as_store_error(path, "start again", _ELSEWHERE):
             exists = path.exists()
         if exists:
             if (path / "manifest.json").exists():
                 raise StoreError(f"{path}: already holds a run; continue it with 'lossforge resume {path}'")
             if not path.is_dir() or any(path.iterdir()):
-                raise StoreError(f"{path}: exists and is not a run; choose another folder with --run")
+                raise StoreError(f"{path}: exists and is not a run; {_ELSEWHERE}")
         place = path.resolve()
         # Where relative paths of the space start from, as it is and as seen from the run: both may be moved together.
         origin = {"folder": str(Path.cwd()), "folder_from_run": os.path.relpath(Path.cwd(), place)}
         manifest = {**_manifest(space), "data": data or {}, **origin}
-        with told_as_store_error(path, "start again"):
+        if place == Path.cwd().resolve():
+            raise StoreError(f"{path}: is the current folder, and a run makes its own; {_ELSEWHERE}")
+        with told_as_store_error(path, "start again", _ELSEWHERE):
             place.parent.mkdir(parents=True, exist_ok=True)
             draft = Path(tempfile.mkdtemp(prefix=f".{place.name[:100]}.", suffix=".new", dir=place.parent))
             try:

@@ -71,7 +71,7 @@ class Cohort:
         self.device = plan.train.y.device
         self.backend = networks.backend
         self.samples = Samples(plan, [networks.streams[seed] for seed in self.seeds])
-        self.loss_function = CohortLoss([one.loss for one in replicas], plan.recipe.label_smoothing)
+        self.loss_function = CohortLoss([one.loss for one in replicas], plan.recipe.label_smoothing, plan.head)
         self.idle: frozenset[int] = frozenset()
         """Lanes that need not go on; a back end that can leaves them out."""
         numbers = [self.seeds.index(one.seed) for one in replicas]
@@ -127,7 +127,7 @@ class Cohort:
         return len(self.replicas)
 
     def logits(self, x: Tensor, *, training: bool) -> Tensor:
-        """Logits ``(K, B, classes)``, or of pixels ``(K, B * H * W, classes)``, of samples ``(S, B, C, H, W)``.
+        """Logits ``(K, B, outputs)``, or of pixels ``(K, B * H * W, outputs)``, of samples ``(S, B, C, H, W)``.
 
         The samples are each seed's, or one batch for all (S = 1). The network computes in the recipe's precision;
         logits are float32.
@@ -145,9 +145,12 @@ class Cohort:
         )
 
     def batches(self, first: int, end: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches ``first`` to ``end`` of the epoch: samples ``(S, B, C, H, W)``, and the lanes' targets ``(K, B)``."""
+        """Batches ``first`` to ``end`` of the epoch: samples ``(S, B, C, H, W)``, and the lanes' targets.
+
+        Those are class indices ``(K, B)``, of masks one a pixel, or labels ``(K, B, C)``.
+        """
         for x, targets in self.samples.batches(first, end):
-            yield x, targets.flatten(1)[self.lanes.seed_of]
+            yield x, (targets if targets.is_floating_point() else targets.flatten(1))[self.lanes.seed_of]
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of each replica's batch, shape ``(K,)``, times its scale."""
@@ -163,7 +166,7 @@ class Cohort:
 
         Returns a reason for each replica whose gradient there is zero or not finite, else ``""``.
         """
-        found = matched_scales(self.loss_function.specs, self.plan.classes)
+        found = matched_scales(self.loss_function.specs, self.plan.classes, self.plan.head)
         self.lanes.scale = torch.tensor([scale or 1.0 for scale in found], device=self.device)
         return ["the gradient at the start is zero or not finite" if scale is None else "" for scale in found]
 

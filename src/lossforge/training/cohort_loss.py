@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from lossforge.losses.compiled import LossSpec
-from lossforge.losses.library import CROSS_ENTROPY
+from lossforge.losses.heads import SOFTMAX, Head
 from lossforge.losses.population import PopulationLoss
 
 
@@ -19,20 +18,23 @@ class CohortLoss:
     Args:
         specs: a loss for each replica.
         label_smoothing: the recipe's, on top of each loss's own.
+        head: what stands between logits and losses.
 
     A loss of the whole batch, such as Dice, is taken of each replica's own batch.
     """
 
-    def __init__(self, specs: Sequence[LossSpec], label_smoothing: float) -> None:
+    def __init__(self, specs: Sequence[LossSpec], label_smoothing: float, head: Head = SOFTMAX) -> None:
+        self.head = head
         self.specs = smoothed = [_smoothed(spec, label_smoothing) for spec in specs]
         # A sweep or a control of nothing but cross-entropy is torch's own; it waits for no kernel to be compiled.
-        plain = {spec.label_smoothing for spec in smoothed if spec.formula == CROSS_ENTROPY and not spec.class_mean}
+        standard = head.cross_entropy_formula
+        plain = {spec.label_smoothing for spec in smoothed if spec.formula == standard and not spec.class_mean}
         alike = len(set(smoothed)) == 1 and len(plain) == 1
         self._cross_entropy = plain.pop() if alike else None
         self._formulas = [k for k, spec in enumerate(smoothed) if not spec.is_term]
-        self._terms = {k: spec.build() for k, spec in enumerate(smoothed) if spec.is_term}
+        self._terms = {k: spec.build(head=head.name) for k, spec in enumerate(smoothed) if spec.is_term}
         formulas = [] if alike else [smoothed[k] for k in self._formulas]
-        self._population = PopulationLoss(formulas) if formulas else None
+        self._population = PopulationLoss(formulas, head.name) if formulas else None
         self.needs: frozenset[str] = frozenset() if self._population is None else self._population.needs
         """What the losses read besides logits and target: "progress", "class_share"."""
 
@@ -50,18 +52,13 @@ class CohortLoss:
     def __call__(
         self, logits: Tensor, targets: Tensor, progress: Tensor | None = None, class_share: Tensor | None = None
     ) -> Tensor:
-        """Mean loss ``(K,)`` of logits ``(K, B, classes)`` against class indices ``(K, B)``.
+        """Mean loss ``(K,)`` of logits ``(K, B, outputs)`` against class indices ``(K, B)`` or labels ``(K, B, C)``.
 
         ``progress`` ``(1,)`` and ``class_share`` ``(K or 1, classes)`` are for losses that need them.
         """
         if self._cross_entropy is not None:
-            return (
-                functional.cross_entropy(
-                    logits.flatten(0, 1), targets.flatten(), reduction="none", label_smoothing=self._cross_entropy
-                )
-                .view(targets.shape)
-                .mean(1)
-            )
+            each = self.head.cross_entropy(logits.flatten(0, 1), targets.flatten(0, 1), self._cross_entropy)
+            return each.view(targets.shape[:2]).mean(1)
         if not self._terms and self._population is not None:
             together: Tensor = self._population(logits, targets, progress, class_share)
             return together

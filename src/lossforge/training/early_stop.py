@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from lossforge.losses.heads import SOFTMAX, Head
+
 _SIGMAS = 2.0
 """Standard errors that a running accuracy gets as a gift: few samples stop nobody by chance."""
 
@@ -11,22 +13,28 @@ _SIGMAS = 2.0
 class RunningAccuracy:
     """Accuracy of K lanes on their own training batches (labels as trained on, wrong ones included).
 
-    It counts from half of the way to the decision on: what a network did in its first steps says little. What was
-    ``correct`` ``(K,)`` is part of the lanes' state; here is what is the same for all.
+    Of several labels a sample, it is the share of samples whose likeliest label is one of theirs. It counts from half
+    of the way to the decision on: what a network did in its first steps says little. What was ``correct`` ``(K,)`` is
+    part of the lanes' state; here is what is the same for all.
     """
 
-    def __init__(self, decision_step: int) -> None:
+    def __init__(self, decision_step: int, head: Head = SOFTMAX) -> None:
         self.first = decision_step // 2
         self.end = decision_step
+        self.head = head
         self._count = self._samples = 0
 
     def see(self, step: int, logits: Tensor, targets: Tensor, samples: int, correct: Tensor) -> None:
-        """Count a batch of ``step``: logits ``(K, B, classes)`` and class indices ``(K, B)`` of so many samples.
+        """Count a batch of ``step``: logits ``(K, B, outputs)`` of so many samples, and their targets for each lane.
 
         Where pixels have classes B is their number, but they are no independent samples.
         """
         if self.first <= step < self.end:
-            correct += (logits.detach().argmax(-1) == targets).sum(1)
+            predicted = self.head.predicted(logits.detach(), -1)
+            if targets.is_floating_point():
+                correct += targets.gather(-1, predicted.unsqueeze(-1)).sum((1, 2))
+            else:
+                correct += (predicted == targets).sum(1)
             self._count += targets.shape[1]
             self._samples += samples
 

@@ -21,6 +21,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lossforge.losses.heads import SOFTMAX, Head
+from lossforge.losses.targets import one_hot
+from lossforge.spaces.task_section import OF_LABELS
+from lossforge.training.label_metrics import chance_of_labels, label_metrics
+
 Metrics = dict[str, Any]
 """Name to number (or, for the confusion matrix and the training curve, lists of numbers)."""
 
@@ -31,15 +36,31 @@ _LARGEST_CONFUSION = 100
 """Classes beyond which no confusion matrix is kept: it would be most of the ledger."""
 
 
-def classification_metrics(logits: Tensor, target: Tensor) -> Metrics:
-    """Figures of logits ``(N, C)``, finite, against class indices ``(N,)``, N at least 1.
+def metrics_of(logits: Tensor, target: Tensor, head: Head = SOFTMAX) -> Metrics:
+    """Figures of a head's logits ``(N, outputs)``, finite, against class indices ``(N,)`` or labels ``(N, C)``.
+
+    Behind sigmoids each class of those indices is a label too, of which the others are the rest.
+    """
+    if target.ndim == 2:
+        likelihood = head.cross_entropy(logits.float(), target.float(), reduction="mean")
+        return {**label_metrics(logits, target), "negative_log_likelihood": round(float(likelihood), _DIGITS)}
+    metrics = classification_metrics(logits, target, head)
+    if head.name == "sigmoid":
+        metrics |= label_metrics(logits, one_hot(target.long(), logits, 1))
+    return metrics
+
+
+def classification_metrics(logits: Tensor, target: Tensor, head: Head = SOFTMAX) -> Metrics:
+    """Figures of a head's logits ``(N, outputs)``, finite, against class indices ``(N,)``, N at least 1.
 
     accuracy, top5_accuracy (where C > 5); balanced_accuracy (mean recall of the classes in the target); precision,
     recall and f1, means over the classes that occur in target or prediction, 0 where one is never predicted, or never
     true; negative_log_likelihood in nats; calibration_error (expected, 15 bins, in [0, 1]); confusion_matrix, row by
     true class, for up to 100 classes.
     """
-    classes, target = logits.shape[1], target.long()
+    outputs, target = logits, target.long()
+    logits = head.scores(outputs, 1)
+    classes = logits.shape[1]
     table = _confusion(logits, target)
     hits, true, predicted = table.diagonal(), table.sum(1), table.sum(0)
     occurring = true + predicted > 0
@@ -49,8 +70,8 @@ def classification_metrics(logits: Tensor, target: Tensor) -> Metrics:
         "precision": (hits / predicted.clamp(min=1))[occurring].mean(),
         "recall": (hits / true.clamp(min=1))[occurring].mean(),
         "f1": (2 * hits / (true + predicted))[occurring].mean(),
-        "negative_log_likelihood": torch.nn.functional.cross_entropy(logits.float(), target),
-        "calibration_error": _calibration_error(logits, target),
+        "negative_log_likelihood": head.cross_entropy(outputs.float(), target, reduction="mean"),
+        "calibration_error": _calibration_error(head.probabilities(outputs.double(), 1), target),
     }
     if classes > 5:
         found["top5_accuracy"] = (_places(logits, target) < 5).double().mean()
@@ -74,23 +95,23 @@ def _places(logits: Tensor, target: Tensor) -> Tensor:
     return ahead.sum(1)
 
 
-def _calibration_error(logits: Tensor, target: Tensor) -> Tensor:
+def _calibration_error(probabilities: Tensor, target: Tensor) -> Tensor:
     """Expected calibration error: the mean gap between confidence and accuracy, over 15 bins of equal width."""
-    confidence, predicted = torch.softmax(logits.double(), 1).max(1)
+    confidence, predicted = probabilities.max(1)
     bins = (confidence * _BINS).ceil().long().clamp(1, _BINS) - 1
-    gaps = torch.zeros(_BINS, dtype=torch.float64, device=logits.device)
+    gaps = torch.zeros(_BINS, dtype=torch.float64, device=target.device)
     gaps.index_add_(0, bins, (predicted == target).double() - confidence)
     return gaps.abs().sum() / len(target)
 
 
-def segmentation_metrics(logits: Tensor, target: Tensor) -> Metrics:
-    """Figures of logits ``(N, C, H, W)``, or ``(pixels, C)``, finite, against class indices without the C.
+def segmentation_metrics(logits: Tensor, target: Tensor, head: Head = SOFTMAX) -> Metrics:
+    """Figures of a head's logits ``(N, C, H, W)``, or ``(pixels, C)``, finite, against class indices without the C.
 
     accuracy (of pixels) and balanced_accuracy (mean recall of the classes that occur in the target); mean_iou and dice:
     means over the classes that occur in target or prediction, of counts over all pixels; class_iou, a number a class,
     None for one that does not occur.
     """
-    table = _confusion(logits, target)
+    table = _confusion(head.scores(logits, 1), target)
     hits, true, predicted = table.diagonal(), table.sum(1), table.sum(0)
     occurring = true + predicted > 0
     iou = hits[occurring] / (true + predicted - hits)[occurring]
@@ -107,13 +128,17 @@ def segmentation_metrics(logits: Tensor, target: Tensor) -> Metrics:
     return metrics
 
 
-def chance_score(counts: Tensor, metric: str) -> float:
+def chance_score(counts: Tensor, metric: str, samples: int = 0) -> float:
     """The best expected score of predictions that know nothing of a sample, for ``counts`` ``(C,)`` of true classes.
+
+    In the metrics of several labels ``counts`` are those of ``samples`` that have each.
 
     They are always the commonest class (or in top5_accuracy the five commonest), or drawn as often as the classes
     occur: the means over classes of precision, F1 and Dice are then those of the shares p, and of intersection over
     union p² / (2 p - p²).
     """
+    if metric in OF_LABELS:
+        return chance_of_labels(counts, metric, samples)
     shares = (counts[counts > 0] / counts.sum()).double().sort(descending=True).values
     if metric == "accuracy":
         return float(shares[0])

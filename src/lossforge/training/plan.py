@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lossforge.data.splits import Part
 from lossforge.losses.compiled import LossSpec
-from lossforge.losses.library import CROSS_ENTROPY
+from lossforge.losses.heads import SOFTMAX, Head
 from lossforge.training.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ class Replica:
     learning_rate: float
     floor: float = 0.0
 
-    def filler(self) -> Replica:
+    def filler(self, head: Head) -> Replica:
         """Cross-entropy in this replica's place: keeps a lane busy of which nothing is wanted."""
-        return Replica(LossSpec(CROSS_ENTROPY), self.seed, self.learning_rate)
+        return Replica(LossSpec(head.cross_entropy_formula), self.seed, self.learning_rate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,7 @@ class Plan:
     label_noise: float
     build: Callable[[int], nn.Module]
     prepare: Preparation | None = None
+    head: Head = SOFTMAX
     metric: str = "accuracy"
     deadline: float = float("inf")
     clock: Callable[[], float] = time.monotonic

@@ -50,8 +50,12 @@ class Samples:
         self.plan = plan
         self.streams = list(streams)
         noisy = [stream.labels for stream in streams if stream.labels is not None]
-        self.labels = torch.stack(noisy) if noisy else plan.train.y[None]
-        """Training labels ``(S, N, ...)`` of each seed, or ``(1, N, ...)`` where all have the same."""
+        labels = torch.stack(noisy) if noisy else plan.train.y[None]
+        self.labels = labels.float() if plan.train.y.ndim == 2 else labels
+        """Training labels ``(S, N, ...)`` of each seed, or ``(1, N, ...)`` where all have the same.
+
+        Rows of several labels, ``(S, N, C)``, are floats, as targets that are probabilities.
+        """
 
     @property
     def begun(self) -> bool:
@@ -65,7 +69,7 @@ class Samples:
             stream.indices = order.to(self.plan.train.y.device)
 
     def batches(self, first: int, end: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Batches ``first`` to ``end`` of the epoch: samples ``(S, B, C, H, W)``, and targets ``(S, B)`` or masks."""
+        """Batches ``first`` to ``end`` of the epoch: samples ``(S, B, C, H, W)`` and their `targets`."""
         order = torch.stack([stream.indices for stream in self.streams if stream.indices is not None])
         size = self.plan.recipe.batch_size
         batches = [order[:, place * size : (place + 1) * size] for place in range(first, end)]
@@ -73,7 +77,13 @@ class Samples:
             yield self.augmented(x, self.targets(indices))
 
     def class_shares(self) -> Tensor:
-        """Each class's share ``(S, C)`` of the training labels as they are given, the wrong ones included."""
+        """Each class's share ``(S, C)`` of the training labels as they are given, the wrong ones included.
+
+        Of several labels a sample: the share of the samples that have each.
+        """
+        if self.labels.is_floating_point():
+            shares = self.labels.mean(1)
+            return shares if len(shares) > 1 else shares.expand(len(self.streams), -1)
         labels = self.labels.flatten(1)
         counts = torch.stack([torch.bincount(row, minlength=self.plan.classes) for row in labels]).float()
         shares = counts / counts.sum(1, keepdim=True)
@@ -89,12 +99,12 @@ class Samples:
         generators = [stream.augmentations for stream in self.streams if stream.augmentations is not None]
         if prepare is None or not generators:
             return self.inputs(x), targets
-        if targets.ndim == 2:
+        if targets.ndim < 4:
             return prepare(x, generators), targets
         return prepare.with_masks(x, targets, generators)
 
     def targets(self, indices: Tensor) -> Tensor:
-        """Class indices ``(S, B)``, or masks ``(S, B, H, W)``, at ``indices``, shape ``(S, B)``."""
+        """Class indices ``(S, B)``, labels ``(S, B, C)``, floats, or masks ``(S, B, H, W)``, at indices ``(S, B)``."""
         seed = torch.arange(len(indices), device=indices.device)[:, None] if len(self.labels) > 1 else 0
         return self.labels[seed, indices]
 

@@ -20,7 +20,7 @@ from lossforge.training.cohort import Cohort, batch_limit
 from lossforge.training.early_stop import RunningAccuracy
 from lossforge.training.lanes import LaneState
 from lossforge.training.loss_scaling import unscaled
-from lossforge.training.metrics import classification_metrics, segmentation_metrics
+from lossforge.training.metrics import metrics_of, segmentation_metrics
 from lossforge.training.optimizers import Number, clip_gradient, make_optimizer
 from lossforge.training.plan import Plan, Replica, ReplicaScore, TrainingTimeoutError
 from lossforge.training.schedules import schedule_values
@@ -45,8 +45,8 @@ def train_cohort(
     """
     lanes = lanes or len(replicas)
     wanted = [place for place in range(len(replicas)) if place not in left_out]
-    filled = [one if place in wanted else one.filler() for place, one in enumerate(replicas)]
-    filled += [replicas[place % len(replicas)].filler() for place in range(-len(filled) % lanes)]
+    filled = [one if place in wanted else one.filler(plan.head) for place, one in enumerate(replicas)]
+    filled += [replicas[place % len(replicas)].filler(plan.head) for place in range(-len(filled) % lanes)]
     torch.manual_seed(derive_seed(replicas[0].seed, "layers"))
     heats = [_Run.begin(plan, filled[start : start + lanes], start, wanted) for start in range(0, len(filled), lanes)]
     for heat in heats:
@@ -107,7 +107,8 @@ class _Run:
         places = [first + lane if first + lane in wanted else None for lane in order]
         cohort = Cohort(plan, [replicas[lane] for lane in order])
         reasons = cohort.match_gradients() if plan.recipe.match_gradient else [""] * len(replicas)
-        return cls(plan, cohort, places, reasons, [False] * len(replicas), RunningAccuracy(plan.decision_step))
+        running = RunningAccuracy(plan.decision_step, plan.head)
+        return cls(plan, cohort, places, reasons, [False] * len(replicas), running)
 
     @property
     def lanes(self) -> LaneState:
@@ -155,7 +156,7 @@ class _Run:
         self.cohort.idle = frozenset(range(len(self.places))).difference(self.alive())
 
     def step_on(self, x: Tensor, targets: Tensor, numbers: Sequence[Number]) -> Tensor:
-        """Train on a batch, samples ``(S, B, C, H, W)`` and targets ``(K, B)``, and return the logits.
+        """Train on a batch, samples ``(S, B, C, H, W)`` and targets of each lane, and return the logits.
 
         It reads and changes nothing but tensors, in place, so that it can be captured.
         """
@@ -237,21 +238,24 @@ class _Run:
         if not self.alive():
             return scores
         self._rest()
-        logits, y = self._scored_logits(), self.plan.score.y.flatten()
-        figures = classification_metrics if self.plan.score.y.ndim == 1 else segmentation_metrics
+        logits, y, head = self._scored_logits(), self.plan.score.y, self.plan.head
+        figures = segmentation_metrics if y.ndim == 3 else metrics_of
+        y = y if y.ndim == 2 else y.flatten()
         finite = logits.isfinite().flatten(1).all(1).tolist()
-        correct = (logits.argmax(-1) == y).sum(1).tolist()
         curve = torch.stack(self.lanes.curve, 1).tolist()
         running = self.running.values(self.lanes.correct).tolist()
         for lane in self.alive():
-            metrics = figures(logits[lane], y) if finite[lane] else {}
+            metrics = figures(logits[lane], y, head) if finite[lane] else {}
             metrics["curve"] = [float(f"{value:.6g}") for value in curve[lane]]
             if self.plan.decision_step:
                 metrics["running_accuracy"] = round(running[lane], 6)
-            exact = self.plan.metric == "accuracy" or not finite[lane]
-            value = correct[lane] / y.numel() if exact else metrics[self.plan.metric]
-            good = ReplicaScore(value, metrics=metrics)
-            scores[self.places[lane] or 0] = good if finite[lane] else ReplicaScore(None, _NOT_FINITE)
+            if not finite[lane]:
+                scores[self.places[lane] or 0] = ReplicaScore(None, _NOT_FINITE)
+                continue
+            value = metrics[self.plan.metric]
+            if self.plan.metric == "accuracy":  # exact, and not rounded as the others are
+                value = int((head.predicted(logits[lane], -1) == y).sum()) / y.numel()
+            scores[self.places[lane] or 0] = ReplicaScore(value, metrics=metrics)
         return scores
 
     def _scored_logits(self) -> Tensor:

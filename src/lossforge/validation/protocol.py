@@ -19,15 +19,16 @@ from statistics import fmean
 from lossforge.errors import LossforgeError, SpaceError
 from lossforge.evaluation.feasibility import class_count, resolution, scores_unseen, validated_sizes
 from lossforge.evaluation.records import Outcome, Training
-from lossforge.evaluation.space_trainings import loss_key, trainings
+from lossforge.evaluation.remedies import remedy
+from lossforge.evaluation.space_trainings import key_in, trainings
 from lossforge.executors.choice import make_executor, needs_isolation
 from lossforge.executors.protocol import Stop
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import loss_spec
-from lossforge.search.hall_of_fame import checked_entries
 from lossforge.search.progress import Progress
 from lossforge.search.recorder import Recorder
 from lossforge.search.scores import as_score, is_score
+from lossforge.search.standing import checked_leaders
 from lossforge.search.tuning import Sweep, require_trained, sweep_together
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.ledger import Ledger
@@ -79,7 +80,7 @@ def validate(
         try:
             progress.working(executor.meter)
             recorder = Recorder(ledger, executor, stop, progress.trained, folder.log)
-            comparisons = _Validation(space, recorder, contenders, seeds, progress).run()
+            comparisons = _Validation(folder, space, recorder, contenders, seeds, progress).run()
         finally:
             executor.close()
     finally:
@@ -93,7 +94,7 @@ def validate(
 
 
 def _contenders(folder: RunFolder, space: SearchSpace, top: int, further: Sequence[str]) -> list[Contender]:
-    best = checked_entries(folder.hall_of_fame_file, space.recipe)[:top]
+    best = checked_leaders(folder, space)[:top]
     if not best:
         raise LossforgeError(
             f"{folder.path}: the search found no loss that trains, so there is nothing to validate; "
@@ -101,20 +102,27 @@ def _contenders(folder: RunFolder, space: SearchSpace, top: int, further: Sequen
         )
 
     def contender(loss: LossSpec) -> Contender:
-        return Contender(loss, loss_key(loss, keep_scale=not space.recipe.match_gradient))
+        return Contender(loss, key_in(space, loss))
 
     found = [
         replace(contender(LossSpec(one.formula)), size=one.size, search_gain=one.gain, searched=one.searched)
         for one in best
     ]
     named = dict.fromkeys([*space.validation.rivals, *further])
-    return found + [replace(contender(loss_spec(name)), rival=name) for name in named]
+    return found + [replace(contender(loss_spec(name, head=space.head)), rival=name) for name in named]
 
 
 class _Validation:
     def __init__(
-        self, space: SearchSpace, recorder: Recorder, contenders: list[Contender], seeds: int, progress: Progress
+        self,
+        folder: RunFolder,
+        space: SearchSpace,
+        recorder: Recorder,
+        contenders: list[Contender],
+        seeds: int,
+        progress: Progress,
     ) -> None:
+        self.folder = folder
         self.space = space
         self.recorder = recorder
         self.contenders = contenders
@@ -171,15 +179,19 @@ class _Validation:
             self._trainings(index, one, sweep.best, self.seeds, Stage.VALIDATION, "test")
             for one, sweep in zip(self.contenders, sweeps, strict=True)
         ]
-        answers = iter(self.recorder.run([training for wanted in jobs for training in wanted], Stage.VALIDATION))
+        rivals = {one.key for one in self.contenders if one.rival}
+        all_wanted = [training for wanted in jobs for training in wanted]
+        answers = iter(self.recorder.run(all_wanted, Stage.VALIDATION, again=rivals))
         accuracies = []
         for one, wanted in zip(self.contenders, jobs, strict=True):
             rows = list(islice(answers, len(wanted)))
             cut = next((row for row in rows if row.outcome in (Outcome.TIMED_OUT, Outcome.CRASHED)), None)
             if one.rival and cut is not None:
+                task = self.space.task[index]
+                helps = remedy(self.space, task, cut.outcome, cut.reason, self.folder.path, "validate")
                 raise LossforgeError(
                     f"a training of the rival {one.rival} {cut.outcome.replace('_', ' ')} ({cut.reason}), so nothing "
-                    "can be compared with it; give it more time or memory (budget.training_seconds) and validate again"
+                    f"can be compared with it: {helps}"
                 )
             accuracies.append([row.accuracy for row in rows])
         return accuracies

@@ -12,9 +12,9 @@ from itertools import islice
 from statistics import fmean
 
 from lossforge.evaluation.records import Training
-from lossforge.evaluation.space_trainings import loss_key, trainings
+from lossforge.evaluation.space_trainings import key_in, trainings
+from lossforge.losses.behind_heads import baseline
 from lossforge.losses.compiled import LossSpec
-from lossforge.losses.library import CROSS_ENTROPY
 from lossforge.search.recorder import Recorder
 from lossforge.search.scores import as_score
 from lossforge.search.tuning import sweep_together
@@ -75,8 +75,8 @@ def under_second_optimizer(
     settings = space.validation
     recipe = space.recipe.model_copy(update={"optimizer": name})
     other = space.model_copy(update={"recipe": recipe})
-    control = LossSpec(CROSS_ENTROPY)
-    wanted = [*losses, (control, loss_key(control, keep_scale=not recipe.match_gradient))]
+    control = baseline(task.head)
+    wanted = [*losses, (control, key_in(other, control))]
 
     def of(place: int, rate: float, seeds: int, stage: str, part: str) -> list[Training]:
         loss, key = wanted[place]
