@@ -27,6 +27,11 @@ class PairedDifference:
         """The same from its 95 % t-interval, as results keep it."""
         return cls(mean, low, high, p, count, (high - low) / 2 / t_quantile(0.975, count - 1))
 
+    def scaled(self, factor: float) -> PairedDifference:
+        """The same in another unit; ``factor`` is above 0."""
+        low, high, error = self.low * factor, self.high * factor, self.error * factor
+        return PairedDifference(self.mean * factor, low, high, self.p, self.count, error)
+
     @property
     def spread(self) -> float:
         """Standard deviation of a single difference that this error comes of."""

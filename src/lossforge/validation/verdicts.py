@@ -107,7 +107,7 @@ def judge_pairs(pairs: Sequence[Pair], *, margin: float = MARGIN, resolution: fl
         adjusted = holm([one.p for one in found])
         equivalent = holm([equivalence_p(one, margin) for one in found])
         for place, one, p, p_equivalent in zip(places, found, adjusted, equivalent, strict=True):
-            verdict, needed = _verdict(one, p, p_equivalent), None
+            verdict, needed = verdict_of(one, p, p_equivalent), None
             if verdict is Verdict.NOT_SEPARABLE:
                 needed = seeds_to_separate(one, alpha=SIGNIFICANT / len(found), resolution=resolution)
             judged[place] = PairJudgement(verdict, p, p_equivalent, needed)
@@ -122,7 +122,8 @@ def _grouped(names: Iterable[str]) -> dict[str, list[int]]:
     return groups
 
 
-def _verdict(difference: PairedDifference, p_adjusted: float, p_equivalent: float) -> Verdict:
+def verdict_of(difference: PairedDifference, p_adjusted: float, p_equivalent: float) -> Verdict:
+    """The verdict that adjusted p-values of a difference and of equivalence amount to."""
     if difference.count < LEAST_SEEDS:
         return Verdict.NOT_SEPARABLE
     if p_adjusted < SIGNIFICANT:
@@ -138,7 +139,7 @@ def judge_losses(pairs: Sequence[Pair]) -> dict[str, LossJudgement]:
     better = {
         pair.loss
         for pair, p in zip(baseline, adjusted, strict=True)
-        if _verdict(pair.difference, p, 1.0) is Verdict.BETTER
+        if verdict_of(pair.difference, p, 1.0) is Verdict.BETTER
     }
     of_all = holm([max(_p_better(pairs[place].difference) for place in places) for places in by_loss.values()])
     judged = {}
