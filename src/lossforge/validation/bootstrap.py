@@ -30,7 +30,7 @@ class ImageInterval:
     """Interval of a mean difference over seeds and test images, in the unit of the differences.
 
     ``images`` are in the test part; ``images_to_settle`` is how many the interval would leave 0 out with, were mean
-    and spread to stay as they are (None: with no number of images, for it is the seeds that are too few).
+    and spread to stay as they are (None: the seeds show nothing on these images either, or are too few for any number).
     """
 
     low: float
@@ -110,8 +110,11 @@ def over_seeds_and_images(
         error, degrees = squares.with_images(count, images).error(seeds, count)
         return abs(mean) > t_quantile((1 + confidence) / 2, degrees) * error
 
-    settled = low > 0 or high < 0
-    return ImageInterval(low, high, images, images if settled else _least(settles, images + 1, MOST_IMAGES))
+    needed: int | None = images
+    if low <= 0 <= high:
+        shown = over_seeds.low > 0 or over_seeds.high < 0
+        needed = _least(settles, images + 1, MOST_IMAGES) if shown else None
+    return ImageInterval(low, high, images, needed)
 
 
 def _drawn_means(table: NDArray[numpy.float64]) -> NDArray[numpy.float64]:

@@ -33,7 +33,8 @@ class Comparison:
     "score" and learning rates are 1; ``unseen`` says whether what it is scored on had no part in the search.
 
     ``low_images`` and ``high_images`` are the interval over seeds and test images (None: not known which samples were
-    right), ``images_needed`` the images that would settle it (None: more seeds would have to), and ``seeds_needed``
+    right), ``images_needed`` the images that would settle it (None: more seeds would have to,
+    or show something on these images first), and ``seeds_needed``
     those that would separate what is not separable (None: no number that anyone trains). ``cosine`` is of the losses'
     gradients. ``p_equivalent`` is Holm's, of two one-sided tests that the two differ by less than ``margin`` points.
     What stands beside the t-test: exact Wilcoxon and sign tests, the BCa interval over seeds, and Hedges' g.
