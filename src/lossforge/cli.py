@@ -223,7 +223,9 @@ def explain(
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(metavar="WHAT", help="losses, primitives, datasets, models or spaces.")],
+    what: Annotated[
+        str, typer.Argument(metavar="WHAT", help="losses, primitives, datasets, models, activations or spaces.")
+    ],
     words: Annotated[
         list[str] | None, typer.Argument(metavar="[WORD...]", help="Only what has these words, such as 'noise'.")
     ] = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ from tests.helpers.cohorts import request_of
 
 from lossforge.errors import ModelError
 from lossforge.evaluation.evaluate import backend_name, evaluate
+from lossforge.evaluation.names import check_names
 from lossforge.evaluation.records import TrainingRequest
 from lossforge.executors.local import PoolExecutor
-from lossforge.models.imported import source_digest
+from lossforge.models.activations.registry import ACTIVATIONS, make_activation
+from lossforge.models.imported import import_function, source_digest
+from lossforge.spaces.load import validate_space
 from lossforge.spaces.schema import RecipeSection, TaskSection
 
 NETWORK = """
@@ -26,8 +30,10 @@ def net(shape, classes, width):
 """
 
 
-def request(model: str, width: int = 16, epochs: int = 5, learning_rate: float = 0.02) -> TrainingRequest:
-    task = TaskSection(data="digits", train=400, validation=100, model=model, width=width)
+def request(
+    model: str, width: int = 16, epochs: int = 5, learning_rate: float = 0.02, activation: str = "relu"
+) -> TrainingRequest:
+    task = TaskSection(data="digits", train=400, validation=100, model=model, width=width, activation=activation)
     return request_of(task, RecipeSection(), epochs=epochs, learning_rate=learning_rate, seeds=(1, 2))
 
 
@@ -103,3 +109,75 @@ def test_recipe_keys_that_are_off_leave_the_key_of_a_training_as_it_was() -> Non
     assert key(epochs=20) == key()
     assert key(steps=9, epochs=20) not in keys
     assert "precision" not in replace(request("small_cnn").setup, recipe=RecipeSection()).deciding["recipe"]
+
+
+SPECIAL = [name for name in ACTIVATIONS if name != "relu"]
+
+
+@pytest.mark.parametrize("activation", [*SPECIAL, "lerch(s=learned, a=learned)", "mittag_leffler(alpha=learned)"])
+def test_networks_of_every_activation_learn_the_digits_in_a_cohort(activation: str) -> None:
+    wanted = request("small_cnn", width=4, epochs=10, activation=activation)
+    assert backend_name(wanted.setup.task, "rule", 2, "cpu") == "vmap"
+    result = evaluate(wanted, "cpu")
+    assert all(accuracy is not None and accuracy > 0.3 for accuracy in result.accuracies), result
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_an_activation_trains_in_half_precision(precision: str) -> None:
+    wanted = request("mlp", width=4, activation="mittag_leffler(alpha=learned 0.7)")
+    recipe = wanted.setup.recipe.model_copy(update={"precision": precision})
+    result = evaluate(replace(wanted, setup=replace(wanted.setup, recipe=recipe)), "cpu")
+    assert all(accuracy is not None and accuracy > 0.3 for accuracy in result.accuracies), result
+
+
+def test_kernels_that_know_relu_alone_are_refused_for_another_activation() -> None:
+    task = TaskSection(data="digits", model="small_cnn", activation="jacobi_sn")
+    assert backend_name(task.model_copy(update={"activation": "relu"}), "grouped", 2, "cpu") == "grouped"
+    with pytest.raises(ModelError, match=r"^recipe\.backend: 'grouped' is for .*grouped form.*ReLU alone"):
+        backend_name(task, "grouped", 2, "cpu")
+
+
+def test_an_activation_enters_the_key_of_a_training_where_it_is_not_the_usual_one() -> None:
+    keys = [
+        request("small_cnn", activation=name).replicas[0].fingerprint()
+        for name in ("relu", "jacobi_sn", "jacobi_sn(m=0.3)")
+    ]
+    assert len(set(keys)) == 3
+    assert "activation" not in request("small_cnn").setup.task.identity()
+
+
+def test_a_network_of_ones_own_takes_an_activation_where_it_has_a_parameter_for_it(mine: Path) -> None:
+    with pytest.raises(
+        ModelError, match=rf"^task\.activation: '{mine.stem}:net' has no parameter 'activation'; give it one"
+    ):
+        backend_name(request(f"{mine.stem}:net", activation="lerch").setup.task, "rule", 2, "cpu")
+    text = NETWORK.replace("width)", "width, activation=nn.Tanh)", 1).replace("nn.ReLU()", "activation()")
+    other = mine.with_name("own_network_with_activation.py")
+    other.write_text(text, encoding="utf-8")
+    try:
+        model = import_function(f"{other.stem}:net")((1, 8, 8), 10, 4, partial(make_activation, "lerch"))
+        assert [type(layer).__name__ for layer in model][3] == "Lerch"
+        scores = [
+            evaluate(request(f"{other.stem}:net", activation=name), "cpu").accuracies for name in ("relu", "lerch")
+        ]
+        assert scores[0] != scores[1]
+        assert all(score is not None and score > 0.3 for score in (*scores[0], *scores[1]))
+    finally:
+        sys.modules.pop(other.stem, None)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"activation": "lerch(s=9)"}, "task.activation: lerch: s must be from 0.5 to 4, not 9"),
+        ({"activation": "lurch"}, "task.activation: 'lurch' is not an activation; did you mean 'lerch'?"),
+        (
+            {"activation": "lerch", "model": "vit_small"},
+            "task.activation: 'vit_small' has gelu, as published",
+        ),
+    ],
+)
+def test_a_space_with_an_activation_that_cannot_be_is_refused(changed: dict[str, str], told: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        check_names(validate_space({"name": "mine", "task": [{"data": "digits", **changed}]}, "mine"))
+    assert str(caught.value).startswith(told)

@@ -8,11 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lossforge.errors import ModelError
+from lossforge.models.activations.jacobi import JacobiSN
 from lossforge.models.registry import MODELS, NamedModel, build_model, check_model
 
 SHAPES = [(1, 8, 8), (1, 4, 4), (3, 32, 32), (1, 28, 28), (2, 9, 5), (1, 16, 4), (1, 4, 16), (3, 96, 96), (7, 1, 1)]
 HUGE = {("vgg16", (3, 96, 96)), ("resnet50", (3, 96, 96)), ("resnet50", (1, 8, 8))}
 """Seconds each; built once below, without memory, or like their neighbours."""
+
+
+KINDS = (torch.nn.ReLU, JacobiSN)
 
 
 def width_of(model: NamedModel) -> int:
@@ -196,3 +200,32 @@ def test_every_network_is_described(name: str) -> None:
     assert model.summary
     assert model.source
     assert str(model.smallest) in model.takes or model.takes == "samples of any shape"
+
+
+@pytest.mark.parametrize("name", [name for name, model in MODELS.items() if model.takes_activation])
+def test_another_activation_is_in_every_place_of_relu_and_changes_no_drawn_weight(name: str) -> None:
+    model = MODELS[name]
+    side = max(16, model.smallest)
+    made = [
+        build_model(name, (3, side, side), 4, width_of(model), 0, dense=model.dense, activation=activation)
+        for activation in ("relu", "jacobi_sn(m=learned)")
+    ]
+    places = [
+        sum(type(module) is kind for module in network.modules()) for network, kind in zip(made, KINDS, strict=True)
+    ]
+    assert places[0] == places[1] > 0
+    assert not any(isinstance(module, torch.nn.ReLU) for module in made[1].modules())
+    usual, other = (dict(network.named_parameters()) for network in made)
+    assert all(torch.equal(value, other[key]) for key, value in usual.items())
+    assert {key.rpartition(".")[2] for key in other.keys() - usual.keys()} == {"raw_m"}
+    x = torch.rand(2, 3, side, side)
+    values = [network.eval()(x) for network in made]
+    assert not torch.allclose(*values)
+    assert values[1].isfinite().all()
+
+
+@pytest.mark.parametrize("name", [name for name, model in MODELS.items() if not model.takes_activation])
+def test_networks_that_are_not_published_with_relu_take_no_other(name: str) -> None:
+    with pytest.raises(ModelError, match=rf"^task\.activation: '{name}' has (gelu|hardswish), as published"):
+        build_model(name, (3, 32, 32), 4, 4, 0, activation="lerch")
+    build_model(name, (3, 32, 32), 4, 1, 0, activation="relu")

@@ -83,7 +83,7 @@ _warmed: set[str] = set()
 
 def _warm(setup: Setup, device: str) -> None:
     """Train for one step without a limit, once a process and network: libraries load, and kernels compile, then."""
-    name = f"{setup.task.model} {device}"
+    name = f"{setup.task.model} {setup.task.activation} {device}"
     if name in _warmed:
         return
     _warmed.add(name)
@@ -150,7 +150,9 @@ def _train(
 def network(task: TaskSection, data: TaskData, seed: int) -> nn.Module:
     """The task's network for its data. Raises ModelError where it does not fit."""
     outputs = HEADS[task.head].outputs(data.classes)
-    return build_model(task.model, data.shape, outputs, task.width, seed, dense=data.segmentation)
+    return build_model(
+        task.model, data.shape, outputs, task.width, seed, dense=data.segmentation, activation=task.activation
+    )
 
 
 def backend_name(task: TaskSection, backend: str, replicas: int, device: str) -> str:

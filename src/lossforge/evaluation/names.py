@@ -54,7 +54,7 @@ def _checks(table: dict[str, object], imports: bool) -> Iterator[tuple[str, Call
     """What there is to check of a task, by key."""
     from lossforge.data.datasets import find_source
     from lossforge.models.imported import import_function
-    from lossforge.models.registry import PUBLISHED_WIDTH, check_model
+    from lossforge.models.registry import PUBLISHED_WIDTH, check_activation, check_model
 
     python, data, model, width = (table.get(key) for key in ("python", "data", "model", "width"))
     if isinstance(python, str) and python:
@@ -63,6 +63,10 @@ def _checks(table: dict[str, object], imports: bool) -> Iterator[tuple[str, Call
         return
     if isinstance(data, str) and data:
         yield "data", lambda: find_source(data)
+    activation, network = table.get("activation"), model if isinstance(model, str) else ""
+    if isinstance(activation, str):
+        taker = network if imports or ":" not in network else ""
+        yield "activation", lambda: check_activation(activation, taker)
     if isinstance(model, str) and (imports or ":" not in model):
         number = width if isinstance(width, int) else PUBLISHED_WIDTH
         yield "model", lambda: check_model(model, number)

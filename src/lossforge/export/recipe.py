@@ -36,7 +36,8 @@ def recipe_lines(space: SearchSpace, row: Comparison) -> list[str]:
         f"data: {task.data}{_input(task)}; {row.trained_on:,} samples to train on (training and validation parts), "
         f"{row.tested_on:,} to test on, {row.classes} classes",
         f"label noise: {_noise(task)}",
-        f"network: {task.model}, width {task.width}",
+        f"network: {task.model}, width {task.width}"
+        + ("" if task.activation == "relu" else f", with {task.activation} in the place of ReLU"),
         *_head(task),
         f"optimizer: {_OPTIMIZERS[recipe.optimizer]}",
         f"learning rate: {row.learning_rate:g}, the loss's own best of a grid, by validation data",

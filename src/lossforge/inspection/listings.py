@@ -9,7 +9,7 @@ from typing import Any
 
 from lossforge.errors import LossforgeError, probably_meant
 
-LISTS = ("losses", "primitives", "datasets", "models", "spaces")
+LISTS = ("losses", "primitives", "datasets", "models", "activations", "spaces")
 
 
 def listing(what: str) -> list[dict[str, Any]]:
@@ -34,12 +34,35 @@ def listing(what: str) -> list[dict[str, Any]]:
                 "takes": model.takes,
                 "weights": model.weights,
                 "width": "scales it" if model.scales else "fixed",
+                "activation": "relu, or another" if model.takes_activation else model.activation,
                 "summary": model.summary,
                 "source": model.source,
             }
             for model in MODELS.values()
         ]
+    if what == "activations":
+        return _activations()
     return _spaces()
+
+
+def _activations() -> list[dict[str, Any]]:
+    """Activations, with what a special function's module says of itself."""
+    from lossforge.models.activations.registry import ACTIVATIONS, make_activation
+
+    rows = []
+    for one in ACTIVATIONS.values():
+        module = make_activation(one.name)
+        rows.append(
+            {
+                "name": one.name,
+                "parameters": {each.name: each.default for each in getattr(module, "PARAMETERS", ())},
+                "domain": getattr(module, "DOMAIN", "all real x"),
+                "map": getattr(module, "MAP", "none: x itself"),
+                "summary": one.summary,
+                "source": one.source,
+            }
+        )
+    return rows
 
 
 def _losses() -> list[dict[str, Any]]:

@@ -6,12 +6,14 @@ use on CIFAR; above, their own.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torchvision import models, ops
 from torchvision.models.convnext import CNBlockConfig, ConvNeXt, LayerNorm2d
+from torchvision.models.inception import BasicConv2d
 
 from lossforge.models.imported import Shape
 
@@ -44,8 +46,17 @@ def _resnet(network: models.ResNet, shape: Shape) -> nn.Module:
 
 
 def inception_v3(shape: Shape, classes: int, width: int) -> nn.Module:
-    """Inception v3 (Szegedy et al., CVPR 2016), without the auxiliary head: in training too it gives logits alone."""
+    """Inception v3 (Szegedy et al., CVPR 2016), without the auxiliary head: in training too it gives logits alone.
+
+    torchvision calls ReLU as a function; here it is a module, which another activation can take the place of.
+    """
     network = models.inception_v3(num_classes=classes, aux_logits=False, transform_input=False, init_weights=True)
+    for parent in [*network.modules()]:
+        for name, part in parent.named_children():
+            if isinstance(part, BasicConv2d):
+                setattr(
+                    parent, name, nn.Sequential(OrderedDict(conv=part.conv, bn=part.bn, relu=nn.ReLU(inplace=True)))
+                )
     return _with_channels(network, shape[0])
 
 

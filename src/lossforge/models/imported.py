@@ -12,11 +12,12 @@ import inspect
 import re
 import sys
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lossforge.errors import ModelError, UserCodeError
+from lossforge.models.activations.registry import USUAL, is_usual, make_activation
 from lossforge.models.user_code import calling, ending, importing, pass_on_stop
 from lossforge.spaces.base_folder import base_folder
 
@@ -75,27 +76,43 @@ def source_digest(path: str) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
-def build_imported(path: str, shape: Shape, classes: int, width: int, *, dense: bool) -> nn.Module:
+def build_imported(
+    path: str, shape: Shape, classes: int, width: int, *, dense: bool, activation: str = USUAL
+) -> nn.Module:
     """The user's network, drawn from torch's global generator. Raises ModelError where it does not fit.
 
     The first of each kind is tried out on zeros, as a copy that is thrown away.
     """
     import torch
 
+    check_takes_activation(path, activation)
     state = torch.get_rng_state()
-    _try_out(path, shape, classes, width, dense)
+    _try_out(path, shape, classes, width, dense, activation)
     torch.set_rng_state(state)
-    return _build(path, shape, classes, width)
+    return _build(path, shape, classes, width, activation)
 
 
-def _build(path: str, shape: Shape, classes: int, width: int) -> nn.Module:
+def check_takes_activation(path: str, activation: str) -> None:
+    """Raise ModelError where a function of the user's own cannot be imported, or is given what it does not take."""
+    function = import_function(path)
+    if not is_usual(activation) and not has_parameter(function, "activation"):
+        raise ModelError(
+            f"task.activation: '{path}' has no parameter 'activation'; give it one (activation=nn.ReLU: what makes a "
+            "module when it is called), or leave task.activation out"
+        )
+
+
+def _build(path: str, shape: Shape, classes: int, width: int, activation: str) -> nn.Module:
     import torch
     from torch import nn
 
     function = import_function(path)
+    given: dict[str, Any] = {"width": width} if has_parameter(function, "width") else {}
+    if not is_usual(activation):
+        given["activation"] = partial(make_activation, activation)
     try:
         with calling(path):
-            network = function(shape, classes, **({"width": width} if has_parameter(function, "width") else {}))
+            network = function(shape, classes, **given)
     except BaseException as error:
         pass_on_stop(error)
         told = f"task.model: '{path}' failed when called with {shape}, {classes}: {ending(error, path)}"
@@ -110,13 +127,13 @@ def _build(path: str, shape: Shape, classes: int, width: int) -> nn.Module:
 
 
 @lru_cache(maxsize=64)
-def _try_out(path: str, shape: Shape, classes: int, width: int, dense: bool) -> None:
+def _try_out(path: str, shape: Shape, classes: int, width: int, dense: bool, activation: str) -> None:
     import torch
 
     networks = []
     for _ in range(2):
         torch.manual_seed(0)
-        networks.append(_build(path, shape, classes, width))
+        networks.append(_build(path, shape, classes, width, activation))
     first, second = ([*network.parameters(), *network.buffers()] for network in networks)
     if not first or not all(map(torch.equal, first, second)):
         fault = "has weights that do not follow torch's seed" if first else "has no weights"

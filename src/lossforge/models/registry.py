@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lossforge.errors import ModelError, offered
-from lossforge.models.imported import Shape, build_imported, import_function
+from lossforge.models.activations.registry import USUAL, is_usual, make_activation, replace_relu
+from lossforge.models.imported import Shape, build_imported, check_takes_activation, import_function
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,6 +38,8 @@ class NamedModel:
     source: str
     scales: bool = True
     dense: bool = False
+    activation: str = USUAL
+    """Its activation as published; where that is ReLU, another can take its place."""
 
     @property
     def takes(self) -> str:
@@ -45,6 +49,11 @@ class NamedModel:
         masks = ", with a class for every pixel" if self.dense else ""
         return f"images of {self.smallest}×{self.smallest} or more{masks}"
 
+    @property
+    def takes_activation(self) -> bool:
+        """Whether ``task.activation`` may name another than the published one."""
+        return self.activation == USUAL
+
     def check(self, width: int) -> None:
         """Raise ModelError for a width that it does not have."""
         if not self.scales and width != PUBLISHED_WIDTH:
@@ -53,9 +62,18 @@ class NamedModel:
                 f"then), not {width}"
             )
 
-    def build(self, shape: Shape, classes: int, width: int, *, dense: bool) -> nn.Module:
+    def check_takes(self, activation: str) -> None:
+        """Raise ModelError for an activation that it does not take."""
+        if not is_usual(activation) and not self.takes_activation:
+            raise ModelError(
+                f"task.activation: '{self.name}' has {self.activation}, as published, and takes no other; leave it "
+                "out, or take a network with ReLU: lossforge list models"
+            )
+
+    def build(self, shape: Shape, classes: int, width: int, *, dense: bool, activation: str = USUAL) -> nn.Module:
         """The network, its weights drawn from torch's global generator. Raises ModelError where it does not fit."""
         self.check(width)
+        self.check_takes(activation)
         if dense != self.dense:
             gives, wants = ("every pixel", "every sample") if self.dense else ("every sample", "every pixel")
             raise ModelError(f"task.model: '{self.name}' gives a class for {gives}, and the data has one for {wants}")
@@ -64,6 +82,8 @@ class NamedModel:
             tabular = "; for samples that are no images there is 'mlp'" if shape[1:] == (1, 1) else ""
             raise ModelError(f"task.model: '{self.name}' takes images of {size} or more, not {shape}{tabular}")
         network: nn.Module = import_function(f"lossforge.models.{self.module}:{self.name}")(shape, classes, width)
+        if not is_usual(activation):
+            replace_relu(network, partial(make_activation, activation))
         return network
 
 
@@ -83,9 +103,33 @@ MODELS: dict[str, NamedModel] = {
         NamedModel(
             "vgg16", "adapted", 8, 14_728_266, "BatchNorm, small head up to 64×64", "Simonyan 2015", scales=False
         ),
-        NamedModel("mobilenet_v3", "adapted", 8, 1_528_106, "small; a finer stem up to 64×64", "Howard et al. 2019"),
-        NamedModel("convnext_tiny", "adapted", 16, 27_824_362, "patches of 2×2 up to 64×64", "Liu et al. 2022"),
-        NamedModel("vit_small", "vit", 4, 21_342_346, "patches of 2 to 16 pixels, by size", "Touvron et al. 2021"),
+        NamedModel(
+            "mobilenet_v3",
+            "adapted",
+            8,
+            1_528_106,
+            "small; a finer stem up to 64×64",
+            "Howard et al. 2019",
+            activation="hardswish",
+        ),
+        NamedModel(
+            "convnext_tiny",
+            "adapted",
+            16,
+            27_824_362,
+            "patches of 2×2 up to 64×64",
+            "Liu et al. 2022",
+            activation="gelu",
+        ),
+        NamedModel(
+            "vit_small",
+            "vit",
+            4,
+            21_342_346,
+            "patches of 2 to 16 pixels, by size",
+            "Touvron et al. 2021",
+            activation="gelu",
+        ),
         NamedModel("unet", "unet", 16, 1_942_730, "four levels, BatchNorm", "Ronneberger et al. 2015", dense=True),
     )
 }
@@ -100,19 +144,37 @@ def check_model(name: str, width: int) -> None:
         _named(name).check(width)
 
 
-def build_model(name: str, shape: Shape, classes: int, width: int, seed: int, *, dense: bool = False) -> nn.Module:
+def check_activation(activation: str, model: str) -> None:
+    """Raise ModelError where it is no activation, or the network does not take it; of the network nothing else."""
+    make_activation(activation)
+    if ":" in model:
+        check_takes_activation(model, activation)
+    elif model in MODELS:
+        MODELS[model].check_takes(activation)
+
+
+def build_model(
+    name: str,
+    shape: Shape,
+    classes: int,
+    width: int,
+    seed: int,
+    *,
+    dense: bool = False,
+    activation: str = USUAL,
+) -> nn.Module:
     """A network for samples of ``shape``, ``(C, H, W)``, with weights that depend on ``seed`` alone.
 
-    It gives logits ``(B, classes)``, or ``(B, classes, H, W)`` where ``dense``. Raises ModelError where it does not
-    fit.
+    It gives logits ``(B, classes)``, or ``(B, classes, H, W)`` where ``dense``. ``activation`` takes ReLU's place; see
+    `lossforge.models.activations.registry.make_activation`. Raises ModelError where it does not fit.
     """
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if ":" in name:
-            return build_imported(name, shape, classes, width, dense=dense)
-        return _named(name).build(shape, classes, width, dense=dense)
+            return build_imported(name, shape, classes, width, dense=dense, activation=activation)
+        return _named(name).build(shape, classes, width, dense=dense, activation=activation)
 
 
 def _named(name: str) -> NamedModel:

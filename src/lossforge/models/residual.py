@@ -17,15 +17,17 @@ class _Block(nn.Module):
         self.norm1 = nn.BatchNorm2d(out)
         self.conv2 = nn.Conv2d(out, out, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(out)
+        self.relu1, self.relu2 = nn.ReLU(), nn.ReLU()
         self.stride = stride
         self.added = out - channels
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, H, W) -> (B, out, H / stride, W / stride)``."""
-        h = functional.relu(self.norm1(self.conv1(x)))
+        h = self.relu1(self.norm1(self.conv1(x)))
         h = self.norm2(self.conv2(h))
         identity = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.added))
-        return functional.relu(h + identity)
+        out: Tensor = self.relu2(h + identity)
+        return out
 
 
 def _residual(shape: Shape, classes: int, width: int, blocks: int) -> nn.Module:

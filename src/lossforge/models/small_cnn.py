@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ _SHARED = 4
 """Networks that read one batch in the first convolution; cuDNN and oneDNN are slow for more outputs of one input."""
 
 State = dict[str, Tensor]
+Grouped = Callable[..., Tensor]
 
 
 class SmallCNN(nn.Sequential):
@@ -45,7 +46,12 @@ class SmallCNN(nn.Sequential):
             head.weight.mul_(0.1)
             head.bias.zero_()
 
-    def grouped(self, params: State, buffers: State, x: Tensor, training: bool, idle: Collection[int] = ()) -> Tensor:
+    @property
+    def grouped(self) -> Grouped | None:
+        """`in_groups`, or None where another activation is in ReLU's place: the kernels for a CPU know no other."""
+        return self.in_groups if type(self[3]) is nn.ReLU and type(self[6]) is nn.ReLU else None
+
+    def in_groups(self, params: State, buffers: State, x: Tensor, training: bool, idle: Collection[int] = ()) -> Tensor:
         """Logits ``(K, B, classes)`` of K networks with stacked parameters on ``x``, shape ``(S, B, C, H, W)``.
 
         S divides K: each batch is for K / S networks in a row. The same computation as K calls of the network: on a

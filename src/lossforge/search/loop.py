@@ -126,7 +126,8 @@ def _tell_about(task: TaskSection, space: SearchSpace, folder: RunFolder, progre
         return
     recipe = space.recipe.of(task)
     told = backend_name(task, recipe.backend, recipe.lanes, device)
-    folder.log(f"{task.title}: {task.model} of width {task.width}, {recipe.cohort} at once by {told}")
+    with_ = "" if task.activation == "relu" else f" with {task.activation}"
+    folder.log(f"{task.title}: {task.model} of width {task.width}{with_}, {recipe.cohort} at once by {told}")
     for note in first_lines(load_task(task, "cpu"), task.measure):
         folder.log(f"{task.title}: {note}")
         progress.line(f"{task.title}: {note}")

@@ -125,6 +125,7 @@ class TaskSection(Section):
     augmentation: AugmentationSection = AugmentationSection()
     model: str = "small_cnn"
     width: int = Field(default=16, ge=1, le=1024)
+    activation: str = "relu"
     cohort: int | None = Field(default=None, ge=1, le=1024)
 
     @property
@@ -228,10 +229,12 @@ class TaskSection(Section):
     def identity(self) -> dict[str, Any]:
         """All that decides a training's result, as plain data.
 
-        Keys of the input, and the metric, enter where they are not at their default: runs that are older than these
-        keys go on.
+        Keys of the input, the activation and the metric enter where they are not at their default: runs that are older
+        than these keys go on.
         """
-        inputs = {"head", "resize", "greyscale", "normalize", "augmentation", "python", "classes", *_OF_KINDS}
+        inputs = {"head", "activation", "resize", "greyscale", "normalize", "augmentation", "python", "classes"} | {
+            *_OF_KINDS
+        }
         unused = {name for name in inputs if getattr(self, name) == type(self).model_fields[name].default}
         unused |= {name for name in _SWITCHES if not self.switched_on(name)}
         unused |= {"metric"} if self.metric in (None, self._usual) else set()

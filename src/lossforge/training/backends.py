@@ -132,7 +132,8 @@ def make_backend(name: str, model: nn.Module, replicas: int, device: str, shape:
         grouped: Grouped | None = getattr(model, "grouped", None)
         if grouped is None:
             raise ModelError(
-                "recipe.backend: 'grouped' is for networks that have a grouped form; use rule, vmap or loop"
+                "recipe.backend: 'grouped' is for networks that have a grouped form, and that is for ReLU alone; use "
+                "rule, vmap or loop"
             )
         return GroupedBackend(grouped)
     return VmapBackend(model) if name == "vmap" else LoopBackend(model)
