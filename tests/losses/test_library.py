@@ -316,3 +316,12 @@ def test_its_gradient_can_be_differentiated_again(name: str) -> None:
 def test_what_is_no_text_is_no_loss(given: Any) -> None:
     with pytest.raises(LossError, match=r"^a loss is a name or a formula, as text, not"):
         lossforge.loss(given)
+
+
+def test_a_setting_that_could_not_be_read_and_an_operation_s_name_are_told() -> None:
+    with pytest.raises(LossError, match="'jal_ce' has a setting for 10 classes, not for 100: give its parameters"):
+        loss_spec("jal_ce", classes=100)
+    with pytest.raises(LossError, match="classes must be a whole number, not '100'"):
+        loss("nce_rce", classes="100")
+    with pytest.raises(LossError, match=r"it is an operation, written stop\(x\) in a formula"):
+        loss("stop")

@@ -12,7 +12,7 @@ from lossforge.errors import SpaceError
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.primitives import BOUND, PRIMITIVES
 from lossforge.spaces.load import validate_space
-from lossforge.spaces.schema import EvolutionSection, SearchSpace
+from lossforge.spaces.schema import ExpressionSection, SearchSpace
 
 SMALLEST: dict[str, Any] = {"name": "t", "task": [{"data": "digits"}]}
 
@@ -306,3 +306,11 @@ def test_steps_and_epochs_of_a_validation_contradict_one_another() -> None:
     assert validate_space(data, "x").recipe.steps == 100
     with pytest.raises(SpaceError, match=r"^x: validation\.epochs: recipe\.steps says how long"):
         validate_space({**data, "validation": {"epochs": 3}}, "x")
+
+
+def test_operations_of_one_s_own_may_be_listed_and_all_seeds_at_fault_are_told() -> None:
+    own = {"inv": "1 / x"}
+    section = ExpressionSection(primitives=["add", "inv"], define=own, seeds=["inv(y_pred) + y_true"])
+    assert section.primitives == ["add"]
+    with pytest.raises(ValueError, match=r"uses 'abs', .* uses 'square', which primitives does not list"):
+        ExpressionSection(primitives=["add"], seeds=["abs(y_pred) + y_true", "square(y_pred) + y_true"])

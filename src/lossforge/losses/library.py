@@ -62,6 +62,9 @@ def loss_spec(name_or_formula: str, *, head: str | None = None, table: bool = Fa
     entry = _entry(name_or_formula)
     if entry is not None:
         return _behind(entry, entry.spec(**parameters), head, table)
+    if name_or_formula in OPERATIONS:
+        call = f"{name_or_formula}({', '.join('xy'[: OPERATIONS[name_or_formula].arity])})"
+        raise LossError(f"there is no loss named '{name_or_formula}': it is an operation, written {call} in a formula")
     if name_or_formula.isidentifier() and name_or_formula not in EVERY_LEAF:
         raise LossError(f"there is no loss named '{name_or_formula}'{_others(name_or_formula)}")
     if parameters:
