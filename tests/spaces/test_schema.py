@@ -12,7 +12,7 @@ from lossforge.errors import SpaceError
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.primitives import BOUND, PRIMITIVES
 from lossforge.spaces.load import validate_space
-from lossforge.spaces.schema import ExpressionSection, SearchSpace
+from lossforge.spaces.schema import EvolutionSection, ExpressionSection, SearchSpace
 
 SMALLEST: dict[str, Any] = {"name": "t", "task": [{"data": "digits"}]}
 
