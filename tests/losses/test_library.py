@@ -271,6 +271,9 @@ def test_class_counts_say_shares_and_the_number_of_samples(name: str) -> None:
 def test_the_number_of_samples_may_be_given_beside_the_counts() -> None:
     given = loss("class_balanced_focal", class_counts=[1, 2], samples=7).formula
     assert given == loss("class_balanced_focal", samples=7).formula != loss("cb_focal", class_counts=[1, 2]).formula
+    assert loss("cb_focal(samples=7)", class_counts=[1, 2]).formula == given
+    three = loss("class_balanced_focal", beta=0.9, samples=3).formula
+    assert loss("class_balanced_focal(beta=0.9)", class_counts=[1, 2]).formula == three
 
 
 @pytest.mark.parametrize("counts", [[], [0, 0], [-1, 2], [[1, 2]], [math.nan, 1], [math.inf, 1]])
