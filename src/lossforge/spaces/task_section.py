@@ -232,9 +232,8 @@ class TaskSection(Section):
         Keys of the input, the activation and the metric enter where they are not at their default: runs that are older
         than these keys go on.
         """
-        inputs = {"head", "activation", "resize", "greyscale", "normalize", "augmentation", "python", "classes"} | {
-            *_OF_KINDS
-        }
+        inputs = {"head", "resize", "greyscale", "normalize", "augmentation", "activation", "python", "classes"}
+        inputs |= {*_OF_KINDS}
         unused = {name for name in inputs if getattr(self, name) == type(self).model_fields[name].default}
         unused |= {name for name in _SWITCHES if not self.switched_on(name)}
         unused |= {"metric"} if self.metric in (None, self._usual) else set()
