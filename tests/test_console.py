@@ -115,7 +115,9 @@ def test_a_validation_shows_every_rival_and_breaks_no_interval(width: int, capsy
 def test_a_shown_loss_breaks_no_token(width: int, capsys: pytest.CaptureFixture[str]) -> None:
     loss: dict[str, Any] = {
         "loss": FORMULA,
+        "head": "softmax",
         "formula": FORMULA,
+        "mixes_classes": False,
         "label_smoothing": 0.0,
         "simplified": FORMULA,
         "latex": r"\frac{\hat{y}}{1.3931} + \log \hat{y}",

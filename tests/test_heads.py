@@ -109,7 +109,7 @@ def test_a_search_over_several_labels_resumes_validates_and_exports(many: Path, 
     torch.testing.assert_close(criterion(z, labels), trained(z, labels))
     told = " ".join((criterion.__doc__ or "").split())
     assert "head: sigmoid, a logit of its own for each label" in told
-    assert "label noise: 10% of each label's assignments dealt out anew" in told
+    assert "label noise: 10% of the training labels replaced for every seed" in told
 
 
 @pytest.mark.shared_data

@@ -138,6 +138,9 @@ def show(
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw value and gradient: FILE.png, .svg or .pdf.")
     ] = None,
+    head: Annotated[
+        str | None, typer.Option(metavar="HEAD", help="Behind softmax, sigmoid or binary; default: the loss's own.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Explain losses: formula, derivative, minimiser, relatives, and which screens they pass."""
@@ -152,7 +155,7 @@ def show(
     if not kernels_are_compiled():
         typer.echo("compiling the screens for this machine: half a minute, once", err=True)
     with kept_clean():
-        found = explain_all(losses)
+        found = explain_all(losses, head=head)
     print_losses(found, json)
 
 

@@ -19,6 +19,7 @@ from lossforge.layout import Column, Line, Style, facts, grouped, table, wrapped
 from lossforge.search.progress import Progress, shown
 from lossforge.standard_output import kept_clean
 from lossforge.validation.comparison import LEGEND, Comparison, how_measured, summaries, told, verdict
+from lossforge.validation.sentences import loss_sentences
 
 if TYPE_CHECKING:
     from lossforge.run import Run
@@ -272,7 +273,7 @@ def print_validation(rows: list[Comparison], json: bool) -> None:
         _prose(f"against ...: {how_measured(rows)}; {LEGEND}", "dim")
         if sentence := under_both(rows):
             _prose(sentence, "dim")
-        for sentence in summaries(rows):
+        for sentence in [*summaries(rows), *loss_sentences(rows)]:
             _prose(sentence)
 
 
@@ -299,6 +300,7 @@ def print_run(run: Run, json: bool) -> None:
                 "hall_of_fame": [asdict(entry) for entry in run.hall_of_fame],
                 "validation": told(rows),
                 "verdict": summaries(rows),
+                "loss_verdicts": loss_sentences(rows),
             }
         )
         return

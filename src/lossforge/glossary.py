@@ -87,7 +87,12 @@ OUTPUT = {
     "second optimizer": "The re-validation trains each loss under another optimizer than the search's too, and says "
     "where a loss works under one only.",
     "interval": "A range that holds the true mean difference in 95 of 100 such experiments (Student's t, over seeds; "
-    "it says nothing of other data).",
+    "it says nothing of other data). low_images and high_images let the test images vary too.",
+    "not separable": "Two losses of which these seeds show no difference; how many seeds probably would is told "
+    "beside it.",
+    "equivalent": "Two losses whose difference is shown to be within a margin (0.5 points), by two one-sided tests.",
+    "better than every known loss": "Better than each rival that a loss met, each shown by a test of its own; "
+    "corrected for the number of losses that were tried.",
     "holm": "p-values are adjusted for the number of losses that were tried, so that one in twenty does not win by "
     "chance.",
     "metric": "What fitness and every table is measured in (task.metric): accuracy, mean IoU and others.",

@@ -134,6 +134,7 @@ def test_what_defines_nothing_is_refused_in_one_sentence(table: dict[str, str], 
         ("f(y_pred) where g(x) = x", "unknown name 'f' at position 1; did you mean|unknown name 'f' at position 1"),
         ("f(y_pred, 2) where f(x) = x", "'f' takes 1 argument.s., not 2 at position 1"),
         ("where f(x) = x", "expected a number"),
+        ("f(y_pred) where f(x) = g(x), g(x) = f(x)", "unexpected '=' at position .* have a semicolon between them"),
     ],
 )
 def test_a_where_that_cannot_be_read_is_refused(formula: str, message: str) -> None:

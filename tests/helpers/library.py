@@ -9,6 +9,22 @@ import torch
 from lossforge.losses.compiled import ExpressionLoss
 from lossforge.losses.library import LIBRARY, loss
 from lossforge.losses.term_losses.base import TermLoss
+from lossforge.losses.terms import TERMS
+
+KINDS = (
+    *TERMS,
+    "cross_entropy",
+    "label_smoothing",
+    "focal",
+    "baikal",
+    "nce",
+    "ce_epsilon_mae",
+    "maxsup",
+    "ldam",
+    "asymmetric",
+    "log_ratio",
+)
+"""A loss of every kind that is computed in another way: for what costs seconds, and is the same for all of a kind."""
 
 
 def ready(name_or_formula: str, classes: int, **arguments: Any) -> ExpressionLoss | TermLoss:

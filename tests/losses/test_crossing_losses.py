@@ -151,15 +151,21 @@ def test_what_was_not_told_is_asked_for() -> None:
     with pytest.raises(ValueError, match=r"give class_share, a tensor of shape \(5,\).*none was given"):
         ExpressionLoss("-true_c(class_share * y_pred)")(logits, target)
     with pytest.raises(ValueError, match=r"it has shape \(2,\)"):
-        ExpressionLoss("-true_c(class_share * y_pred)", class_share=torch.ones(2))(logits, target)
+        ExpressionLoss("-true_c(class_share * y_pred)", class_share=torch.tensor([0.5, 0.5]))(logits, target)
     criterion = ExpressionLoss("-progress * true_c(y_pred)")
-    for wrong in (-0.1, 1.5, float("nan")):
+    for wrong in (-0.1, 1.5, float("nan"), "x"):
         with pytest.raises(ValueError, match=r"progress must be in \[0, 1\]"):
-            criterion.progress = wrong
+            criterion.progress = wrong  # type: ignore[assignment]
     # A loss that does not ask may be told all the same.
     plain = lossforge.loss("cross_entropy")
     plain.progress = 0.5
     assert plain(logits, target).isfinite()
+
+
+@pytest.mark.parametrize("share", [[5.0, -1.0, 0.0], [3, 2, 1], "abc", [[0.5, 0.5]], [float("nan"), 1.0]])
+def test_what_are_no_shares_is_refused(share: object) -> None:
+    with pytest.raises(ValueError, match="numbers of 0 or more that add up to 1"):
+        lossforge.loss("-true_c(class_share * y_pred)", class_share=share)
 
 
 def test_its_state_travels() -> None:

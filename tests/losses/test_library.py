@@ -27,6 +27,7 @@ from lossforge.losses.library import (
     OVER_ALL,
     OVER_BATCH,
     OVER_CLASSES,
+    head_of,
     loss,
     loss_spec,
 )
@@ -270,6 +271,9 @@ def test_class_counts_say_shares_and_the_number_of_samples(name: str) -> None:
 def test_the_number_of_samples_may_be_given_beside_the_counts() -> None:
     given = loss("class_balanced_focal", class_counts=[1, 2], samples=7).formula
     assert given == loss("class_balanced_focal", samples=7).formula != loss("cb_focal", class_counts=[1, 2]).formula
+    assert loss("cb_focal(samples=7)", class_counts=[1, 2]).formula == given
+    three = loss("class_balanced_focal", beta=0.9, samples=3).formula
+    assert loss("class_balanced_focal(beta=0.9)", class_counts=[1, 2]).formula == three
 
 
 @pytest.mark.parametrize("counts", [[], [0, 0], [-1, 2], [[1, 2]], [math.nan, 1], [math.inf, 1]])
@@ -316,3 +320,50 @@ def test_its_gradient_can_be_differentiated_again(name: str) -> None:
 def test_what_is_no_text_is_no_loss(given: Any) -> None:
     with pytest.raises(LossError, match=r"^a loss is a name or a formula, as text, not"):
         lossforge.loss(given)
+
+
+def test_a_setting_that_could_not_be_read_and_an_operation_s_name_are_told() -> None:
+    with pytest.raises(LossError, match="'jal_ce' has a setting for 10 classes, not for 100: give its parameters"):
+        loss_spec("jal_ce", classes=100)
+    with pytest.raises(LossError, match="classes must be a whole number, not '100'"):
+        loss("nce_rce", classes="100")
+    with pytest.raises(LossError, match=r"it is an operation, written stop\(x\) in a formula"):
+        loss("stop")
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "told"),
+    [
+        ("asymmetric", "softmax", "it is for labels that are each there or not, so its head is 'sigmoid'"),
+        ("class_balanced_focal", "binary", "it is for labels that are each there or not, so its head is 'sigmoid'"),
+        ("nce", "sigmoid", "it compares the classes of a sample"),
+        ("balanced_softmax", "sigmoid", "it compares the classes of a sample"),
+        ("bi_tempered", "sigmoid", "it compares the classes of a sample"),
+        ("logit_norm", "sigmoid", "it divides the logits of a sample by their norm"),
+        ("logit_norm", "binary", "it divides the logits of a sample by their norm"),
+    ],
+)
+def test_a_head_that_a_loss_cannot_have_is_told_in_one_sentence(name: str, head: str, told: str) -> None:
+    for make in (loss, loss_spec):
+        with pytest.raises(LossError, match=f"loss '{name}' cannot have the head '{head}': {told}") as caught:
+            make(name, head=head)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [name for name, entry in LIBRARY.items() if entry.head == "sigmoid"])
+def test_a_loss_of_labels_has_their_head_unless_one_is_given(name: str) -> None:
+    logits, _ = batch()
+    labels = (logits.roll(1, 0) > 1).long()
+    found, given = (ready(name, CLASSES, **head)(logits, labels) for head in ({}, {"head": "sigmoid"}))
+    assert torch.equal(found, given)
+    assert head_of(f"{name}(gamma_neg=2)") == head_of(name) == "sigmoid"
+    assert head_of("nce") == head_of("y_pred") == head_of("max(y_pred, 0.1)") == "softmax"
+
+
+def test_several_labels_a_sample_are_what_the_source_says() -> None:
+    logits, _ = batch()
+    labels = (logits.roll(1, 0) > 1).double()
+    for name, parameters, meaning in MEANINGS:
+        if name == "asymmetric":
+            found = loss(name, reduction="none", **parameters)(logits, labels)
+            torch.testing.assert_close(found, meaning(logits, labels))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.helpers.library import ready, shares
+from tests.helpers.library import KINDS, ready, shares
 from torch import Tensor, nn
 
 from lossforge.losses.compiled import ExpressionLoss
@@ -29,7 +29,7 @@ class PlainOperations(ExpressionLoss):
 
 
 MAKERS: dict[str, Callable[..., nn.Module]] = {
-    **{name: lambda classes=CLASSES, name=name, **given: ready(name, classes, **given) for name in LIBRARY},
+    **{name: lambda classes=CLASSES, name=name, **given: ready(name, classes, **given) for name in KINDS},
     "formula": lambda classes=CLASSES, **given: loss(FORMULA, **given),
     "plain operations": lambda classes=CLASSES, **given: PlainOperations(FORMULA, **given),
 }

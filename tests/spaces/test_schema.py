@@ -12,7 +12,7 @@ from lossforge.errors import SpaceError
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.primitives import BOUND, PRIMITIVES
 from lossforge.spaces.load import validate_space
-from lossforge.spaces.schema import SearchSpace
+from lossforge.spaces.schema import EvolutionSection, ExpressionSection, SearchSpace
 
 SMALLEST: dict[str, Any] = {"name": "t", "task": [{"data": "digits"}]}
 
@@ -278,7 +278,7 @@ def test_constants_must_be_ones_that_a_formula_can_hold() -> None:
 
 
 def test_one_mutation_must_have_weight() -> None:
-    weights = {f"{kind}_mutation": 0.0 for kind in ("subtree", "point", "insert", "shrink", "constant")}
+    weights = {name: 0.0 for name in EvolutionSection.model_fields if name.endswith("_mutation")}
     with pytest.raises(SpaceError, match="at least one of the mutation weights must be above 0"):
         validate_space({**SMALLEST, "evolution": weights}, "x")
 
@@ -307,3 +307,11 @@ def test_steps_and_epochs_of_a_validation_contradict_one_another() -> None:
     assert validate_space(data, "x").recipe.steps == 100
     with pytest.raises(SpaceError, match=r"^x: validation\.epochs: recipe\.steps says how long"):
         validate_space({**data, "validation": {"epochs": 3}}, "x")
+
+
+def test_operations_of_one_s_own_may_be_listed_and_all_seeds_at_fault_are_told() -> None:
+    own = {"inv": "1 / x"}
+    section = ExpressionSection(primitives=["add", "inv"], define=own, seeds=["inv(y_pred) + y_true"])
+    assert section.primitives == ["add"]
+    with pytest.raises(ValueError, match=r"uses 'abs', .* uses 'square', which primitives does not list"):
+        ExpressionSection(primitives=["add"], seeds=["abs(y_pred) + y_true", "square(y_pred) + y_true"])

@@ -9,15 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lossforge.validation.comparison import (
-    LEAST_SEEDS,
     LEGEND,
     Comparison,
-    Verdict,
     how_measured,
     summaries,
     told,
     verdict,
 )
+from lossforge.validation.verdicts import LEAST_SEEDS, Verdict
 
 
 def compared(
@@ -48,12 +47,12 @@ def compared(
     [
         (compared(1.0, 0.049), Verdict.BETTER, "*"),
         (compared(-1.0, 0.049), Verdict.WORSE, "!"),
-        (compared(1.0, 0.05), Verdict.UNDECIDED, ""),
-        (compared(-1.0, 1.0), Verdict.UNDECIDED, ""),
+        (compared(1.0, 0.05), Verdict.NOT_SEPARABLE, ""),
+        (compared(-1.0, 1.0), Verdict.NOT_SEPARABLE, ""),
         (compared(1.0, 0.0, seeds=LEAST_SEEDS), Verdict.BETTER, "*"),
-        (compared(1.0, 0.0, seeds=LEAST_SEEDS - 1), Verdict.TOO_FEW_SEEDS, ""),
-        (compared(-1.0, 0.0, seeds=2), Verdict.TOO_FEW_SEEDS, ""),
-        (compared(1.0, float("nan")), Verdict.UNDECIDED, ""),
+        (compared(1.0, 0.0, seeds=LEAST_SEEDS - 1), Verdict.NOT_SEPARABLE, ""),
+        (compared(-1.0, 0.0, seeds=2), Verdict.NOT_SEPARABLE, ""),
+        (compared(1.0, float("nan")), Verdict.NOT_SEPARABLE, ""),
     ],
 )
 def test_better_and_worse_have_marks_of_their_own_and_need_seeds(row: Comparison, expected: Verdict, mark: str) -> None:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.stats import ttest_1samp
 
 import lossforge
 from lossforge.data.datasets import load_task
@@ -14,7 +20,9 @@ from lossforge.losses.library import loss_spec
 from lossforge.search.progress import Progress
 from lossforge.store.ledger import Ledger, TrainingRow
 from lossforge.store.run_folder import RunFolder
+from lossforge.training.correctness import unpacked
 from lossforge.validation import protocol
+from lossforge.validation.paired import sign_p
 from lossforge.validation.results import read_comparisons
 from lossforge.validation.statistics import paired_difference
 
@@ -59,6 +67,48 @@ def test_gain_and_interval_come_from_paired_test_accuracies(finished_run: Path) 
         assert any(
             (result.gain, result.low, result.high) == pytest.approx((one.mean, one.low, one.high)) for one in expected
         )
+
+
+def test_correctness_of_every_test_image_is_kept_and_an_independent_computation_agrees(finished_run: Path) -> None:
+    rows = rows_of(finished_run, "validation")
+    (task,) = RunFolder.open(finished_run).space().task
+    images = len(load_task(task, "cpu").test)
+    table = {}
+    for row in rows:
+        correct = unpacked(json.loads(row.metrics))
+        assert correct is not None
+        assert len(correct) == images
+        assert correct.mean() == pytest.approx(row.accuracy)
+        table[row.formula, row.fingerprint, row.seed] = correct
+    assert all(unpacked(json.loads(row.metrics)) is None for row in rows_of(finished_run, "search"))
+    for result in read_comparisons(RunFolder.open(finished_run)):
+        assert result.low_images is not None
+        assert result.high_images is not None
+        assert result.low_images <= result.low <= result.high <= result.high_images
+        assert result.cosine is not None
+        assert -1 <= result.cosine <= 1
+        mine = np.array([found for (formula, _, _), found in table.items() if formula == result.formula])
+        others = [
+            np.array([found for (_, name, _), found in table.items() if name == rival])
+            for rival in {name for formula, name, _ in table if formula == loss_spec(result.rival).formula}
+        ]
+        gains = [100 * (mine.mean(1) - other.mean(1)) for other in others]
+        gain = next(one for one in gains if one.mean() == pytest.approx(result.gain))
+        if gain.std(ddof=1) > 100 / images and result.high - result.low > 2.01 * 100 / images:
+            assert result.p == pytest.approx(ttest_1samp(gain, 0).pvalue)
+        assert result.p_sign == pytest.approx(sign_p(gain.tolist()))
+
+
+def test_ledgers_without_correctness_are_read_and_nothing_is_trained_again(finished_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    with closing(sqlite3.connect(run / "ledger.sqlite")) as older, older:
+        older.execute("UPDATE trainings SET metrics = json_remove(metrics, '$.correct')")
+    before = read_comparisons(RunFolder.open(run))
+    progress = Progress()
+    rows = lossforge.validate(run, workers=1, progress=progress)
+    assert progress.trainings == 0
+    assert {row.low_images for row in rows} == {None}
+    assert [replace(row, low_images=None, high_images=None, images_needed=None) for row in before] == rows
 
 
 def test_every_contender_is_tuned_on_the_same_rates_and_never_on_test_data(finished_run: Path) -> None:

@@ -123,6 +123,7 @@ def make_plan(
         clock=clock,
         on_epoch=on_epoch,
         identity=setup.identity,
+        keep_correctness=setup.part == "test",
     )
 
 

@@ -73,9 +73,9 @@ def _checks(table: dict[str, object], imports: bool) -> Iterator[tuple[str, Call
 
 
 def _check_rival(rival: object, head: str, *, table: bool) -> None:
-    from lossforge.losses.library import LIBRARY, loss_spec
+    from lossforge.losses.library import ALIASES, LIBRARY, loss_spec
 
-    if isinstance(rival, str) and rival not in LIBRARY:
+    if isinstance(rival, str) and rival.split("(")[0] not in {*LIBRARY, *ALIASES}:
         raise SpaceError(f"validation.rivals: '{rival}' is not a loss of the library{offered(rival, LIBRARY)}")
     if isinstance(rival, str):
         try:

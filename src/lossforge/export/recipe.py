@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lossforge.spaces.recipe_section import RecipeSection
 from lossforge.spaces.schema import SearchSpace, TaskSection
-from lossforge.spaces.task_section import OF_LABELS, metric_title
+from lossforge.spaces.task_section import metric_title
 from lossforge.validation.comparison import Comparison
 from lossforge.validation.second_optimizer import ENOUGH, optimizer_title
 
@@ -51,8 +51,11 @@ def recipe_lines(space: SearchSpace, row: Comparison) -> list[str]:
 def _noise(task: TaskSection) -> str:
     if not task.label_noise:
         return "none"
-    if task.measure in OF_LABELS:
-        return f"{task.label_noise:.0%} of each label's assignments dealt out anew among the samples that had them"
+    if task.head == "sigmoid":
+        return (
+            f"{task.label_noise:.0%} of the training labels replaced for every seed: a sample's class by any, and of "
+            "several labels each assignment by another sample's"
+        )
     return f"{task.label_noise:.0%} of the training labels drawn anew from all classes, for every seed"
 
 

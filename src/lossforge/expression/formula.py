@@ -56,6 +56,12 @@ def defined(text: str, tokens: list[Token], own: Mapping[str, Definition]) -> di
         if piece[0].text in bodies:
             raise FormulaError(f"formula {shown(text)}: '{piece[0].text}' is defined twice")
         body = [*piece[1 + len(_HEADS[arity]) :], Token("end", "", token.position)]
+        second = next((one for one in body if one.text == "="), None)
+        if second is not None:
+            raise FormulaError(
+                f"formula {shown(text)}: unexpected '=' at position {second.position + 1}; behind 'where' two "
+                "operations have a semicolon between them, and no comma"
+            )
         bodies[piece[0].text] = (text, arity, body)
         piece = []
     return _resolved(bodies, own)

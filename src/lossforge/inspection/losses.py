@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from lossforge.expression.tree import Expression
     from lossforge.losses.compiled import LossSpec
     from lossforge.screening.screener import Screener
+    from lossforge.screening.settings import ScreenSettings
 
 SYMPY_SECONDS = 10.0
 """Seconds that sympy may spend on all losses of one call."""
@@ -23,7 +24,9 @@ def explain(name_or_formula: str) -> dict[str, Any]:
     return explain_all([name_or_formula])[0]
 
 
-def explain_all(names_or_formulas: Sequence[str], seconds: float = SYMPY_SECONDS) -> list[dict[str, Any]]:
+def explain_all(
+    names_or_formulas: Sequence[str], seconds: float = SYMPY_SECONDS, head: str | None = None
+) -> list[dict[str, Any]]:
     """Head, forms, functions of p, LaTeX, derivative, size, signature, verdict, minimiser, gradient, nearest relative.
 
     ``simplified`` is the shortest form known that is equal for any labels; ``final`` is the form that is validated
@@ -36,31 +39,37 @@ def explain_all(names_or_formulas: Sequence[str], seconds: float = SYMPY_SECONDS
     relative are None: it asks for nothing. Raises LossError or FormulaError.
     """
     from lossforge.expression.formula import parse_formula
+    from lossforge.expression.heads import check_head
     from lossforge.expression.simplify import simplified
     from lossforge.losses.analysis import CLASSES, gradient_ratio, minimiser, nearest
     from lossforge.losses.library import ALIASES, head_of, loss_spec
     from lossforge.screening.screener import Screener
-    from lossforge.screening.settings import ScreenSettings
 
-    specs = [loss_spec(name) for name in names_or_formulas]
+    heads = [head_of(name) if head is None else check_head(head) for name in names_or_formulas]
+    specs = [loss_spec(name, head=head) for name in names_or_formulas]
     expressions = [None if spec.is_term else parse_formula(spec.formula) for spec in specs]
     shorter = iter(simplified([tree for tree in expressions if tree is not None], _SYMPY_LIMIT, seconds))
-    screeners = {head: Screener(ScreenSettings(head=head)) for head in ("softmax", "sigmoid")}
+    screeners = {name: Screener(_settings(name)) for name in dict.fromkeys(heads)}
     found = []
-    for name, spec, expression in zip(names_or_formulas, specs, expressions, strict=True):
-        head = head_of(name)
-        called = name.split("(")[0]
-        told = _of_term(spec) if expression is None else _of_formula(spec, expression, next(shorter), screeners[head])
+    for name, behind, spec, expression in zip(names_or_formulas, heads, specs, expressions, strict=True):
+        called, counts = name.split("(")[0], CLASSES[:1] if behind == "binary" else CLASSES
+        told = _of_term(spec) if expression is None else _of_formula(spec, expression, next(shorter), screeners[behind])
         moves = expression is None or told["signature"] is not None
-        relative, similarity = nearest(spec, but=ALIASES.get(called, called), head=head)
+        relative, similarity = nearest(spec, but=ALIASES.get(called, called), head=behind)
         asked: dict[str, Any] = {
-            "minimiser": {str(classes): minimiser(spec, classes, head) for classes in CLASSES},
-            "gradient_ratio": {str(classes): gradient_ratio(spec, classes, head) for classes in CLASSES},
+            "minimiser": {str(classes): minimiser(spec, classes, behind) for classes in counts},
+            "gradient_ratio": {str(classes): gradient_ratio(spec, classes, behind) for classes in counts},
             "nearest": {"name": relative, "similarity": similarity},
         }
         answers = asked if moves else dict.fromkeys(asked)
-        found.append({"loss": name, "head": head, "formula": spec.formula, **told, **answers})
+        found.append({"loss": name, "head": behind, "formula": spec.formula, **told, **answers})
     return found
+
+
+def _settings(head: str) -> ScreenSettings:
+    from lossforge.screening.settings import ScreenSettings
+
+    return ScreenSettings(head=head, classes=(2,)) if head == "binary" else ScreenSettings(head=head)
 
 
 def _of_formula(spec: LossSpec, expression: Expression, shorter: Expression, screener: Screener) -> dict[str, Any]:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
-    "analysis": ("CLASSES", "gradient_ratio", "in_training", "logits_of", "minimiser", "nearest"),
+    "analysis": ("CLASSES", "gradient_cosine", "gradient_ratio", "in_training", "logits_of", "minimiser", "nearest"),
     "behind_heads": ("baseline", "opposite"),
     "compiled": ("LossSpec",),
     "heads": ("HEADS", "SOFTMAX", "Head"),

@@ -113,6 +113,14 @@ def nearest(loss: LossSpec, but: str = "", head: str = "softmax") -> tuple[str, 
     return best, min(1.0, similarities[best])
 
 
+def gradient_cosine(one: LossSpec, other: LossSpec, head: str = "softmax") -> float:
+    """Cosine, in [-1, 1], of the two gradients on the signature's probe; 0 where one of them is zero or not finite.
+
+    1 means that the two train alike, but for the step's length.
+    """
+    return max(-1.0, min(1.0, float(_probe_gradient(one, head) @ _probe_gradient(other, head))))
+
+
 @lru_cache(maxsize=4)
 def _library_gradients(head: str) -> dict[str, Tensor]:
     found = {}

@@ -48,8 +48,8 @@ def published_behind(name: str, spec: LossSpec, head: str, *, table: bool = Fals
     strange = [node for node in tree.walk() if not node.args and node.op not in _OF_EACH_LABEL]
     if strange or any(tree.uses(name) for name in _OVER_CLASSES):
         raise LossError(
-            f"loss '{name}' cannot have the head 'sigmoid': it compares the classes of a sample, and behind sigmoids "
-            "each label stands alone; write a formula for one label"
+            f"loss '{name}' cannot have the head 'sigmoid': it compares the classes of a sample or counts them, and "
+            "behind sigmoids each label stands alone; write a formula for one label"
         )
     return LossSpec(str(call("add", tree, _of_the_rest(tree))), spec.label_smoothing, spec.class_mean)
 

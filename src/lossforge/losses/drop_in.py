@@ -96,7 +96,7 @@ class DropInLoss(nn.Module):
         if not 0.0 <= label_smoothing <= 1.0:
             raise ValueError(f"label_smoothing must be in [0, 1], not {label_smoothing!r}")
         self.register_buffer("weight", weight)
-        self.register_buffer("shares", None if class_share is None else torch.as_tensor(class_share).detach().clone())
+        self.register_buffer("shares", None if class_share is None else shares_of(class_share))
         self.register_buffer("reached", torch.full((), -1.0) if "progress" in self.needs else None)
         self.ignore_index = ignore_index
         self.reduction = reduction
@@ -115,7 +115,7 @@ class DropInLoss(nn.Module):
         if self.reached is None:
             self.register_buffer("reached", torch.zeros(()))
             assert self.reached is not None
-        if not isinstance(value, Tensor) and not 0.0 <= value <= 1.0:
+        if not isinstance(value, Tensor) and not (isinstance(value, (int, float)) and 0.0 <= value <= 1.0):
             raise ValueError(f"progress must be in [0, 1]: epoch / epochs, not {value!r}")
         self.reached.fill_(value)
         self._follows = True
@@ -127,7 +127,7 @@ class DropInLoss(nn.Module):
 
     @class_share.setter
     def class_share(self, value: Tensor | None) -> None:
-        self.shares = None if value is None else torch.as_tensor(value).detach().clone()
+        self.shares = None if value is None else shares_of(value)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         for name in ("shares", "reached"):  # what is not yet told is told by the state
@@ -300,6 +300,21 @@ class DropInLoss(nn.Module):
             return loss.sum() / kept.sum()
         indices = target.long().where(kept, 0)
         return loss.sum() / (self.weight.to(logits.dtype)[indices] * kept).sum()
+
+
+def shares_of(value: Any) -> Tensor:
+    """Each class's share as a tensor ``(C,)``. Raises ValueError for numbers that are no shares."""
+    try:
+        shares = torch.as_tensor(value).detach().clone()
+        fits = shares.dim() == 1 and bool((shares >= 0).all()) and abs(float(shares.sum()) - 1) <= 0.01
+    except (TypeError, ValueError, RuntimeError):
+        fits = False
+    if not fits:
+        raise ValueError(
+            "class_share must have each class's share of the training labels, numbers of 0 or more that add up to 1 "
+            "(counts divided by their sum)"
+        )
+    return shares
 
 
 def start_probe(classes: int, head: Head = SOFTMAX) -> tuple[Tensor, Tensor]:

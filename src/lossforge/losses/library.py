@@ -57,17 +57,17 @@ def loss_spec(name_or_formula: str, *, head: str | None = None, table: bool = Fa
     source has others for 100 than for 10. Behind a ``head`` it is what `published_behind` says (None: the head that it
     was made for), and a formula what it is; ``table``: samples are no masks. Raises LossError or FormulaError.
     """
-    if not isinstance(name_or_formula, str):
-        raise LossError(f"a loss is a name or a formula, as text, not {name_or_formula!r}")
     entry = _entry(name_or_formula)
     if entry is not None:
         return _behind(entry, entry.spec(**parameters), head, table)
+    if name_or_formula in OPERATIONS:
+        call = f"{name_or_formula}({', '.join('xy'[: OPERATIONS[name_or_formula].arity])})"
+        raise LossError(f"there is no loss named '{name_or_formula}': it is an operation, written {call} in a formula")
     if name_or_formula.isidentifier() and name_or_formula not in EVERY_LEAF:
         raise LossError(f"there is no loss named '{name_or_formula}'{_others(name_or_formula)}")
     if parameters:
         raise LossError(f"the formula {name_or_formula!r} takes no parameters, but got {', '.join(parameters)}")
-    called = called_name(name_or_formula)
-    entry = None if called is None or WHERE in name_or_formula else _entry(called)
+    called, entry = called_name(name_or_formula), _called(name_or_formula)
     if entry is not None:
         return _behind(entry, entry.spec(**call_parameters(name_or_formula)), head, table)
     if called is not None and called not in OPERATIONS and "=" in name_or_formula and WHERE not in name_or_formula:
@@ -92,12 +92,21 @@ def _others(name: str) -> str:
 
 
 def _entry(name: str) -> NamedLoss | None:
+    """The loss of that name. Raises LossError for what is no text."""
+    if not isinstance(name, str):
+        raise LossError(f"a loss is a name or a formula, as text, not {name!r}")
     return LIBRARY.get(ALIASES.get(name, name))
+
+
+def _called(text: str) -> NamedLoss | None:
+    """The loss of a call such as ``focal(gamma=2)``."""
+    called = called_name(text)
+    return None if called is None or WHERE in text else _entry(called)
 
 
 def head_of(name_or_formula: str) -> str:
     """The head that a loss was made for: "softmax" but for some of the library."""
-    entry = _entry(name_or_formula) or _entry(called_name(name_or_formula) or "")
+    entry = _entry(name_or_formula) or _called(name_or_formula)
     return "softmax" if entry is None else entry.head
 
 
@@ -137,8 +146,10 @@ def loss(
         if "class_share" in module:
             raise LossError("class_counts and class_share say the same: give one of them")
         module["class_share"], samples = _shares(class_counts)
-        entry = _entry(name_or_formula)
+        entry = _entry(name_or_formula) or _called(name_or_formula)
         if entry is not None and "samples" in entry.parameters:
+            if name_or_formula not in (entry.name, *entry.aliases):
+                name_or_formula, parameters = entry.name, {**call_parameters(name_or_formula), **parameters}
             parameters.setdefault("samples", samples)
     head = head_of(name_or_formula) if head is None else check_head(head)
     spec = loss_spec(name_or_formula, head=head, **parameters)  # type: ignore[arg-type]

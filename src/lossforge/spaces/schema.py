@@ -98,10 +98,12 @@ class ExpressionSection(Section):
             own = parse_definitions({str(name): str(text) for name, text in data["define"].items()})
         except FormulaError as error:
             raise ValueError(f"define: {error}") from None
-        seeds = data.get("seeds")
-        if not isinstance(seeds, list):
-            return data
-        return {**data, "seeds": [_told(seed, own) for seed in seeds]}
+        data = dict(data)
+        if isinstance(data.get("primitives"), list):  # they are in the vocabulary without being listed
+            data["primitives"] = [name for name in data["primitives"] if name not in own]
+        if isinstance(data.get("seeds"), list):
+            data["seeds"] = [_told(seed, own) for seed in data["seeds"]]
+        return data
 
     @model_validator(mode="after")
     def _ordered(self) -> ExpressionSection:
@@ -113,16 +115,21 @@ class ExpressionSection(Section):
             raise ValueError("initial_height: the first number must not be above the second")
         if self.initial_height[1] > self.max_height:
             raise ValueError(f"initial_height: the second number must not be above max_height = {self.max_height}")
-        for seed in self.seeds:
-            tree = parse_formula(seed)
-            if tree.size > self.max_size or tree.height > self.max_height:
-                raise ValueError(f"seeds: {seed!r} is larger than max_size or max_height allow")
-            unknown = {node.op for node in tree.walk()} - {*self.primitives, *self.leaves, *self.define, "constant"}
-            if unknown:
-                first = sorted(unknown)[0]
-                key = "leaves" if first in EVERY_LEAF else "primitives"
-                raise ValueError(f"seeds: {seed!r} uses '{first}', which {key} does not list")
+        faults = [fault for seed in self.seeds if (fault := self._fault_of(seed))]
+        if faults:
+            raise ValueError("seeds: " + "; ".join(faults))
         return self
+
+    def _fault_of(self, seed: str) -> str:
+        """Why a seed is outside the space; nothing where it is not."""
+        tree = parse_formula(seed)
+        if tree.size > self.max_size or tree.height > self.max_height:
+            return f"{seed!r} is larger than max_size or max_height allow"
+        unknown = sorted({node.op for node in tree.walk()} - {*self.primitives, *self.leaves, *self.define, "constant"})
+        if not unknown:
+            return ""
+        key = "leaves" if unknown[0] in EVERY_LEAF else "primitives"
+        return f"{seed!r} uses '{unknown[0]}', which {key} does not list"
 
 
 class ScreeningSection(Section):

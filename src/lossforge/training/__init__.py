@@ -8,6 +8,7 @@ from __future__ import annotations
 PUBLIC: dict[str, tuple[str, ...]] = {
     "backends": ("gainful_lanes", "make_backend"),
     "captured": ("forget",),
+    "correctness": ("unpacked",),
     "metrics": ("chance_score",),
     "plan": ("Plan", "Replica", "ReplicaScore", "TrainingTimeoutError"),
     "train": ("train_cohort",),

@@ -27,7 +27,7 @@ from lossforge.spaces.task_section import OF_LABELS
 from lossforge.training.label_metrics import chance_of_labels, label_metrics
 
 Metrics = dict[str, Any]
-"""Name to number (or, for the confusion matrix and the training curve, lists of numbers)."""
+"""Name to number; to lists for the confusion matrix and the curve, and see `lossforge.training.correctness`."""
 
 _DIGITS = 6
 _BINS = 15

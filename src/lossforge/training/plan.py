@@ -62,7 +62,8 @@ class ReplicaScore:
 class Plan:
     """Everything of a training but its replicas. ``prepare`` makes stored samples the network's input.
 
-    ``identity`` is the same for plans that differ in nothing but their limits; "" where that is not known.
+    ``identity`` is the same for plans that differ in nothing but their limits; "" where that is not known. With
+    ``keep_correctness`` the metrics say of each scored sample that has one class whether it was right.
     """
 
     train: Part
@@ -79,6 +80,7 @@ class Plan:
     clock: Callable[[], float] = time.monotonic
     on_epoch: Callable[[], None] | None = None
     identity: str = ""
+    keep_correctness: bool = False
 
     @property
     def batches(self) -> int:

@@ -17,6 +17,7 @@ from torch import Tensor
 from lossforge.seeding import derive_seed
 from lossforge.training.captured import StepFunction, stepping
 from lossforge.training.cohort import Cohort, batch_limit
+from lossforge.training.correctness import KEY, packed
 from lossforge.training.early_stop import RunningAccuracy
 from lossforge.training.lanes import LaneState
 from lossforge.training.loss_scaling import unscaled
@@ -255,6 +256,8 @@ class _Run:
             value = metrics[self.plan.metric]
             if self.plan.metric == "accuracy":  # exact, and not rounded as the others are
                 value = int((head.predicted(logits[lane], -1) == y).sum()) / y.numel()
+            if self.plan.keep_correctness and self.plan.score.y.ndim == 1:
+                metrics[KEY] = packed(head.predicted(logits[lane], -1) == y)
             scores[self.places[lane] or 0] = ReplicaScore(value, metrics=metrics)
         return scores
 

@@ -10,5 +10,6 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "protocol": ("validate",),
     "results": ("read_comparisons",),
     "rivals": ("further_rivals",),
+    "sentences": ("loss_sentences",),
     "second_optimizer": ("ENOUGH", "optimizer_title", "under_both"),
 }

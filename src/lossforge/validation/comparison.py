@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from typing import Any
 
 from lossforge.spaces.task_section import metric_title
-
-LEAST_SEEDS = 4
-"""Seeds below which nothing is called better or worse.
-
-Two or three agree by accident too often: Student's t then rests on a spread that one or two numbers tell (its 95 %
-quantile is 12.7 and 4.3, against 3.2 for four), and without trust in that spread, two or three differences of one sign
-are what chance alone gives once in two or four times. The interval is printed all the same.
-"""
-SIGNIFICANT = 0.05
-"""The adjusted p-value below which a difference counts."""
+from lossforge.validation.statistics import PairedDifference
+from lossforge.validation.verdicts import (
+    LEAST_SEEDS,
+    MARGIN,
+    SIGNIFICANT,
+    LossJudgement,
+    Pair,
+    Verdict,
+    judge_losses,
+    verdict_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,13 @@ class Comparison:
     ``second_optimizer`` ("": none was tried) the loss has ``second_score`` and cross-entropy ``second_control``.
     ``trained_on`` and ``tested_on`` count samples (0: not known). Where the training is the user's own, ``metric`` is
     "score" and learning rates are 1; ``unseen`` says whether what it is scored on had no part in the search.
+
+    ``low_images`` and ``high_images`` are the interval over seeds and test images (None: not known which samples were
+    right), ``images_needed`` the images that would settle it (None: more seeds would have to,
+    or show something on these images first), and ``seeds_needed``
+    those that would separate what is not separable (None: no number that anyone trains). ``cosine`` is of the losses'
+    gradients. ``p_equivalent`` is Holm's, of two one-sided tests that the two differ by less than ``margin`` points.
+    What stands beside the t-test: exact Wilcoxon and sign tests, the BCa interval over seeds, and Hedges' g.
     """
 
     rank: int
@@ -61,6 +68,18 @@ class Comparison:
     trained_on: int = 0
     tested_on: int = 0
     unseen: bool = True
+    low_images: float | None = None
+    high_images: float | None = None
+    images_needed: int | None = None
+    seeds_needed: int | None = None
+    cosine: float | None = None
+    margin: float = MARGIN
+    p_equivalent: float = 1.0
+    p_wilcoxon: float | None = None
+    p_sign: float | None = None
+    low_bca: float | None = None
+    high_bca: float | None = None
+    effect_size: float | None = None
 
     @property
     def is_own(self) -> bool:
@@ -90,44 +109,49 @@ def how_measured(rows: Sequence[Comparison]) -> str:
     return f"percentage points of {kinds} {seeds}, every loss at its own best learning rate{where} ({rates})"
 
 
-class Verdict(StrEnum):
-    """Of one loss against one rival."""
-
-    BETTER = "better"
-    WORSE = "worse"
-    UNDECIDED = "undecided"
-    TOO_FEW_SEEDS = "too few seeds"
-
-    @property
-    def mark(self) -> str:
-        """The sign beside an interval; "" for none."""
-        return {Verdict.BETTER: "*", Verdict.WORSE: "!"}.get(self, "")
-
-
 LEGEND = (
     f"{Verdict.BETTER.mark} better, {Verdict.WORSE.mark} worse: adjusted p < {SIGNIFICANT:g} (Holm), with "
-    f"{LEAST_SEEDS} seeds or more"
+    f"{LEAST_SEEDS} seeds or more; {Verdict.EQUIVALENT.mark} equivalent: within the margin, by two one-sided tests"
 )
 """What the marks mean."""
 
 
 def verdict(row: Comparison) -> Verdict:
     """What the comparison shows."""
-    if row.seeds < LEAST_SEEDS:
-        return Verdict.TOO_FEW_SEEDS
-    if not row.p_adjusted < SIGNIFICANT:
-        return Verdict.UNDECIDED
-    return Verdict.BETTER if row.gain > 0 else Verdict.WORSE
+    return verdict_of(_pair(row).difference, row.p_adjusted, row.p_equivalent)
 
 
-TOLD = ("verdict", "summary")
+def _pair(row: Comparison) -> Pair:
+    return Pair(str(row.rank), row.rival, PairedDifference.of_interval(row.gain, row.low, row.high, row.p, row.seeds))
+
+
+def loss_judgements(rows: Sequence[Comparison]) -> dict[tuple[str, int], LossJudgement]:
+    """What they show of each loss over all its rivals, by task and rank."""
+    found: dict[tuple[str, int], LossJudgement] = {}
+    for task in dict.fromkeys(row.task for row in rows):
+        judged = judge_losses([_pair(row) for row in rows if row.task == task])
+        found |= {(task, int(rank)): one for rank, one in judged.items()}
+    return found
+
+
+TOLD = ("verdict", "loss_verdict", "nearest_known", "summary")
 """Keys that `told` adds to a comparison's own."""
 
 
 def told(rows: Sequence[Comparison]) -> list[dict[str, Any]]:
-    """The comparisons for programs: each with its verdict, and with the sentence of `summaries` that it is part of."""
+    """The comparisons for programs: each with its verdict, its loss's over all rivals, and its sentence's text."""
     sentences = dict(zip(_groups(rows), summaries(rows), strict=True))
-    return [{**asdict(row), "verdict": str(verdict(row)), "summary": sentences[row.task, row.rival]} for row in rows]
+    judged = loss_judgements(rows)
+    return [
+        {
+            **asdict(row),
+            "verdict": str(verdict(row)),
+            "loss_verdict": str(judged[row.task, row.rank].verdict),
+            "nearest_known": judged[row.task, row.rank].nearest_known,
+            "summary": sentences[row.task, row.rival],
+        }
+        for row in rows
+    ]
 
 
 def summaries(rows: Sequence[Comparison]) -> list[str]:
@@ -135,7 +159,7 @@ def summaries(rows: Sequence[Comparison]) -> list[str]:
     groups = _groups(rows)
     several = len({task for task, _ in groups}) > 1
     return [
-        (f"{task}: " if several else "") + _sentence([verdict(row) for row in group], _named(rival), group)
+        (f"{task}: " if several else "") + _sentence([verdict(row) for row in group], named(rival), group)
         for (task, rival), group in groups.items()
     ]
 
@@ -148,23 +172,25 @@ def _groups(rows: Sequence[Comparison]) -> dict[tuple[str, str], list[Comparison
 
 
 def _sentence(verdicts: list[Verdict], rival: str, group: list[Comparison]) -> str:
-    if Verdict.TOO_FEW_SEEDS in verdicts:
+    if group[0].seeds < LEAST_SEEDS:
         return (
             f"{group[0].seeds} seeds are too few to call any better than {rival}, or worse; "
             f"validate with {LEAST_SEEDS} or more"
         )
     total, better, worse = len(verdicts), verdicts.count(Verdict.BETTER), verdicts.count(Verdict.WORSE)
-    unclear = verdicts.count(Verdict.UNDECIDED)
+    unclear, equal = verdicts.count(Verdict.NOT_SEPARABLE), verdicts.count(Verdict.EQUIVALENT)
     parts = [f"{better} of {total} {_are(better)} better than {rival}" if better else f"none is better than {rival}"]
     if worse:
         parts.append(f"{worse} {_are(worse)} worse" if better else f"{worse} of {total} {_are(worse)} worse")
+    if equal:
+        parts.append(f"{equal} {_are(equal)} equivalent (within {group[0].margin:g} points)")
     if unclear:
-        parts.append("of the others nothing is shown" if better or worse else "none is worse")
+        parts.append("of the others nothing is shown" if better or worse or equal else "none is worse")
     return "; ".join(parts)
 
 
-def _named(rival: str) -> str:
-    """A name as words; a formula stays as it is."""
+def named(rival: str) -> str:
+    """A rival's name as words; a formula stays as it is."""
     if not rival.isidentifier():
         return rival
     return "cross-entropy" if rival == "cross_entropy" else rival.replace("_", " ")

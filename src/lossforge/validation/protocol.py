@@ -5,15 +5,17 @@
 2. Each is trained at its own best rate on training and validation data together, with seeds that the
    search never used and a longer recipe, and scored on the test part, which nothing has touched before.
 3. Differences are paired by seed; the interval is Student's t, no finer than one test sample, and p-values are
-   adjusted for the number of losses tried. The order is the search's: nothing is picked by its test score.
-4. What that means is said in words; see `lossforge.validation.comparison`.
+   adjusted for the number of losses tried. An interval over seeds and test images stands beside it.
+   The order is the search's: nothing is picked by its test score.
+4. What that means is said in words, of each pair and of each loss over all rivals; see
+   `lossforge.validation.verdicts`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice, pairwise
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from statistics import fmean
 
 from lossforge.errors import LossforgeError, SpaceError
@@ -23,11 +25,11 @@ from lossforge.evaluation.remedies import remedy
 from lossforge.evaluation.space_trainings import key_in, trainings
 from lossforge.executors.choice import make_executor, needs_isolation
 from lossforge.executors.protocol import Stop
+from lossforge.losses.analysis import gradient_cosine
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import loss_spec
 from lossforge.search.progress import Progress
 from lossforge.search.recorder import Recorder
-from lossforge.search.scores import as_score, is_score
 from lossforge.search.standing import checked_leaders
 from lossforge.search.tuning import Sweep, require_trained, sweep_together
 from lossforge.spaces.schema import SearchSpace
@@ -35,9 +37,13 @@ from lossforge.store.ledger import Ledger
 from lossforge.store.run_folder import RunFolder
 from lossforge.store.stages import Stage
 from lossforge.validation.comparison import Comparison, summaries
+from lossforge.validation.paired import other_tests
 from lossforge.validation.results import write_comparisons
+from lossforge.validation.scored import Scored, finest_step, over_images
 from lossforge.validation.second_optimizer import second_optimizer, under_second_optimizer, with_second
-from lossforge.validation.statistics import holm, paired_difference
+from lossforge.validation.sentences import loss_sentences
+from lossforge.validation.statistics import paired_difference
+from lossforge.validation.verdicts import Pair, judge_pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +94,7 @@ def validate(
     write_comparisons(folder, comparisons)
     for row in comparisons:
         folder.log(f"validation: {row.formula} against {row.rival}: {row.gain:+.2f} [{row.low:+.2f}, {row.high:+.2f}]")
-    for sentence in summaries(comparisons):
+    for sentence in [*summaries(comparisons), *loss_sentences(comparisons)]:
         folder.log(f"validation: {sentence}")
     return comparisons
 
@@ -139,8 +145,7 @@ class _Validation:
             sweeps = self._tune(index)
             again = "again" if own else "for the test"
             self.progress.phase(f"training the best losses and their rivals {again}")
-            accuracies = self._test(index, sweeps)
-            rows = self._compare(index, sweeps, accuracies)
+            rows = self._compare(index, sweeps, self._test(index, sweeps))
             comparisons += self._with_second(index, rows)
         return comparisons
 
@@ -170,8 +175,8 @@ class _Validation:
                 require_trained(sweep, one.rival)
         return list(sweeps.values())
 
-    def _test(self, index: int, sweeps: list[Sweep]) -> list[list[float | None]]:
-        """Test accuracy of every contender by seed; None where the training diverged.
+    def _test(self, index: int, sweeps: list[Sweep]) -> list[Scored]:
+        """What every contender's trainings gave on the test part.
 
         Raises LossforgeError where a rival's was cut short: its zero would be every discovery's gain.
         """
@@ -182,7 +187,7 @@ class _Validation:
         rivals = {one.key for one in self.contenders if one.rival}
         all_wanted = [training for wanted in jobs for training in wanted]
         answers = iter(self.recorder.run(all_wanted, Stage.VALIDATION, again=rivals))
-        accuracies = []
+        tested = []
         for one, wanted in zip(self.contenders, jobs, strict=True):
             rows = list(islice(answers, len(wanted)))
             cut = next((row for row in rows if row.outcome in (Outcome.TIMED_OUT, Outcome.CRASHED)), None)
@@ -193,8 +198,8 @@ class _Validation:
                     f"a training of the rival {one.rival} {cut.outcome.replace('_', ' ')} ({cut.reason}), so nothing "
                     f"can be compared with it: {helps}"
                 )
-            accuracies.append([row.accuracy for row in rows])
-        return accuracies
+            tested.append(Scored.of(rows))
+        return tested
 
     def _trainings(
         self, index: int, contender: Contender, rate: float, seeds: int, stage: str, part: str
@@ -211,62 +216,63 @@ class _Validation:
             epochs=self.epochs,
         )
 
-    def _compare(self, index: int, sweeps: list[Sweep], by_seed: list[list[float | None]]) -> list[Comparison]:
-        accuracies = [[as_score(value) for value in values] for values in by_seed]
-        failed = [sum(not is_score(value) for value in values) for values in by_seed]
-        finest = 100 * (resolution(self.space.task[index]) or _finest_step(accuracies))
-        trained_on, tested_on = validated_sizes(self.space.task[index])
-        classes, unseen = class_count(self.space.task[index]), scores_unseen(self.space.task[index])
-        found = [place for place, one in enumerate(self.contenders) if not one.rival]
+    def _compare(self, index: int, sweeps: list[Sweep], tested: list[Scored]) -> list[Comparison]:
+        task = self.space.task[index]
+        finest = 100 * (resolution(task) or finest_step(tested))
+        trained_on, tested_on = validated_sizes(task)
+        classes, unseen = class_count(task), scores_unseen(task)
+        places = [
+            (place, other)
+            for other, rival in enumerate(self.contenders)
+            if rival.rival
+            for place, one in enumerate(self.contenders)
+            if not one.rival
+        ]
+        by_seed = [tested[place].differences(tested[other]) for place, other in places]
+        found = [paired_difference(differences, resolution=finest) for differences in by_seed]
+        pairs = [
+            Pair(str(place), self.contenders[other].rival, one)
+            for (place, other), one in zip(places, found, strict=True)
+        ]
         rows: list[Comparison] = []
-        for other, rival in enumerate(self.contenders):
-            if not rival.rival:
-                continue
-            differences = [
-                paired_difference(
-                    [100 * (a - b) for a, b in zip(accuracies[place], accuracies[other], strict=True)],
-                    resolution=finest,
+        judged = judge_pairs(pairs, resolution=finest)
+        for (place, other), differences, difference, verdict in zip(places, by_seed, found, judged, strict=True):
+            one, rival = self.contenders[place], self.contenders[other]
+            beside = other_tests(differences, resolution=finest)
+            images = over_images(tested[place], tested[other], difference) if task.measure == "accuracy" else None
+            rows.append(
+                Comparison(
+                    rank=place + 1,
+                    formula=one.loss.formula,
+                    size=one.size,
+                    rival=rival.rival,
+                    search_gain=one.search_gain,
+                    gain=difference.mean,
+                    low=difference.low,
+                    high=difference.high,
+                    p=difference.p,
+                    p_adjusted=verdict.p_adjusted,
+                    seeds=difference.count,
+                    task=task.title,
+                    accuracy=fmean(tested[place].scores),
+                    rival_accuracy=fmean(tested[other].scores),
+                    learning_rate=sweeps[place].best,
+                    rival_learning_rate=sweeps[other].best,
+                    failed=tested[place].failed,
+                    rival_failed=tested[other].failed,
+                    metric=task.measure,
+                    searched=one.searched,
+                    classes=classes,
+                    trained_on=trained_on,
+                    tested_on=tested_on,
+                    unseen=unseen,
+                    low_images=None if images is None else images.low,
+                    high_images=None if images is None else images.high,
+                    images_needed=None if images is None else images.images_to_settle,
+                    seeds_needed=verdict.seeds_needed,
+                    cosine=round(gradient_cosine(one.loss, rival.loss, self.space.head), 6),
+                    p_equivalent=verdict.p_equivalent,
+                    **asdict(beside),
                 )
-                for place in found
-            ]
-            adjusted = holm([difference.p for difference in differences])
-            for place, difference, p_adjusted in zip(found, differences, adjusted, strict=True):
-                rows.append(
-                    Comparison(
-                        rank=place + 1,
-                        formula=self.contenders[place].loss.formula,
-                        size=self.contenders[place].size,
-                        rival=rival.rival,
-                        search_gain=self.contenders[place].search_gain,
-                        gain=difference.mean,
-                        low=difference.low,
-                        high=difference.high,
-                        p=difference.p,
-                        p_adjusted=p_adjusted,
-                        seeds=difference.count,
-                        task=self.space.task[index].title,
-                        accuracy=fmean(accuracies[place]),
-                        rival_accuracy=fmean(accuracies[other]),
-                        learning_rate=sweeps[place].best,
-                        rival_learning_rate=sweeps[other].best,
-                        failed=failed[place],
-                        rival_failed=failed[other],
-                        metric=self.space.task[index].measure,
-                        searched=self.contenders[place].searched,
-                        classes=classes,
-                        trained_on=trained_on,
-                        tested_on=tested_on,
-                        unseen=unseen,
-                    )
-                )
+            )
         return rows
-
-
-_LEAST_STEP = 1e-4
-"""What a table shows of a score: a hundredth of a percentage point."""
-
-
-def _finest_step(accuracies: list[list[float]]) -> float:
-    """The least difference between two scores that were seen: what one more or one less is worth, or a multiple."""
-    seen = sorted({value for values in accuracies for value in values})
-    return max(_LEAST_STEP, min((b - a for a, b in pairwise(seen) if b - a > _LEAST_STEP / 2), default=0.0))

@@ -10,13 +10,46 @@ from statistics import fmean, stdev
 
 @dataclass(frozen=True, slots=True)
 class PairedDifference:
-    """Mean of paired differences with its t-interval; ``p`` is two-sided, against no difference."""
+    """Mean of paired differences with its t-interval; ``p`` is two-sided, against no difference.
+
+    ``error`` is the mean's standard error as the interval has it, with what the resolution adds.
+    """
 
     mean: float
     low: float
     high: float
     p: float
     count: int
+    error: float
+
+    @classmethod
+    def of_interval(cls, mean: float, low: float, high: float, p: float, count: int) -> PairedDifference:
+        """The same from its 95 % t-interval, as results keep it."""
+        return cls(mean, low, high, p, count, (high - low) / 2 / t_quantile(0.975, count - 1))
+
+    def scaled(self, factor: float) -> PairedDifference:
+        """The same in another unit; ``factor`` is above 0."""
+        low, high, error = self.low * factor, self.high * factor, self.error * factor
+        return PairedDifference(self.mean * factor, low, high, self.p, self.count, error)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of a single difference that this error comes of."""
+        return self.error * math.sqrt(self.count)
+
+
+def t_quantile(probability: float, degrees: float) -> float:
+    """Quantile of Student's t with ``degrees`` of freedom, above 0."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees, probability))
+
+
+def t_tail(value: float, degrees: float) -> float:
+    """Probability that Student's t with ``degrees`` of freedom is above ``value``."""
+    from scipy.special import stdtr
+
+    return float(stdtr(degrees, -value))
 
 
 def paired_difference(differences: Sequence[float], confidence: float = 0.95, *, resolution: float) -> PairedDifference:
@@ -37,13 +70,11 @@ def paired_difference(differences: Sequence[float], confidence: float = 0.95, *,
         raise ValueError("an interval needs differences that are finite numbers")
     if not 0 < resolution < math.inf:
         raise ValueError(f"the resolution must be a finite number above 0, not {resolution!r}")
-    from scipy.stats import t
-
     mean, spread = fmean(differences), max(stdev(differences), resolution)
-    quantile = float(t.ppf((1 + confidence) / 2, count - 1))
+    quantile = t_quantile((1 + confidence) / 2, count - 1)
     error = max(spread / math.sqrt(count), resolution / quantile)
-    p = 2 * float(t.sf(abs(mean) / error, count - 1))
-    return PairedDifference(mean, mean - quantile * error, mean + quantile * error, p, count)
+    p = 2 * t_tail(abs(mean) / error, count - 1)
+    return PairedDifference(mean, mean - quantile * error, mean + quantile * error, p, count, error)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -28,7 +28,8 @@ class NamedLoss:
     ``parameters`` has the defaults, those for ten classes; ``settings`` those for other numbers of classes, where
     other ones were published. ``ranges`` says what a parameter may be, as an interval such as ``(0, 1]``. ``head`` is
     what the formula was made for. ``reduction`` says how ``reduction="mean"`` comes about; ``control`` marks a loss
-    that is there to be beaten. ``note`` tells what could be read in the source, what not, and what was chosen.
+    that is there to be beaten, ``of_ten`` one whose parameters for other numbers of classes could not be read. ``note``
+    tells what could be read in the source, what not, and what was chosen.
     """
 
     name: str
@@ -43,6 +44,7 @@ class NamedLoss:
     head: str = "softmax"
     reduction: str = OVER_CLASSES
     control: bool = False
+    of_ten: bool = False
 
     def spec(self, *, classes: float | None = None, **given: float) -> LossSpec:
         """Description with the parameters given, and the defaults of all others, or those for ``classes`` classes.
@@ -67,12 +69,15 @@ class NamedLoss:
 
     def setting(self, classes: float | None = None) -> dict[str, float]:
         """Every parameter's value for a number of classes; None: the defaults. Raises LossError; see `spec`."""
-        if classes is None or not self.settings or classes == USUAL_CLASSES:
+        if classes is not None and (isinstance(classes, bool) or not isinstance(classes, (int, float))):
+            raise LossError(f"loss '{self.name}': classes must be a whole number, not {classes!r}")
+        if classes is None or classes == USUAL_CLASSES or not (self.settings or self.of_ten):
             return dict(self.parameters)
         if classes not in self.settings:
             known = " and ".join(map(str, [USUAL_CLASSES, *self.settings]))
             raise LossError(
-                f"loss '{self.name}' has settings for {known} classes, not for {classes:g}: "
+                f"loss '{self.name}' has {'settings' if self.settings else 'a setting'} for {known} classes, not for "
+                f"{classes:g}: "
                 f"give its parameters ({', '.join(self.parameters)})"
             )
         return {**self.parameters, **self.settings[int(classes)]}

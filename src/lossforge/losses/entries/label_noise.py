@@ -211,6 +211,7 @@ ENTRIES = (
         _jal_ce,
         ranges={**_WEIGHTS, "a": "(0, inf)"},
         note="The setting is that for ten classes; that for a hundred could not be read.",
+        of_ten=True,
     ),
     NamedLoss(
         "ce_epsilon_mae",

@@ -1,0 +1,77 @@
+"""What the trainings of one loss on a test part gave, and how two losses compare there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from lossforge.search.scores import as_score, is_score
+from lossforge.training.correctness import unpacked
+from lossforge.validation.bootstrap import ImageInterval, over_seeds_and_images
+from lossforge.validation.statistics import PairedDifference
+
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
+    from lossforge.store.ledger import TrainingRow
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Scores in [0, 1], a seed each (0: the training failed); how many failed; which samples were right.
+
+    ``correct`` is ``(seeds, samples)``, or None where that was not kept: by older versions, of masks or several labels,
+    and by a training of the user's own.
+    """
+
+    scores: list[float]
+    failed: int
+    correct: NDArray[numpy.bool_] | None
+
+    @classmethod
+    def of(cls, rows: Sequence[TrainingRow]) -> Scored:
+        """From a loss's rows in the ledger, in the order of the seeds."""
+        values = [row.accuracy for row in rows]
+        return cls([as_score(value) for value in values], sum(not is_score(value) for value in values), _correct(rows))
+
+    def differences(self, other: Scored) -> list[float]:
+        """Percentage points, a seed each, by which this loss is ahead."""
+        return [100 * (a - b) for a, b in zip(self.scores, other.scores, strict=True)]
+
+
+def _correct(rows: Sequence[TrainingRow]) -> NDArray[numpy.bool_] | None:
+    """Which samples were right, ``(seeds, samples)``: of a training that failed, none."""
+    import numpy
+
+    by_seed = {row.seed: unpacked(json.loads(row.metrics)) for row in rows if is_score(row.accuracy)}
+    counts = {None if found is None else len(found) for found in by_seed.values()}
+    if len(counts) != 1 or None in counts:
+        return None
+    none_right = numpy.zeros(counts.pop() or 0, bool)
+    return numpy.stack([none_right if (found := by_seed.get(row.seed)) is None else found for row in rows])
+
+
+def over_images(one: Scored, other: Scored, difference: PairedDifference) -> ImageInterval | None:
+    """Interval of the difference in accuracy, in points, over seeds and images; None where correctness is not known."""
+    if one.correct is None or other.correct is None or one.correct.shape != other.correct.shape:
+        return None
+    if min(one.correct.shape) < 2:
+        return None
+    # Whole numbers until the end, so that the order of adding changes nothing.
+    table = one.correct.astype(float) - other.correct.astype(float)
+    found = over_seeds_and_images(table, difference.scaled(0.01))
+    return ImageInterval(100 * found.low, 100 * found.high, found.images, found.images_to_settle)
+
+
+_LEAST_STEP = 1e-4
+"""What a table shows of a score: a hundredth of a percentage point."""
+
+
+def finest_step(tested: Sequence[Scored]) -> float:
+    """The least difference between two scores that were seen: what one more or one less is worth, or a multiple."""
+    seen = sorted({value for one in tested for value in one.scores})
+    return max(_LEAST_STEP, min((b - a for a, b in pairwise(seen) if b - a > _LEAST_STEP / 2), default=0.0))

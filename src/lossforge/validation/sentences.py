@@ -1,0 +1,70 @@
+"""What a re-validation says of each loss over all its rivals, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lossforge.validation.comparison import Comparison, loss_judgements, named, verdict
+from lossforge.validation.paired import MOST_SEEDS
+from lossforge.validation.verdicts import BASELINE, LEAST_SEEDS, LossJudgement, LossVerdict, Verdict
+
+
+def loss_sentences(rows: Sequence[Comparison]) -> list[str]:
+    """A sentence for each task and loss, those of which the same is said together; none with too few seeds."""
+    judged = loss_judgements(rows)
+    several = len({row.task for row in rows}) > 1
+    said: dict[tuple[str, str], list[int]] = {}
+    for (task, rank), one in judged.items():
+        mine = [row for row in rows if (row.task, row.rank) == (task, rank)]
+        if mine[0].seeds >= LEAST_SEEDS:
+            said.setdefault((task, _sentence(one, mine)), []).append(rank)
+    return [
+        f"{f'{task}, ' if several else ''}{'rank' if len(ranks) == 1 else 'ranks'} "
+        f"{', '.join(map(str, ranks))}: {sentence}"
+        for (task, sentence), ranks in said.items()
+    ]
+
+
+def _sentence(judged: LossJudgement, rows: Sequence[Comparison]) -> str:
+    """Of one loss in one task; its rows are those beside each rival."""
+    by_rival = {row.rival: row for row in rows}
+    nearest = by_rival[judged.nearest_known]
+    if judged.verdict is LossVerdict.BETTER_THAN_ALL_KNOWN:
+        return f"better than every known loss that it met ({len(rows)}){_on_these_images(rows)}"
+    better = judged.verdict is LossVerdict.BETTER_THAN_CROSS_ENTROPY
+    first = f"{'better' if better else 'no better'} than cross-entropy"
+    if better:
+        first += _on_these_images([by_rival[BASELINE]])
+    if judged.nearest_known == BASELINE:
+        return first if better else f"{first}: {beside(nearest)}"
+    return f"{first}, {beside(nearest)}"
+
+
+def beside(row: Comparison) -> str:
+    """What there is between a loss and one rival, with what would tell them apart."""
+    found, rival = verdict(row), named(row.rival)
+    if found is Verdict.BETTER:
+        return f"and than {rival}, but not than each rival once the number of losses counts"
+    if found is Verdict.WORSE:
+        return f"worse than {rival}"
+    if found is Verdict.EQUIVALENT:
+        return f"equivalent to {rival} (within {row.margin:g} points)"
+    needed = (
+        f"about {row.seeds_needed:,} seeds would separate them"
+        if row.seeds_needed
+        else f"{MOST_SEEDS:,} seeds would not separate them"
+    )
+    cosine = "" if row.cosine is None else f", cosine of the gradients {row.cosine:.2f}"
+    return f"not separable from {rival} ({row.gain:+.2f}; {needed}{cosine})"
+
+
+def _on_these_images(rows: Sequence[Comparison]) -> str:
+    """That other test images may say otherwise, where the seeds' interval alone is above zero; "" where not."""
+    open_ = [row for row in rows if row.low > 0 and row.low_images is not None and row.low_images <= 0]
+    if not open_:
+        return ""
+    needed = [row.images_needed for row in open_]
+    told = f" on these {open_[0].tested_on:,} test images"
+    if None in needed:
+        return f"{told} (with other images it may not be; more seeds are needed too)"
+    return f"{told} (about {max(one for one in needed if one):,} would settle it for others)"
