@@ -123,3 +123,17 @@ def test_a_loss_without_a_gradient_asks_for_nothing(formula: str) -> None:
     rows = dict(_loss_rows(found))
     assert rows["signature"] == "none: the gradient is zero"
     assert not {"least at", "gradient", "nearest"} & {*rows}
+
+
+@pytest.mark.parametrize("head", ["sigmoid", "binary"])
+def test_a_loss_is_explained_behind_the_head_that_is_asked_for(head: str) -> None:
+    names = ["brier", "-y_true * log(y_pred)", *(["dice"] if head == "binary" else [])]
+    for found in explain_all(names, seconds=0.0, head=head):
+        assert found["head"] == head
+        assert all(value == pytest.approx(1.0, abs=1e-3) for value in found["minimiser"].values())
+        assert {*found["minimiser"]} == ({"2"} if head == "binary" else {"2", "10", "100"})
+
+
+def test_a_head_that_a_loss_cannot_have_is_told() -> None:
+    with pytest.raises(LossError, match="loss 'dice' cannot have the head 'sigmoid' here"):
+        explain_all(["dice"], seconds=0.0, head="sigmoid")

@@ -15,7 +15,7 @@ from scipy.stats import ttest_1samp
 
 import lossforge
 from lossforge.data.datasets import load_task
-from lossforge.errors import InterruptedSearchError, SpaceError, StoreError
+from lossforge.errors import InterruptedSearchError, LossforgeError, StoreError
 from lossforge.losses.library import loss_spec
 from lossforge.search.progress import Progress
 from lossforge.store.ledger import Ledger, TrainingRow
@@ -187,7 +187,7 @@ def test_a_stopped_validation_goes_on_where_it_stopped(finished_run: Path, tmp_p
 
 
 def test_impossible_seeds_and_a_run_without_losses_are_refused(finished_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(SpaceError, match="must be 2 or more, not 1"):
+    with pytest.raises(LossforgeError, match="seeds: must be a whole number, 2 or more, not 1"):
         lossforge.validate(finished_run, seeds=1)
     run = shutil.copytree(finished_run, tmp_path / "run")
     (run / "hall_of_fame.csv").unlink()

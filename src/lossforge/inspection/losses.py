@@ -46,7 +46,7 @@ def explain_all(
     from lossforge.screening.screener import Screener
 
     heads = [head_of(name) if head is None else check_head(head) for name in names_or_formulas]
-    specs = [loss_spec(name, head=head) for name in names_or_formulas]
+    specs = [loss_spec(name, head=head, table=True) for name in names_or_formulas]
     expressions = [None if spec.is_term else parse_formula(spec.formula) for spec in specs]
     shorter = iter(simplified([tree for tree in expressions if tree is not None], _SYMPY_LIMIT, seconds))
     screeners = {name: Screener(_settings(name)) for name in dict.fromkeys(heads)}

@@ -31,6 +31,7 @@ def minimiser(loss: LossSpec, classes: int, head: str = "softmax") -> float:
     points that is refined twice around its best. A term is taken of a batch of this one sample, at logits that
     `logits_of` gives; so is what has another ``head`` than a softmax.
     """
+    head = _of_columns(head)
     alone = head == "softmax" and not loss.is_term and not parse_formula(loss.formula).crosses_classes
     value = _formula_values(loss, classes) if alone else _sample_values(loss, classes, head)
     low, high = 0.0, 1.0
@@ -54,6 +55,11 @@ def _formula_values(loss: LossSpec, classes: int) -> Callable[[Tensor], Tensor]:
         return terms[0] + (classes - 1) * terms[1]
 
     return value
+
+
+def _of_columns(head: str) -> str:
+    """The head for a logit a class: one logit is two of which the first is 0."""
+    return "softmax" if head == "binary" else head
 
 
 def in_training(loss: LossSpec, classes: int, **arguments: Any) -> DropInLoss:
@@ -88,6 +94,7 @@ def _sample_values(loss: LossSpec, classes: int, head: str) -> Callable[[Tensor]
 
 def gradient_ratio(loss: LossSpec, classes: int, head: str = "softmax") -> float:
     """Norm of the gradient on the logits of a uniform prediction, as a multiple of cross-entropy's behind that head."""
+    head = _of_columns(head)
     target = torch.zeros(1, dtype=torch.int64)
 
     def norm(spec: LossSpec) -> float:
@@ -148,6 +155,8 @@ def _term_gradient(loss: LossSpec, head: str) -> Tensor:
     criterion = loss.build(reduction="sum", head=head)
     gradients: list[Tensor] = []
     for logits, y_true in signature_probe(False, head)[0]:
-        z = torch.from_numpy(logits).requires_grad_()
-        gradients += torch.autograd.grad(criterion(z, torch.from_numpy(y_true)), z)
+        z, y = torch.from_numpy(logits).requires_grad_(), torch.from_numpy(y_true)
+        # The probe has two columns where there is one logit: the difference of theirs.
+        value = criterion(z[:, 1:] - z[:, :1], y[:, 1:]) if head == "binary" else criterion(z, y)
+        gradients += torch.autograd.grad(value, z)
     return torch.cat([gradient.flatten() for gradient in gradients])
