@@ -80,7 +80,7 @@ def test_a_re_validated_network_is_probed(places: dict[str, str], part: str) -> 
 
 REFUSED = [
     ("digits", "four", {}, "have shape (4, 8, 8), and the network takes (1, 8, 8)"),
-    ("digits", "vectors", {}, "task.probe: "),
+    ("digits", "vectors", {}, "is a table, and the network takes images"),
     ("vectors", "others", {}, "have shape (6, 1, 1), and the network takes (5, 1, 1)"),
     ("vectors", "grey", {}, "and the network takes (5, 1, 1)"),
     ("digits", "grey", {"probe_train": 200}, "task.probe_train = 200 and task.probe_test = 40"),

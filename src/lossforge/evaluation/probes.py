@@ -39,6 +39,10 @@ def probe_of(task: TaskSection, data: TaskData, device: str) -> Probe:
     try:
         other = load_task(asked, device)
     except DataError as error:
+        if str(error).startswith("task.resize: "):
+            raise DataError(
+                f"task.probe: '{task.probe}' is a table, and the network takes images; take a data set of the same kind"
+            ) from error
         told = str(error).removeprefix("task.data: ").removeprefix("task: ")
         raise DataError(
             f"task.probe: {told} (it takes task.probe_train = {task.probe_train} and task.probe_test = "
