@@ -156,7 +156,8 @@ def stratified_parts(labels: Indices, sizes: tuple[int, int, int], seed: int) ->
     total = len(labels)
     if sum(sizes) > total:
         raise DataError(
-            f"train + validation + test = {sum(sizes)} samples, but the data set has {total}; make the parts smaller"
+            f"task: train + validation + test = {sum(sizes)} samples, but the data set has {total}; make the parts "
+            "smaller"
         )
     if labels.ndim == 2:
         owner = owners_by_label(labels, (*sizes, total - sum(sizes)), seed)
