@@ -51,10 +51,12 @@ class Samples:
     """Samples ``x``, uint8 or float32 of shape ``(N, C, H, W)``, and ``y``, int64.
 
     ``y`` holds class indices ``(N,)``, or rows of labels ``(N, C)``, each 0 or 1, or a mask a sample, ``(N, H, W)``.
+    ``given`` are the labels ``(N,)`` that people gave, where there are such.
     """
 
     x: Array
     y: Labels
+    given: Labels | None = None
 
     def __len__(self) -> int:
         return len(self.y)

@@ -124,6 +124,7 @@ def make_plan(
         on_epoch=on_epoch,
         identity=setup.identity,
         keep_correctness=setup.part == "test",
+        noise=data.noise,
     )
 
 

@@ -68,7 +68,7 @@ def validated_sizes(task: TaskSection) -> tuple[int, int]:
     if task.python:
         return 0, 0
     data = load_task(task, "cpu")
-    return len(data.train) + len(data.validation), len(data.test)
+    return data.pooled_size, len(data.test)
 
 
 def scores_unseen(task: TaskSection) -> bool:

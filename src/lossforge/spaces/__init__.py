@@ -18,6 +18,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "validate_frozen",
         "validate_space",
     ),
+    "noise_keys": ("NoiseKind",),
     "recipe_section": ("RecipeSection",),
     "schema": (
         "AugmentationSection",

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from lossforge.spaces.noise_keys import ClassPairs, NoiseKind, check_noise
 from lossforge.spaces.section import Section
 
 Side = Annotated[int, Field(ge=1, le=4096)]
@@ -118,6 +119,11 @@ class TaskSection(Section):
     skip_broken: bool = False
     split_seed: int = Field(default=0, ge=0)
     label_noise: float = Field(default=0.0, ge=0, lt=1)
+    noise_kind: NoiseKind = "symmetric"
+    noise_pairs: str | ClassPairs = ()
+    noise_file: str = ""
+    noise_key: str = ""
+    imbalance: float = Field(default=1.0, ge=1, le=1e6)
     resize: Side | tuple[Side, Side] | None = None
     greyscale: bool = False
     normalize: bool | None = None
@@ -221,6 +227,11 @@ class TaskSection(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _noise_of_its_kind(self) -> TaskSection:
+        check_noise(vars(self), masks=self.masks)
+        return self
+
     @property
     def image_size(self) -> tuple[int, int] | None:
         """Height and width that images are resized to; None: as they are."""
@@ -233,12 +244,14 @@ class TaskSection(Section):
         than these keys go on.
         """
         inputs = {"head", "resize", "greyscale", "normalize", "augmentation", "activation", "python", "classes"}
-        inputs |= {*_OF_KINDS}
+        inputs |= {*_OF_KINDS, "noise_kind", "noise_pairs", "noise_key", "imbalance"}
         unused = {name for name in inputs if getattr(self, name) == type(self).model_fields[name].default}
         unused |= {name for name in _SWITCHES if not self.switched_on(name)}
         unused |= {"metric"} if self.metric in (None, self._usual) else set()
+        unused |= {"noise_kind", "noise_pairs"} if self.noise_kind != "human" and not self.label_noise else set()
         # nested says what is meant: where it says otherwise there is nothing to train on. cohort: the recipe says it.
-        unused |= {"nested", "cohort"}
+        # Of a file of labels it is the content that counts; see `lossforge.evaluation.records`.
+        unused |= {"nested", "cohort", "noise_file"}
         return self.decided().model_dump(mode="json", exclude=unused)
 
 
