@@ -54,6 +54,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "task.noise_file": ["a.pt"],
     "task.noise_key": ["worse_label"],
     "task.imbalance": [0.5, 1e7, math.nan],
+    "task.ignore": [255, 1.5, 2**40],
     "task.resize": [0, 4097, [8], [8, 0], [8, 8, 8], "big"],
     "task.head": ["", "sigmod", 1],
     "task.metric": ["", "iou", "mean_iou", "f1_micro"],

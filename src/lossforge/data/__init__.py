@@ -15,5 +15,6 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "noise_kinds": ("LabelNoise", "SYMMETRIC"),
     "places": ("VARIABLE", "using_data_folder"),
     "resized_masks": ("lost_told",),
+    "samples": ("IGNORED",),
     "splits": ("Part", "TaskData"),
 }

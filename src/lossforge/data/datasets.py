@@ -151,5 +151,6 @@ def _loaded(task: TaskSection, device: str, load: Reader, place: str, stamped: s
         nested=task.nested,
         skip_broken=task.skip_broken,
         several_labels=task.head == "sigmoid",
+        ignore=task.ignored,
     )
     return task_data(load(place, form), form, task, device)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lossforge.data.iterative_stratification import owners_by_label
 from lossforge.data.noise_kinds import SYMMETRIC, LabelNoise
+from lossforge.data.samples import IGNORED
 from lossforge.errors import DataError
 from lossforge.seeding import derive_seed
 
@@ -46,7 +47,14 @@ class Part:
         import torch
 
         y = self.y.cpu()
-        return y.sum(0) if y.ndim == 2 else torch.bincount(y.flatten(), minlength=classes)
+        if y.ndim == 2:
+            return y.sum(0)
+        return torch.bincount(y[y >= 0] if y.ndim == 3 else y, minlength=classes)
+
+    @property
+    def ignored(self) -> float:
+        """The share of a mask's pixels that do not count."""
+        return float((self.y == IGNORED).double().mean())
 
     def first(self, count: int) -> Part:
         """The first samples as a part of their own."""

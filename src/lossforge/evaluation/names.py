@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from lossforge.errors import DataError, LossError, LossforgeError, ModelError, SpaceError, offered
 from lossforge.spaces.faults import Fault, in_words
 from lossforge.spaces.schema import SearchSpace
+from lossforge.spaces.task_section import has_masks
 
 
 def check_names(space: SearchSpace, origin: str = "") -> None:
@@ -42,7 +43,7 @@ def _faults(data: object, *, imports: bool) -> Iterator[tuple[Fault, LossforgeEr
     validation = data.get("validation")
     rivals = validation.get("rivals") if isinstance(validation, dict) else None
     head = "sigmoid" if any(table.get("head") == "sigmoid" for table in tables) else "softmax"
-    plain = any(not str(table.get("data") or "masks:").startswith("masks:") for table in tables)
+    plain = any(not has_masks(str(table.get("data") or "masks:")) for table in tables)
     for rival in rivals if isinstance(rivals, list) else ():
         try:
             _check_rival(rival, head, table=plain)

@@ -38,6 +38,7 @@ def recipe_lines(space: SearchSpace, row: Comparison) -> list[str]:
         f"data: {task.data}{_input(task)}; {row.trained_on:,} samples to train on (training and validation parts), "
         f"{row.tested_on:,} to test on, {row.classes} classes",
         f"label noise: {_noise(task)}",
+        *([] if task.ignored is None else [_ignored(task)]),
         *([f"classes: a long tail, factor {task.imbalance:g}, to train on"] if task.imbalance > 1 else []),
         f"network: {task.model}, width {task.width}"
         + ("" if task.activation == "relu" else f", with {task.activation} in the place of ReLU"),
@@ -69,6 +70,14 @@ def _noise(task: TaskSection) -> str:
             "several labels each assignment by another sample's"
         )
     return f"{task.label_noise:.0%} of the training labels drawn anew from all classes, for every seed"
+
+
+def _ignored(task: TaskSection) -> str:
+    moved = ", nor does what augmentation brings in from beyond an edge" if task.augmentation.is_on else ""
+    return (
+        f"ignored: mask pixels of value {task.ignored} count neither in the loss nor in the metric{moved}; set them to "
+        f"-100, the default ignore_index of this class, or give it ignore_index={task.ignored}"
+    )
 
 
 def _head(task: TaskSection) -> list[str]:

@@ -29,5 +29,5 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "TaskSection",
     ),
     "shipped": ("find_space", "shipped_spaces"),
-    "task_section": ("OF_LABELS", "metric_title", "searched_title"),
+    "task_section": ("MASK_SETS", "OF_LABELS", "has_masks", "metric_title", "searched_title"),
 }

@@ -65,7 +65,7 @@ class Plan:
 
     ``identity`` is the same for plans that differ in nothing but their limits; "" where that is not known. With
     ``keep_correctness`` the metrics say of each scored sample that has one class whether it was right. ``label_noise``
-    is the share of labels that ``noise`` makes wrong.
+    is the share of labels that ``noise`` makes wrong. With ``ignoring`` pixels of masks may be `IGNORED`.
     """
 
     train: Part
@@ -84,6 +84,7 @@ class Plan:
     identity: str = ""
     keep_correctness: bool = False
     noise: LabelNoise = SYMMETRIC
+    ignoring: bool = False
 
     @property
     def batches(self) -> int:

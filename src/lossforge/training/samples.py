@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lossforge.data.label_noise import wrong_labels
+from lossforge.data.samples import IGNORED
 from lossforge.seeding import derive_seed
 from lossforge.training.plan import Plan
 
@@ -83,7 +84,8 @@ class Samples:
             shares = self.labels.mean(1)
             return shares if len(shares) > 1 else shares.expand(len(self.streams), -1)
         labels = self.labels.flatten(1)
-        counts = torch.stack([torch.bincount(row, minlength=self.plan.classes) for row in labels]).float()
+        known = [row[row != IGNORED] if self.plan.ignoring else row for row in labels]
+        counts = torch.stack([torch.bincount(row, minlength=self.plan.classes) for row in known]).float()
         shares = counts / counts.sum(1, keepdim=True)
         return shares if len(shares) > 1 else shares.expand(len(self.streams), -1)
 
