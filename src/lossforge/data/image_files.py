@@ -46,8 +46,8 @@ def read_masks(place: str, form: Form) -> RawData:
     reader = MaskReader(form, root)
     masks = {part: reader.read(pairs, counted=part == "train") for part, pairs in found.parts.items()}
     reader.refuse_blurred([mask for read in masks.values() for mask in read if mask is not None])
-    for counted in (reader.stored, reader.left):
-        counted.pop(form.ignore, None)
+    if form.ignore is not None:
+        del reader.stored[form.ignore], reader.left[form.ignore]
     lost = lost_classes(reader.stored, reader.left, form.size, str(root)) if form.size else ()
     numbered = {part: [(path, place) for place, (path, _) in enumerate(pairs)] for part, pairs in found.parts.items()}
     samples, notes = decode_files(numbered, form, root, f"{stamp(tree)} masks", reader.broken)
