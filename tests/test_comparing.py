@@ -66,8 +66,6 @@ def test_everything_that_is_needed_is_in_the_folder(compared: Path) -> None:
     }
     lines = (out / "measures.csv").read_text(encoding="utf-8").splitlines()
     measures = {one["measure"] for one in csv.DictReader(lines)}
-        one["measure"] for one in csv.DictReader((out / "measures.csv").read_text(encoding="utf-8").splitlines())
-    }
     assert measures >= {"negative_log_likelihood", "calibration_error", "balanced_accuracy"}
     manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     assert {"packages", "hardware", "commit", "plan", "command"} <= set(manifest)

@@ -116,7 +116,7 @@ def make_plan(
         epochs=setup.epochs,
         label_noise=task.label_noise,
         build=lambda seed: network(task, data, seed),
-        prepare=Preparation(task.augmentation, data.scale, data.shape),
+        prepare=Preparation(task.augmentation, data.scale, data.shape, ignoring=task.ignored is not None),
         head=HEADS[task.head],
         metric=task.measure,
         deadline=deadline,
@@ -124,6 +124,8 @@ def make_plan(
         on_epoch=on_epoch,
         identity=setup.identity,
         keep_correctness=setup.part == "test",
+        noise=data.noise,
+        ignoring=task.ignored is not None,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from lossforge.data.noise_kinds import SYMMETRIC, LabelNoise
 from lossforge.data.splits import Part
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.heads import SOFTMAX, Head
@@ -63,7 +64,8 @@ class Plan:
     """Everything of a training but its replicas. ``prepare`` makes stored samples the network's input.
 
     ``identity`` is the same for plans that differ in nothing but their limits; "" where that is not known. With
-    ``keep_correctness`` the metrics say of each scored sample that has one class whether it was right.
+    ``keep_correctness`` the metrics say of each scored sample that has one class whether it was right. ``label_noise``
+    is the share of labels that ``noise`` makes wrong. With ``ignoring`` pixels of masks may be `IGNORED`.
     """
 
     train: Part
@@ -81,6 +83,8 @@ class Plan:
     on_epoch: Callable[[], None] | None = None
     identity: str = ""
     keep_correctness: bool = False
+    noise: LabelNoise = SYMMETRIC
+    ignoring: bool = False
 
     @property
     def batches(self) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lossforge.data.samples import IGNORED
 from lossforge.seeding import derive_seed
 from lossforge.training.captured import StepFunction, stepping
 from lossforge.training.cohort import Cohort, batch_limit
@@ -108,7 +109,7 @@ class _Run:
         places = [first + lane if first + lane in wanted else None for lane in order]
         cohort = Cohort(plan, [replicas[lane] for lane in order])
         reasons = cohort.match_gradients() if plan.recipe.match_gradient else [""] * len(replicas)
-        running = RunningAccuracy(plan.decision_step, plan.head)
+        running = RunningAccuracy(plan.decision_step, plan.head, ignoring=plan.ignoring)
         return cls(plan, cohort, places, reasons, [False] * len(replicas), running)
 
     @property
@@ -242,11 +243,14 @@ class _Run:
         logits, y, head = self._scored_logits(), self.plan.score.y, self.plan.head
         figures = segmentation_metrics if y.ndim == 3 else metrics_of
         y = y if y.ndim == 2 else y.flatten()
+        counted = (y != IGNORED).nonzero().flatten() if self.plan.ignoring else None
+        y = y if counted is None else y[counted]
         finite = logits.isfinite().flatten(1).all(1).tolist()
         curve = torch.stack(self.lanes.curve, 1).tolist()
         running = self.running.values(self.lanes.correct).tolist()
         for lane in self.alive():
-            metrics = figures(logits[lane], y, head) if finite[lane] else {}
+            scored = logits[lane] if counted is None else logits[lane][counted]
+            metrics = figures(scored, y, head) if finite[lane] else {}
             metrics["curve"] = [float(f"{value:.6g}") for value in curve[lane]]
             if self.plan.decision_step:
                 metrics["running_accuracy"] = round(running[lane], 6)
@@ -255,9 +259,9 @@ class _Run:
                 continue
             value = metrics[self.plan.metric]
             if self.plan.metric == "accuracy":  # exact, and not rounded as the others are
-                value = int((head.predicted(logits[lane], -1) == y).sum()) / y.numel()
+                value = int((head.predicted(scored, -1) == y).sum()) / y.numel()
             if self.plan.keep_correctness and self.plan.score.y.ndim == 1:
-                metrics[KEY] = packed(head.predicted(logits[lane], -1) == y)
+                metrics[KEY] = packed(head.predicted(scored, -1) == y)
             scores[self.places[lane] or 0] = ReplicaScore(value, metrics=metrics)
         return scores
 
