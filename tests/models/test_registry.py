@@ -90,7 +90,8 @@ def test_small_images_keep_their_size_in_the_first_layers(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, model in MODELS.items() if model.weights < 2_000_000])
 def test_weights_are_the_seeds_for_every_network(name: str) -> None:
     shape = (1, 32, 32)
-    models = [build_model(name, shape, 3, 4, seed, dense=MODELS[name].dense) for seed in (1, 2, 1)]
+    width = width_of(MODELS[name])
+    models = [build_model(name, shape, 3, width, seed, dense=MODELS[name].dense) for seed in (1, 2, 1)]
     weights = [torch.cat([weight.flatten() for weight in model.parameters()]) for model in models]
     assert torch.equal(weights[0], weights[2])
     assert not torch.equal(weights[0], weights[1])

@@ -160,3 +160,25 @@ def test_pairs_are_a_table_or_a_list_and_come_back_as_they_were() -> None:
 def test_keys_of_noise_that_do_not_go_together_are_refused(keys: dict[str, Any], told: str) -> None:
     with pytest.raises(ValidationError, match=told):
         TaskSection(**({"data": "digits"} | keys))
+
+
+def test_keys_of_matched_heads_and_further_scores_enter_the_identity_where_they_are_used() -> None:
+    silent = TaskSection(data="csv:a.csv").identity()
+    assert TaskSection(data="csv:a.csv", probe_train=20, probe_test=30).identity() == silent
+    for key, value in (("output_init", "matched"), ("score_training", True)):
+        assert TaskSection(**{"data": "csv:a.csv", key: value}).identity() == {**silent, key: value}
+    probed = TaskSection(data="digits", probe="mnist", probe_train=20).identity()
+    assert {key: probed[key] for key in probed.keys() - TaskSection(data="digits").identity().keys()} == {
+        "probe": "mnist",
+        "probe_train": 20,
+        "probe_test": 1000,
+    }
+
+
+def test_matched_heads_and_further_scores_are_for_what_has_them() -> None:
+    assert "output_init: 'matched' is for one neuron" in refusal(
+        data="npz:a.npz", head="sigmoid", output_init="matched"
+    )
+    assert "probe: is for networks that give a class for each sample" in refusal(data="masks:a", probe="digits")
+    assert "score_training: is for data with a class for each sample" in refusal(data="masks:a", score_training=True)
+    assert "probe: means nothing beside python" in refusal(python="mine:train", classes=2, probe="digits")

@@ -8,7 +8,9 @@ from lossforge.data.label_rows import refuse_constant
 from lossforge.data.resized_masks import lost_told
 from lossforge.errors import DataError
 from lossforge.evaluation.evaluate import network
+from lossforge.evaluation.probes import probe_of
 from lossforge.models.imported import has_parameter, import_function
+from lossforge.models.output_layer import output_layer
 from lossforge.spaces.schema import TaskSection
 from lossforge.training.metrics import chance_score
 
@@ -45,7 +47,10 @@ def check_fit(task: TaskSection) -> None:
                 f"about; make task.{name} larger"
             )
     Preparation(task.augmentation, data.scale, data.shape)
-    network(task, data, 0)
+    model = network(task, data, 0)
+    if task.probe:
+        output_layer(model, data.shape)
+        probe_of(task, data, "cpu")
 
 
 def resolution(task: TaskSection) -> float:

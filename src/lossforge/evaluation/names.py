@@ -66,6 +66,9 @@ def _checks(table: dict[str, object], imports: bool) -> Iterator[tuple[str, Call
         return
     if isinstance(data, str) and data:
         yield "data", lambda: find_source(data)
+    probe = table.get("probe")
+    if isinstance(probe, str) and probe:
+        yield "probe", lambda: _check_probe(probe)
     activation, network = table.get("activation"), model if isinstance(model, str) else ""
     if isinstance(activation, str):
         taker = network if imports or ":" not in network else ""
@@ -73,6 +76,15 @@ def _checks(table: dict[str, object], imports: bool) -> Iterator[tuple[str, Call
     if isinstance(model, str) and (imports or ":" not in model):
         number = width if isinstance(width, int) else PUBLISHED_WIDTH
         yield "model", lambda: check_model(model, number)
+
+
+def _check_probe(data: str) -> None:
+    from lossforge.data.datasets import find_source
+
+    try:
+        find_source(data)
+    except DataError as error:
+        raise DataError(f"task.probe: {str(error).removeprefix('task.data: ')}") from None
 
 
 def _check_rival(rival: object, head: str, *, table: bool) -> None:

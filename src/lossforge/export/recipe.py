@@ -115,6 +115,10 @@ def _others(recipe: RecipeSection) -> list[str]:
         told.append(f"weight decay: {recipe.weight_decay:g}")
     if recipe.clip_norm:
         told.append(f"gradients: clipped to norm {recipe.clip_norm:g}")
+    if recipe.epsilon != 1e-8 and recipe.optimizer != "sgd":
+        told.append(f"Adam's eps: {recipe.epsilon:g}")
+    if recipe.output_rate != 1:
+        told.append(f"learning rate of the last layer: times {recipe.output_rate:g}")
     if recipe.label_smoothing:
         told.append(f"label smoothing: {recipe.label_smoothing:g}, the default of this class")
     if recipe.precision != "float32":

@@ -94,6 +94,7 @@ MODELS: dict[str, NamedModel] = {
     for model in (
         NamedModel("small_cnn", "small_cnn", 4, 10_266, "two convolutions and a linear head", "lossforge"),
         NamedModel("mlp", "mlp", 1, 855_050, "two hidden layers of 16 × width units", "Rumelhart et al. 1986"),
+        NamedModel("mlp_12_8", "mlp", 1, 37_070, "hidden layers of 12 and 8 units", "Keras's defaults", scales=False),
         NamedModel("resnet8", "residual", 4, 75_290, "CIFAR form, one block a stage", _HE),
         NamedModel("resnet20", "residual", 4, 269_722, "CIFAR form, three blocks a stage", _HE),
         NamedModel("resnet18", "adapted", 8, 11_173_962, "CIFAR stem up to 64×64", _HE, scales=False),

@@ -109,7 +109,11 @@ class AugmentationSection(Section):
 class TaskSection(Section):
     """What candidates are judged on: data, parts, noise and network; or a training of the user's own (``python``).
 
-    ``head`` says how logits become what a formula reads; see `lossforge.losses.heads`.
+    ``head`` says how logits become what a formula reads; see `lossforge.losses.heads`. With ``output_init`` "matched" a
+    network of two classes begins as the same function behind ``softmax`` as behind ``binary``: its two last neurons are
+    half of the one and its negative. ``score_training`` scores what was trained on as well. ``probe`` is another data
+    set, on which a re-validation asks how far the network's features carry a linear classifier (see
+    `lossforge.training.probe`).
     """
 
     name: str = Field(default="", pattern=r"^[\w.-]*$")
@@ -144,6 +148,11 @@ class TaskSection(Section):
     model: str = "small_cnn"
     width: int = Field(default=16, ge=1, le=1024)
     activation: str = "relu"
+    output_init: Literal["own", "matched"] = "own"
+    score_training: bool = False
+    probe: str = ""
+    probe_train: int = Field(default=1000, ge=10)
+    probe_test: int = Field(default=1000, ge=10)
     cohort: int | None = Field(default=None, ge=1, le=1024)
 
     @property
@@ -239,6 +248,15 @@ class TaskSection(Section):
             raise ValueError(f"head: 'binary' is for two classes, and there are {self.classes}; use softmax or sigmoid")
         if self.ignore is not None and not self.masks:
             raise ValueError("ignore: is for masks, of which it names the pixels that do not count; leave it out")
+        if self.head == "sigmoid" and self.output_init == "matched":
+            raise ValueError(
+                "output_init: 'matched' is for one neuron of the head binary against two of softmax; leave it out "
+                "behind sigmoids"
+            )
+        if self.masks and self.probe:
+            raise ValueError("probe: is for networks that give a class for each sample, not for masks; leave it out")
+        if self.masks and self.score_training:
+            raise ValueError("score_training: is for data with a class for each sample, not for masks; leave it out")
         if self.masks and self.label_noise:
             raise ValueError(
                 "label_noise: replaces labels of whole samples, and masks have one a pixel, where people err along "
@@ -264,6 +282,7 @@ class TaskSection(Section):
         """
         inputs = {"head", "resize", "greyscale", "normalize", "augmentation", "activation", "python", "classes"}
         inputs |= {*_OF_KINDS, "noise_kind", "noise_pairs", "noise_key", "imbalance", "ignore"}
+        inputs |= {"output_init", "score_training", "probe"}
         unused = {name for name in inputs if getattr(self, name) == type(self).model_fields[name].default}
         unused |= {name for name in _SWITCHES if not self.switched_on(name)}
         unused |= {"metric"} if self.metric in (None, self._usual) else set()
@@ -271,6 +290,7 @@ class TaskSection(Section):
         # nested says what is meant: where it says otherwise there is nothing to train on. cohort: the recipe says it.
         # Of a file of labels it is the content that counts; see `lossforge.evaluation.records`.
         unused |= {"nested", "cohort", "noise_file"}
+        unused |= set() if self.probe else {"probe_train", "probe_test"}
         return self.decided().model_dump(mode="json", exclude=unused)
 
 
