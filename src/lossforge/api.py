@@ -218,11 +218,13 @@ def check_data(space: SearchSpace) -> dict[str, str]:
 
 
 def _sources(space: SearchSpace) -> dict[str, str]:
-    """sha256 of the file of each function of the user's own, by its import path."""
+    """sha256 of the file of each function of the user's own, by its import path, and of each file of labels."""
+    from lossforge.data.human_labels import label_file_digest
     from lossforge.models.imported import source_digest
 
     paths = [path for task in space.task for path in (task.python, task.model) if ":" in path]
-    return {path: source_digest(path) for path in paths}
+    files = [task.noise_file for task in space.task if task.noise_file]
+    return {path: source_digest(path) for path in paths} | {file: label_file_digest(file) for file in files}
 
 
 def refuse_changed_data(folder: RunFolder, space: SearchSpace) -> None:

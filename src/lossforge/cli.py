@@ -131,9 +131,9 @@ def top(
 ) -> None:
     """The best losses of a run, by their gain over cross-entropy in the search."""
     from lossforge.console import print_hall_of_fame
-    from lossforge.inspection.runs import leader_seeds, run_top
+    from lossforge.inspection.runs import leader_seeds, run_top, run_verdicts
 
-    print_hall_of_fame(run_top(run, number), json, leader_seeds(run))
+    print_hall_of_fame(run_top(run, number), json, leader_seeds(run), run_verdicts(run))
 
 
 @app.command(context_settings={"ignore_unknown_options": True})

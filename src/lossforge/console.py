@@ -133,7 +133,8 @@ def _text(value: object, none: str = "none") -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_text(item)}" for key, item in value.items()) or none
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(map(str, value)) or none
+        texts = [*map(str, value)]
+        return ("; " if any(", " in text for text in texts) else ", ").join(texts) or none
     if isinstance(value, bool):
         return "yes" if value else ("no" if none else "")
     if isinstance(value, float):
@@ -215,10 +216,16 @@ def _by_classes(values: Mapping[str, float], form: str) -> str:
     return ", ".join(f"{form.format(value)} for {classes} classes" for classes, value in values.items())
 
 
-def print_hall_of_fame(entries: list[Entry], json: bool, leader_seeds: int) -> None:
-    """Print the leaders of a run; those with ``leader_seeds`` or more come before all others."""
+def print_hall_of_fame(
+    entries: list[Entry], json: bool, leader_seeds: int, verdicts: Mapping[str, str] | None = None
+) -> None:
+    """Print the leaders of a run; those with ``leader_seeds`` or more come before all others.
+
+    ``verdicts`` are a re-validation's, by formula.
+    """
+    said = verdicts or {}
     if json:
-        print_json([asdict(entry) for entry in entries])
+        print_json([{**asdict(entry), "verdict": said.get(entry.formula)} for entry in entries])
         return
     from lossforge.spaces.task_section import metric_title, searched_title
 
@@ -240,6 +247,11 @@ def print_hall_of_fame(entries: list[Entry], json: bool, leader_seeds: int) -> N
     ]
     _print_table(columns, rows)
     _prose(f"gain: percentage points of {searched_title(metric)} over cross-entropy, in the search", "dim")
+    for entry in entries:
+        if entry.formula in said:
+            _prose(f"rank {entry.rank}, re-validated: {said[entry.formula]}")
+    if entries and not said:
+        _prose("not re-validated: the gains may be luck", "dim")
     if len({entry.seeds for entry in entries}) > 1:
         _prose(
             f"order: losses that were trained on {leader_seeds} seeds or more come before those with fewer, whose gain "
@@ -253,7 +265,7 @@ def print_validation(rows: list[Comparison], json: bool) -> None:
     if json:
         print_json(told(rows))
         return
-    from lossforge.report.comparison_table import comparison_lines
+    from lossforge.report.comparison_table import comparison_lines, rank_lines
     from lossforge.validation.second_optimizer import under_both
 
     if not rows:
@@ -263,7 +275,7 @@ def print_validation(rows: list[Comparison], json: bool) -> None:
     _prose(f"gain: {how_measured(rows)}; {LEGEND}", "dim")
     if sentence := under_both(rows):
         _prose(sentence, "dim")
-    for sentence in [*summaries(rows, shortened=True), *loss_sentences(rows)]:
+    for sentence in [*summaries(rows, shortened=True), *loss_sentences(rows), *rank_lines(rows)]:
         _prose(sentence)
 
 

@@ -121,6 +121,47 @@ def test_keys_of_image_folders_enter_the_identity_where_they_change_what_is_read
         TaskSection(data="masks:pets", nested=True)
 
 
+def test_noise_enters_the_identity_only_where_it_is_another() -> None:
+    silent = TaskSection(data="digits", label_noise=0.2).identity()
+    assert not {"noise_kind", "noise_pairs", "noise_file", "noise_key", "imbalance"} & set(silent)
+    assert TaskSection(data="digits", label_noise=0.2, noise_kind="symmetric").identity() == silent
+    kind: Any = {"noise_kind": "asymmetric", "noise_pairs": {"3": "8"}}
+    assert TaskSection(data="digits", label_noise=0.2, **kind).identity() == {
+        **silent,
+        "noise_kind": "asymmetric",
+        "noise_pairs": [["3", "8"]],
+    }
+    # Where nothing is made wrong it does not matter how.
+    assert TaskSection(data="digits", **kind).identity() == TaskSection(data="digits").identity()
+
+
+def test_pairs_are_a_table_or_a_list_and_come_back_as_they_were() -> None:
+    keys: Any = {"data": "digits", "noise_kind": "asymmetric"}
+    table = TaskSection(**keys, noise_pairs={"3": "8", "5": "6"})
+    assert table == TaskSection(**keys, noise_pairs=[[3, 8], ["5", "6"]])
+    assert hash(table) == hash(TaskSection(**table.model_dump(mode="json")))
+    assert TaskSection(**keys, noise_pairs="cifar10").noise_pairs == "cifar10"
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"noise_kind": "human"}, "noise_file: noise_kind = 'human' needs the file"),
+        ({"noise_kind": "human", "noise_file": "a.pt", "label_noise": 0.1}, "label_noise: .* the file decides"),
+        ({"noise_file": "a.pt"}, "noise_file: is for noise_kind = 'human', not 'symmetric'"),
+        ({"noise_key": "a", "noise_kind": "instance"}, "noise_key: is for noise_kind = 'human', not 'instance'"),
+        ({"noise_pairs": {"a": "b"}}, "noise_pairs: is for noise_kind = 'asymmetric', not 'symmetric'"),
+        ({"noise_kind": "asymmetric", "noise_pairs": [["a", "b"], ["a", "c"]]}, "noise_pairs: class 'a'"),
+        ({"noise_kind": "asymmetric", "noise_pairs": [["a", "b", "c"]]}, "noise_pairs"),
+        ({"data": "masks:a.npz", "noise_kind": "human", "noise_file": "a.pt"}, "noise_kind: is for data with a class"),
+        ({"data": "masks:a.npz", "imbalance": 10}, "imbalance: is for data with a class for each sample"),
+    ],
+)
+def test_keys_of_noise_that_do_not_go_together_are_refused(keys: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        TaskSection(**({"data": "digits"} | keys))
+
+
 def test_keys_of_matched_heads_and_further_scores_enter_the_identity_where_they_are_used() -> None:
     silent = TaskSection(data="csv:a.csv").identity()
     assert TaskSection(data="csv:a.csv", probe_train=20, probe_test=30).identity() == silent

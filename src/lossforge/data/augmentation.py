@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lossforge.data.samples import IGNORED
 from lossforge.errors import DataError
 from lossforge.seeding import derive_seed
 
@@ -25,12 +26,20 @@ _DRAWS = 10
 class Preparation:
     """Maps samples ``(K, B, C, H, W)`` or ``(B, C, H, W)``, uint8 or float32, to float32 of the same shape.
 
-    Bytes become [0, 1]; then come crop, flip and rotation, then colour, then the training part's mean and
+    With ``ignoring`` what is brought in from beyond an edge does not count, where there are masks. Bytes become [0, 1];
     deviation, then the cutout, so that what is cut out is the mean. Every sample has its own random numbers.
     """
 
-    def __init__(self, augmentation: AugmentationSection, scale: Scale | None, shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self,
+        augmentation: AugmentationSection,
+        scale: Scale | None,
+        shape: tuple[int, int, int],
+        *,
+        ignoring: bool = False,
+    ) -> None:
         self.augmentation = augmentation
+        self.ignoring = ignoring
         self.scale = scale
         self.augments = augmentation.is_on
         if self.augments:
@@ -50,7 +59,8 @@ class Preparation:
         """The network's input, and its masks ``(K, B, H, W)`` or ``(B, H, W)``, class indices, moved in the same way.
 
         Crop, flip and rotation move a mask with its image, by the nearest pixel; colour and cutout leave it alone.
-        What a crop or a rotation brings in from beyond an edge is mirrored, so that its class is known.
+        What a crop or a rotation brings in from beyond an edge is mirrored, so that its class is known; with
+        ``ignoring`` it does not count.
         """
         prepared, moved = self._prepared(x, masks, generators)
         assert moved is not None
@@ -94,10 +104,15 @@ class Preparation:
         if masks is None:
             x = functional.pad(x, (spec.crop,) * 4)
         else:
-            rows, columns = _mirrored(rows - spec.crop, height), _mirrored(columns - spec.crop, width)
+            rows, columns = rows - spec.crop, columns - spec.crop
+            beyond = _outside(rows, height)[:, :, None] | _outside(columns, width)[:, None, :]
+            rows, columns = _mirrored(rows, height), _mirrored(columns, width)
         sample = torch.arange(count, device=x.device)[:, None, None]
         place = (sample, rows[:, :, None], columns[:, None, :])
-        return x.permute(0, 2, 3, 1)[place].permute(0, 3, 1, 2), None if masks is None else masks[place]
+        shifted = x.permute(0, 2, 3, 1)[place].permute(0, 3, 1, 2)
+        if masks is None:
+            return shifted, None
+        return shifted, masks[place].masked_fill(beyond, IGNORED) if self.ignoring else masks[place]
 
     def _turned(self, x: Tensor, masks: Tensor | None, draws: Tensor) -> tuple[Tensor, Tensor | None]:
         """Rotate about the middle: images between pixels, masks by the nearest."""
@@ -114,7 +129,10 @@ class Preparation:
         turned = functional.grid_sample(
             masks[:, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False
         )
-        return functional.grid_sample(x, grid, padding_mode="reflection", align_corners=False), turned[:, 0].long()
+        found = turned[:, 0].long()
+        if self.ignoring:
+            found = found.masked_fill((grid.abs() > 1).any(-1), IGNORED)
+        return functional.grid_sample(x, grid, padding_mode="reflection", align_corners=False), found
 
     def _coloured(self, x: Tensor, draws: Tensor, *, clamp: bool) -> Tensor:
         """Brightness, contrast and saturation, each by a factor within 1 ± its strength."""
@@ -145,6 +163,10 @@ class Preparation:
             position = torch.arange(length, device=x.device)
             spans.append((position >= start) & (position < start + side))
         return (spans[0][:, :, None] & spans[1][:, None, :])[:, None]
+
+
+def _outside(place: Tensor, length: int) -> Tensor:
+    return (place < 0) | (place >= length)
 
 
 def _mirrored(place: Tensor, length: int) -> Tensor:

@@ -40,6 +40,12 @@ def check_fit(task: TaskSection) -> None:
             f"task.train: none of the {len(data.train)} training samples is of class '{name}' of '{task.data}'; make "
             "train larger, or leave the class out of the data"
         )
+    for name, part in (("validation", data.validation), ("test", data.test)) if data.segmentation else ():
+        if not int(part.counts(data.classes).sum()):
+            raise DataError(
+                f"task.ignore: no pixel of the {name} part of '{task.data}' counts, so there is nothing to be right "
+                f"about; make task.{name} larger"
+            )
     Preparation(task.augmentation, data.scale, data.shape)
     model = network(task, data, 0)
     if task.probe:
@@ -73,7 +79,7 @@ def validated_sizes(task: TaskSection) -> tuple[int, int]:
     if task.python:
         return 0, 0
     data = load_task(task, "cpu")
-    return len(data.train) + len(data.validation), len(data.test)
+    return data.pooled_size, len(data.test)
 
 
 def scores_unseen(task: TaskSection) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from lossforge.errors import DataError, LossError, LossforgeError, ModelError, SpaceError, offered
 from lossforge.spaces.faults import Fault, in_words
 from lossforge.spaces.schema import SearchSpace
+from lossforge.spaces.task_section import has_masks
 
 
 def check_names(space: SearchSpace, origin: str = "") -> None:
@@ -41,7 +42,7 @@ def _faults(data: object, *, imports: bool) -> Iterator[tuple[Fault, LossforgeEr
                 yield Fault(f"{place}.{key}", str(error).removeprefix(f"task.{key}: ")), error
     validation = data.get("validation")
     head = "sigmoid" if any(table.get("head") == "sigmoid" for table in tables) else "softmax"
-    plain = any(not str(table.get("data") or "masks:").startswith("masks:") for table in tables)
+    plain = any(not has_masks(str(table.get("data") or "masks:")) for table in tables)
     for key in ("rivals", "known"):
         named = validation.get(key) if isinstance(validation, dict) else None
         for rival in named if isinstance(named, list) else ():

@@ -11,6 +11,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+from lossforge.data.human_labels import label_file_digest
 from lossforge.losses.compiled import LossSpec
 from lossforge.models.imported import source_digest
 from lossforge.spaces.schema import RecipeSection, TaskSection
@@ -86,6 +87,8 @@ class Setup:
         }
         if ":" in self.task.model:
             parts["network"] = source_digest(self.task.model)
+        if self.task.noise_file:
+            parts["given_labels"] = label_file_digest(self.task.noise_file)
         return parts
 
     @cached_property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from lossforge.spaces.recipe_section import RecipeSection
 from lossforge.spaces.schema import SearchSpace, TaskSection
 from lossforge.spaces.task_section import metric_title
@@ -36,6 +38,8 @@ def recipe_lines(space: SearchSpace, row: Comparison) -> list[str]:
         f"data: {task.data}{_input(task)}; {row.trained_on:,} samples to train on (training and validation parts), "
         f"{row.tested_on:,} to test on, {row.classes} classes",
         f"label noise: {_noise(task)}",
+        *([] if task.ignored is None else [_ignored(task)]),
+        *([f"classes: a long tail, factor {task.imbalance:g}, to train on"] if task.imbalance > 1 else []),
         f"network: {task.model}, width {task.width}"
         + ("" if task.activation == "relu" else f", with {task.activation} in the place of ReLU"),
         *_head(task),
@@ -49,14 +53,31 @@ def recipe_lines(space: SearchSpace, row: Comparison) -> list[str]:
 
 
 def _noise(task: TaskSection) -> str:
+    if task.noise_kind == "human":
+        which = f" ({task.noise_key})" if task.noise_key else ""
+        return f"training labels of '{PurePath(task.noise_file).name}'{which}, which people gave; tested on true ones"
     if not task.label_noise:
         return "none"
+    if task.noise_kind == "asymmetric":
+        pairs = task.noise_pairs or task.data.partition(":")[0]
+        told = pairs if isinstance(pairs, str) else ", ".join(f"{one} as {other}" for one, other in pairs)
+        return f"{task.label_noise:.0%} of each class labelled as another, for every seed ({told})"
+    if task.noise_kind == "instance":
+        return f"instance-dependent (Xia et al. 2020), mean rate {task.label_noise:.0%}, for every seed"
     if task.head == "sigmoid":
         return (
             f"{task.label_noise:.0%} of the training labels replaced for every seed: a sample's class by any, and of "
             "several labels each assignment by another sample's"
         )
     return f"{task.label_noise:.0%} of the training labels drawn anew from all classes, for every seed"
+
+
+def _ignored(task: TaskSection) -> str:
+    moved = ", nor does what augmentation brings in from beyond an edge" if task.augmentation.is_on else ""
+    return (
+        f"ignored: mask pixels of value {task.ignored} count neither in the loss nor in the metric{moved}; set them to "
+        f"-100, the default ignore_index of this class, or give it ignore_index={task.ignored}"
+    )
 
 
 def _head(task: TaskSection) -> list[str]:

@@ -129,6 +129,15 @@ MODELS: dict[str, NamedModel] = {
             "Touvron et al. 2021",
             activation="gelu",
         ),
+        NamedModel(
+            "deeplab_v3",
+            "deeplab",
+            16,
+            39_628_362,
+            "ResNet-50, dilated; a finer stem up to 64×64",
+            "Chen et al. 2017",
+            dense=True,
+        ),
         NamedModel("unet", "unet", 16, 1_942_730, "four levels, BatchNorm", "Ronneberger et al. 2015", dense=True),
     )
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lossforge.store.files import told_as_store_error
 from lossforge.validation.comparison import Comparison, named, verdict
 from lossforge.validation.ranks import RankComparison
-from lossforge.validation.standings import loss_of, study_of
+from lossforge.validation.standings import loss_of
 from lossforge.validation.verdicts import Verdict
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def draw_forest(rows: Sequence[Comparison], path: Path) -> Path:
             axes.plot([row.low_images, row.high_images], [place, place], color=colour, linewidth=1, alpha=0.6)
         axes.plot([row.low, row.high], [place, place], color=colour, linewidth=3, solid_capstyle="butt")
         axes.plot([row.gain], [place], "o", color=colour, markersize=4)
-        labels.append(_short(f"{study_of(row)}: {loss_of(row)} – {named(row.rival)}"))
+        labels.append(_short(f"{row.title}: {loss_of(row)} – {named(row.rival)}"))
     axes.axvline(0, color="black", linewidth=0.8)
     margin = rows[0].margin if rows else 0.0
     if margin:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lossforge.spaces.task_section import metric_title
 from lossforge.validation.comparison import Comparison, named, verdict
-from lossforge.validation.standings import loss_of, study_of
+from lossforge.validation.standings import loss_of
 from lossforge.validation.verdicts import Verdict
 
 _MARKS = {
@@ -43,8 +43,8 @@ def escaped(text: str) -> str:
 def comparison_tex(rows: Sequence[Comparison]) -> str:
     """A table with its caption; it needs ``\\usepackage{booktabs}``."""
     rivals = list(dict.fromkeys(row.rival for row in rows))
-    by_place = {(study_of(row), row.rank, row.rival): row for row in rows}
-    losses = list(dict.fromkeys((study_of(row), row.rank) for row in rows))
+    by_place = {(row.title, row.rank, row.rival): row for row in rows}
+    losses = list(dict.fromkeys((row.title, row.rank) for row in rows))
     head = ["study", "loss", "score", *(escaped(named(rival)) for rival in rivals)]
     lines = [
         r"\begin{table}",
@@ -56,7 +56,7 @@ def comparison_tex(rows: Sequence[Comparison]) -> str:
     ]
     before = ""
     for study, rank in losses:
-        first = next(row for row in rows if (study_of(row), row.rank) == (study, rank))
+        first = next(row for row in rows if (row.title, row.rank) == (study, rank))
         cells = [_cell(by_place.get((study, rank, rival))) for rival in rivals]
         shown = escaped(study) if study != before else ""
         lines.append(" & ".join([shown, _code(loss_of(first)), f"{100 * first.accuracy:.2f}", *cells]) + r" \\")

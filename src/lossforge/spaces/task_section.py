@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from lossforge.spaces.noise_keys import ClassPairs, NoiseKind, check_noise
 from lossforge.spaces.section import Section
 
 Side = Annotated[int, Field(ge=1, le=4096)]
@@ -46,6 +47,8 @@ _OF_KINDS = {
     "skip_broken": ("folder", "masks"),
 }
 """Other keys that are for some kinds of a user's own data only."""
+MASK_SETS = {"voc2012": 255, "coco_stuff": 255}
+"""Data sets with a name whose samples have masks, and the value of pixels that are out of everything there."""
 _TITLES = {
     "top5_accuracy": "top-5 accuracy",
     "f1": "F1",
@@ -75,6 +78,15 @@ def searched_title(metrics: str) -> str:
     return " and ".join(
         "the training's own score" if one == "score" else f"validation {metric_title(one)}" for one in names
     )
+
+
+def has_masks(data: str) -> bool:
+    """Whether ``task.data`` names data that have a class for every pixel.
+
+    >>> has_masks("masks:cracks.npz"), has_masks("voc2012"), has_masks("digits")
+    (True, True, False)
+    """
+    return data in MASK_SETS or data.startswith("masks:")
 
 
 class AugmentationSection(Section):
@@ -122,6 +134,12 @@ class TaskSection(Section):
     skip_broken: bool = False
     split_seed: int = Field(default=0, ge=0)
     label_noise: float = Field(default=0.0, ge=0, lt=1)
+    noise_kind: NoiseKind = "symmetric"
+    noise_pairs: str | ClassPairs = ()
+    noise_file: str = ""
+    noise_key: str = ""
+    imbalance: float = Field(default=1.0, ge=1, le=1e6)
+    ignore: int | None = Field(default=None, ge=-(2**31), lt=2**31)
     resize: Side | tuple[Side, Side] | None = None
     greyscale: bool = False
     normalize: bool | None = None
@@ -150,7 +168,12 @@ class TaskSection(Section):
     @property
     def masks(self) -> bool:
         """Whether every pixel has a class, and not every sample."""
-        return self.data.startswith("masks:")
+        return has_masks(self.data)
+
+    @property
+    def ignored(self) -> int | None:
+        """The value of a mask's pixels that are out of the loss, the metrics and the classes; None: there is none."""
+        return MASK_SETS.get(self.data) if self.ignore is None else self.ignore
 
     @property
     def kind(self) -> str:
@@ -223,6 +246,8 @@ class TaskSection(Section):
             )
         if self.head == "binary" and self.classes not in (None, 2):
             raise ValueError(f"head: 'binary' is for two classes, and there are {self.classes}; use softmax or sigmoid")
+        if self.ignore is not None and not self.masks:
+            raise ValueError("ignore: is for masks, of which it names the pixels that do not count; leave it out")
         if self.head == "sigmoid" and self.output_init == "matched":
             raise ValueError(
                 "output_init: 'matched' is for one neuron of the head binary against two of softmax; leave it out "
@@ -239,6 +264,11 @@ class TaskSection(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _noise_of_its_kind(self) -> TaskSection:
+        check_noise(vars(self), masks=self.masks)
+        return self
+
     @property
     def image_size(self) -> tuple[int, int] | None:
         """Height and width that images are resized to; None: as they are."""
@@ -251,12 +281,15 @@ class TaskSection(Section):
         than these keys go on.
         """
         inputs = {"head", "resize", "greyscale", "normalize", "augmentation", "activation", "python", "classes"}
-        inputs |= {*_OF_KINDS, "output_init", "score_training", "probe"}
+        inputs |= {*_OF_KINDS, "noise_kind", "noise_pairs", "noise_key", "imbalance", "ignore"}
+        inputs |= {"output_init", "score_training", "probe"}
         unused = {name for name in inputs if getattr(self, name) == type(self).model_fields[name].default}
         unused |= {name for name in _SWITCHES if not self.switched_on(name)}
         unused |= {"metric"} if self.metric in (None, self._usual) else set()
+        unused |= {"noise_kind", "noise_pairs"} if self.noise_kind != "human" and not self.label_noise else set()
         # nested says what is meant: where it says otherwise there is nothing to train on. cohort: the recipe says it.
-        unused |= {"nested", "cohort"}
+        # Of a file of labels it is the content that counts; see `lossforge.evaluation.records`.
+        unused |= {"nested", "cohort", "noise_file"}
         unused |= set() if self.probe else {"probe_train", "probe_test"}
         return self.decided().model_dump(mode="json", exclude=unused)
 

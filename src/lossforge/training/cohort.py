@@ -81,7 +81,9 @@ class Cohort:
         self.device = plan.train.y.device
         self.backend = networks.backend
         self.samples = Samples(plan, [networks.streams[seed] for seed in self.seeds])
-        self.loss_function = CohortLoss([one.loss for one in replicas], plan.recipe.label_smoothing, plan.head)
+        self.loss_function = CohortLoss(
+            [one.loss for one in replicas], plan.recipe.label_smoothing, plan.head, ignoring=plan.ignoring
+        )
         self.idle: frozenset[int] = frozenset()
         """Lanes that need not go on; a back end that can leaves them out."""
         numbers = [self.seeds.index(one.seed) for one in replicas]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lossforge.data.samples import IGNORED
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.heads import SOFTMAX, Head
 from lossforge.losses.population import PopulationLoss
@@ -19,12 +20,16 @@ class CohortLoss:
         specs: a loss for each replica.
         label_smoothing: the recipe's, on top of each loss's own.
         head: what stands between logits and losses.
+        ignoring: whether targets may be `IGNORED`; the mean is then of all others, and 0 where there is none.
 
     A loss of the whole batch, such as Dice, is taken of each replica's own batch.
     """
 
-    def __init__(self, specs: Sequence[LossSpec], label_smoothing: float, head: Head = SOFTMAX) -> None:
+    def __init__(
+        self, specs: Sequence[LossSpec], label_smoothing: float, head: Head = SOFTMAX, *, ignoring: bool = False
+    ) -> None:
         self.head = head
+        self._ignoring = ignoring
         self.specs = smoothed = [_smoothed(spec, label_smoothing) for spec in specs]
         # A sweep or a control of nothing but cross-entropy is torch's own; it waits for no kernel to be compiled.
         standard = head.cross_entropy_formula
@@ -56,6 +61,9 @@ class CohortLoss:
 
         ``progress`` ``(1,)`` and ``class_share`` ``(K or 1, classes)`` are for losses that need them.
         """
+        if self._ignoring:
+            kept = targets != IGNORED
+            return self._of_kept(logits, targets, kept, progress, class_share)
         if self._cross_entropy is not None:
             each = self.head.cross_entropy(logits.flatten(0, 1), targets.flatten(0, 1), self._cross_entropy)
             return each.view(targets.shape[:2]).mean(1)
@@ -70,6 +78,26 @@ class CohortLoss:
                 values[k] = found[place]
         for k, term in self._terms.items():
             values[k] = term(logits[k], targets[k])
+        return torch.stack(values)
+
+    def _of_kept(
+        self, logits: Tensor, targets: Tensor, kept: Tensor, progress: Tensor | None, class_share: Tensor | None
+    ) -> Tensor:
+        """The same, of class indices of which those not ``kept`` ``(K, B)`` do not count."""
+        if self._cross_entropy is not None:
+            each = self.head.cross_entropy(logits.flatten(0, 1), targets.flatten(0, 1), self._cross_entropy)
+            return each.view(targets.shape[:2]).sum(1) / kept.sum(1).clamp(min=1)
+        values: list[Tensor] = [logits.new_zeros(())] * len(logits)
+        if self._population is not None:
+            own = self._formulas
+            shares = class_share[own] if class_share is not None and len(class_share) > 1 else class_share
+            found = self._population(logits[own], targets[own], progress, shares, kept=kept[own])
+            for place, k in enumerate(own):
+                values[k] = found[place]
+        for k, term in self._terms.items():
+            # The mean of nothing is no number: where nothing counts, of something, and then not at all.
+            some = kept[k].any()
+            values[k] = torch.where(some, term(logits[k], targets[k].where(some, 0)), 0.0)
         return torch.stack(values)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from lossforge.data.noise_kinds import SYMMETRIC, LabelNoise
 from lossforge.data.splits import Part
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.heads import SOFTMAX, Head
@@ -66,7 +67,8 @@ class Plan:
     ``identity`` is the same for plans that differ in nothing but their limits; "" where that is not known. With
     ``test`` the scored part is a test part: the metrics say of each sample that has one class whether it was right, and
     more of their confidence. With ``score_training`` they have a few of the training part, with a ``probe`` what the
-    features are worth elsewhere.
+    features are worth elsewhere. ``label_noise`` is the share of labels that ``noise`` makes wrong. With ``ignoring``
+    pixels of masks may be `IGNORED`.
     """
 
     train: Part
@@ -86,6 +88,8 @@ class Plan:
     test: bool = False
     score_training: bool = False
     probe: Probe | None = None
+    noise: LabelNoise = SYMMETRIC
+    ignoring: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:

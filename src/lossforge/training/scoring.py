@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lossforge.data.samples import IGNORED
 from lossforge.data.splits import Part
 from lossforge.models.output_layer import output_layer
 from lossforge.training.cohort import Cohort, batch_limit
@@ -32,18 +33,21 @@ def scored(plan: Plan, cohort: Cohort, lanes: Sequence[int]) -> dict[int, Replic
     logits = _logits_of(plan.score, cohort)
     figures = segmentation_metrics if y.ndim == 3 else metrics_of_test_part if plan.test else metrics_of
     targets = y if y.ndim == 2 else y.flatten()
+    counted = (targets != IGNORED).nonzero().flatten() if plan.ignoring else None
+    targets = targets if counted is None else targets[counted]
     finite = logits.isfinite().flatten(1).all(1).tolist()
     scores: dict[int, ReplicaScore] = {}
     for lane in lanes:
         if not finite[lane]:
             scores[lane] = ReplicaScore(None, NOT_FINITE)
             continue
-        metrics = figures(logits[lane], targets, head)
+        own = logits[lane] if counted is None else logits[lane][counted]
+        metrics = figures(own, targets, head)
         value = metrics[plan.metric]
         if plan.metric == "accuracy":  # exact, and not rounded as the others are
-            value = int((head.predicted(logits[lane], -1) == targets).sum()) / targets.numel()
+            value = int((head.predicted(own, -1) == targets).sum()) / targets.numel()
         if plan.test and y.ndim == 1:
-            metrics[KEY] = packed(head.predicted(logits[lane], -1) == targets)
+            metrics[KEY] = packed(head.predicted(own, -1) == targets)
         scores[lane] = ReplicaScore(value, metrics=metrics)
     trained = [lane for lane in lanes if finite[lane]]
     for further in (_on_training_part(plan, cohort, trained), _probed(plan, cohort, trained)):

@@ -106,7 +106,7 @@ class _Run:
         places = [first + lane if first + lane in wanted else None for lane in order]
         cohort = Cohort(plan, [replicas[lane] for lane in order])
         reasons = cohort.match_gradients() if plan.recipe.match_gradient else [""] * len(replicas)
-        running = RunningAccuracy(plan.decision_step, plan.head)
+        running = RunningAccuracy(plan.decision_step, plan.head, ignoring=plan.ignoring)
         return cls(plan, cohort, places, reasons, [False] * len(replicas), running)
 
     @property

@@ -12,8 +12,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "ranks": ("RankComparison", "compare_ranks"),
     "results": ("read_comparisons",),
     "rivals": ("further_rivals",),
-    "sentences": ("loss_sentences",),
-    "standings": ("loss_of", "scores_by_study", "study_of"),
+    "sentences": ("loss_sentences", "verdicts_by_formula"),
+    "standings": ("loss_of", "scores_by_study"),
     "verdicts": ("Verdict",),
     "second_optimizer": ("ENOUGH", "optimizer_title", "under_both"),
 }

@@ -90,6 +90,16 @@ class Comparison:
     chosen: bool = False
 
     @property
+    def title(self) -> str:
+        """The study's name, or the task's where there is no plan."""
+        return self.study or self.task
+
+    @property
+    def verdict(self) -> Verdict:
+        """What it shows of the pair."""
+        return verdict_of(_pair(self).difference, self.p_adjusted, self.p_equivalent)
+
+    @property
     def is_own(self) -> bool:
         """Whether a function of the user's own trained and scored: nothing is known of rates, or of what a score is."""
         return self.metric == "score"
@@ -130,7 +140,7 @@ LEGEND = (
 
 def verdict(row: Comparison) -> Verdict:
     """What the comparison shows."""
-    return verdict_of(_pair(row).difference, row.p_adjusted, row.p_equivalent)
+    return row.verdict
 
 
 def _pair(row: Comparison) -> Pair:
@@ -138,10 +148,10 @@ def _pair(row: Comparison) -> Pair:
 
 
 def loss_judgements(rows: Sequence[Comparison]) -> dict[tuple[str, int], LossJudgement]:
-    """What they show of each loss over all its rivals, by task and rank."""
+    """What they show of each loss over all its rivals, by study and rank."""
     found: dict[tuple[str, int], LossJudgement] = {}
-    for task in dict.fromkeys(row.task for row in rows):
-        judged = judge_losses([_pair(row) for row in rows if row.task == task])
+    for task in dict.fromkeys(row.title for row in rows):
+        judged = judge_losses([_pair(row) for row in rows if row.title == task])
         found |= {(task, int(rank)): one for rank, one in judged.items()}
     return found
 
@@ -157,10 +167,12 @@ def told(rows: Sequence[Comparison]) -> list[dict[str, Any]]:
     return [
         {
             **asdict(row),
+            "study": row.title,
+            "loss": row.loss or row.formula,
             "verdict": str(verdict(row)),
-            "loss_verdict": str(judged[row.task, row.rank].verdict),
-            "nearest_known": judged[row.task, row.rank].nearest_known,
-            "summary": sentences[row.task, row.rival],
+            "loss_verdict": str(judged[row.title, row.rank].verdict),
+            "nearest_known": judged[row.title, row.rank].nearest_known,
+            "summary": sentences[row.title, row.rival],
         }
         for row in rows
     ]
@@ -187,7 +199,7 @@ def summaries(rows: Sequence[Comparison], *, shortened: bool = False) -> list[st
 def _groups(rows: Sequence[Comparison]) -> dict[tuple[str, str], list[Comparison]]:
     groups: dict[tuple[str, str], list[Comparison]] = {}
     for row in rows:
-        groups.setdefault((row.task, row.rival), []).append(row)
+        groups.setdefault((row.title, row.rival), []).append(row)
     return groups
 
 

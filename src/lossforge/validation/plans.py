@@ -25,6 +25,7 @@ from lossforge.validation.coarse import Tried, coarse_scores
 from lossforge.validation.comparison import Comparison
 from lossforge.validation.contenders import Contender, contenders_of, distinct
 from lossforge.validation.cost import Cost, cost_of, told
+from lossforge.validation.measures import Measured, measured
 from lossforge.validation.results import write_comparisons
 from lossforge.validation.rows import comparisons
 from lossforge.validation.settings import Settings
@@ -194,15 +195,17 @@ class _Plan:
         if keep:
             self.studies, tried = self._kept(recorder, keep)
         rows: list[Comparison] = []
+        further: list[Measured] = []
         done = 0.0
         for study, cost in zip(self.studies, self.costs, strict=True):
             self.progress.unit = cost.seconds
             result = runner.run(study)
             tried += [(study.title, one) for one in result.tried]
             rows += comparisons(result)
+            further += measured(result)
             done += cost.work
             self.progress.reached(done)
-            write_comparisons(self.place.results, rows, tried)
+            write_comparisons(self.place.results, rows, tried, further)
         return rows
 
     def _kept(self, recorder: Recorder, keep: int) -> tuple[list[Study], list[tuple[str, Tried]]]:

@@ -22,6 +22,7 @@ from lossforge.store.run_folder import RunFolder
 from lossforge.validation.coarse import Tried
 from lossforge.validation.comparison import Comparison, summaries
 from lossforge.validation.contenders import Contender, contender
+from lossforge.validation.measures import Measured, measured
 from lossforge.validation.results import write_comparisons
 from lossforge.validation.rows import comparisons
 from lossforge.validation.second_optimizer import second_optimizer, under_second_optimizer, with_second
@@ -52,6 +53,7 @@ def validate(
     ledger = Ledger(folder.ledger_file)
     rows: list[Comparison] = []
     tried: list[tuple[str, Tried]] = []
+    further: list[Measured] = []
     try:
         progress.phase("re-validating the best losses")
         executor = make_executor(space.execution, isolated=needs_isolation(space))
@@ -62,12 +64,13 @@ def validate(
             for study in studies:
                 result = runner.run(study)
                 tried += [(study.title, one) for one in result.tried]
+                further += measured(result)
                 rows += _with_second(space, study, comparisons(result), recorder, progress)
         finally:
             executor.close()
     finally:
         ledger.close()
-    write_comparisons(folder.validation_folder, rows, tried)
+    write_comparisons(folder.validation_folder, rows, tried, further)
     log_rows(folder, rows)
     return rows
 

@@ -16,12 +16,20 @@ from lossforge.store.files import told_as_store_error, write_atomically
 from lossforge.store.run_folder import RunFolder, read_json
 from lossforge.validation.coarse import Tried
 from lossforge.validation.comparison import TOLD, Comparison, told
+from lossforge.validation.measures import Measured
 
 _NUMBERS = ("gain", "low", "high", "p", "p_adjusted", "seeds", "learning_rate", "rival_learning_rate")
 
 
-def write_comparisons(folder: Path, comparisons: Sequence[Comparison], tried: Sequence[tuple[str, Tried]] = ()) -> None:
-    """Write the comparisons and what they say into a folder, as JSON and as a table, and all rates that were tried.
+def write_comparisons(
+    folder: Path,
+    comparisons: Sequence[Comparison],
+    tried: Sequence[tuple[str, Tried]] = (),
+    measures: Sequence[Measured] = (),
+) -> None:
+    """Write the comparisons and what they say into a folder, as JSON and as a table.
+
+    ``tried.csv`` has all rates that were tried, and ``measures.csv`` further figures of the trainings for the test.
 
     Raises StoreError where that cannot be.
     """
@@ -33,6 +41,8 @@ def write_comparisons(folder: Path, comparisons: Sequence[Comparison], tried: Se
     if tried:
         names = ["study", *Tried.__slots__]
         write_atomically(folder / "tried.csv", _table(names, [{"study": study, **asdict(one)} for study, one in tried]))
+    if measures:
+        write_atomically(folder / "measures.csv", _table([*Measured.__slots__], [asdict(one) for one in measures]))
 
 
 def _table(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
