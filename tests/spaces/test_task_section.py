@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from lossforge.spaces.schema import SearchSpace, TaskSection
+from lossforge.spaces.schema import AugmentationSection, SearchSpace, TaskSection
 from lossforge.spaces.task_section import as_before_switches, metric_title
 
 CLASSES = ("accuracy", "top5_accuracy", "balanced_accuracy", "precision", "f1")
@@ -119,3 +119,14 @@ def test_keys_of_image_folders_enter_the_identity_where_they_change_what_is_read
         TaskSection(data="csv:pets.csv", skip_broken=True)
     with pytest.raises(ValidationError, match="nested: is for data of folder:"):
         TaskSection(data="masks:pets", nested=True)
+
+
+def test_later_augmentations_enter_the_identity_only_where_they_are_used() -> None:
+    def identity(**keys: Any) -> Any:
+        return TaskSection(data="digits", augmentation=AugmentationSection(**keys)).identity().get("augmentation")
+
+    assert identity() is None
+    before = {"crop", "flip", "rotation", "brightness", "contrast", "saturation", "cutout"}
+    assert {*identity(flip=True)} == before
+    assert {*identity(flip=True, zoom=0.2)} == before | {"zoom"}
+    assert {*identity(shift=0.1)} == before | {"shift"}

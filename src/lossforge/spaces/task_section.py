@@ -46,6 +46,8 @@ _OF_KINDS = {
     "skip_broken": ("folder", "masks"),
 }
 """Other keys that are for some kinds of a user's own data only."""
+_LATER_AUGMENTATIONS = ("zoom", "shift")
+"""Augmentations that runs of earlier versions do not have."""
 _TITLES = {
     "top5_accuracy": "top-5 accuracy",
     "f1": "F1",
@@ -78,11 +80,16 @@ def searched_title(metrics: str) -> str:
 
 
 class AugmentationSection(Section):
-    """How training images are varied, anew in every epoch, each on its own."""
+    """How training images are varied, anew in every epoch, each on its own.
+
+    ``zoom`` scales height and width each by a factor within 1 ± itself, ``shift`` moves by up to that share of each.
+    """
 
     crop: int = Field(default=0, ge=0, le=256)
     flip: bool = False
     rotation: float = Field(default=0.0, ge=0, le=180)
+    zoom: float = Field(default=0.0, ge=0, lt=1)
+    shift: float = Field(default=0.0, ge=0, lt=1)
     brightness: float = Field(default=0.0, ge=0, le=1)
     contrast: float = Field(default=0.0, ge=0, le=1)
     saturation: float = Field(default=0.0, ge=0, le=1)
@@ -239,7 +246,11 @@ class TaskSection(Section):
         unused |= {"metric"} if self.metric in (None, self._usual) else set()
         # nested says what is meant: where it says otherwise there is nothing to train on. cohort: the recipe says it.
         unused |= {"nested", "cohort"}
-        return self.decided().model_dump(mode="json", exclude=unused)
+        found = self.decided().model_dump(mode="json", exclude=unused)
+        for name in _LATER_AUGMENTATIONS:
+            if "augmentation" in found and not found["augmentation"][name]:
+                del found["augmentation"][name]
+        return found
 
 
 def as_before_switches(task: dict[str, Any]) -> dict[str, Any]:
