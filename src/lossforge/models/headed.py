@@ -1,4 +1,4 @@
-"""InceptionV3 and ResNet-50 as the Next Generation Loss was tried with: small images enlarged, and a head of two layers.
+"""InceptionV3 and ResNet-50 as the Next Generation Loss was tried with: small images enlarged, two layers as a head.
 
 Körber & Akhmedova (2024, arXiv 2404.12948) published one training example: images of 32×32 enlarged to 256×256, an
 InceptionV3 without weights, and behind its pooled features BatchNorm, 128 units, BatchNorm, 64 units, BatchNorm,

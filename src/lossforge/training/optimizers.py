@@ -185,7 +185,8 @@ def momenta_of(recipe: RecipeSection) -> int:
 
 def make_optimizer(recipe: RecipeSection, rates: Sequence[float]) -> StackedOptimizer:
     """The recipe's optimiser for lanes with these peak rates."""
-    return _KINDS[recipe.optimizer](recipe.weight_decay, one_rate=len(set(rates)) == 1)
+    one_rate = len(set(rates)) == 1 and recipe.schedule != "plateau"  # which looks at each lane's own losses
+    return _KINDS[recipe.optimizer](recipe.weight_decay, one_rate=one_rate)
 
 
 def clip_gradient(layout: Layout, gradient: Tensor, limit: float) -> Tensor:

@@ -24,7 +24,7 @@ from lossforge.training.loss_scaling import unscaled
 from lossforge.training.metrics import metrics_of, segmentation_metrics
 from lossforge.training.optimizers import Number, clip_gradient, make_optimizer
 from lossforge.training.plan import Plan, Replica, ReplicaScore, TrainingTimeoutError
-from lossforge.training.schedules import schedule_values
+from lossforge.training.schedules import plateau_rates, schedule_values
 from lossforge.training.stacked import flatten
 
 _CAPTURED_FROM = 20
@@ -97,7 +97,8 @@ class _Run:
     step: int = 0
 
     def __post_init__(self) -> None:
-        self.optimizer = make_optimizer(self.plan.recipe, [one.learning_rate for one in self.cohort.replicas])
+        self._peaks = [one.learning_rate for one in self.cohort.replicas]
+        self.optimizer = make_optimizer(self.plan.recipe, self._peaks)
 
     @classmethod
     def begin(cls, plan: Plan, replicas: Sequence[Replica], first: int, wanted: Sequence[int]) -> _Run:
@@ -151,6 +152,9 @@ class _Run:
             if end == per_epoch or self.step == plan.steps:
                 self.lanes.curve.append(self.lanes.total / end / self.lanes.scale)
                 self.lanes.total.zero_()
+                if plan.recipe.schedule == "plateau":
+                    peaks = torch.tensor(self._peaks, device=self.cohort.device)
+                    self.lanes.rates.copy_(plateau_rates(peaks, self.lanes.curve, plan.recipe))
 
     def _rest(self) -> None:
         """From here on leave out whoever need not go on."""
