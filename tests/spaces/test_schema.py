@@ -82,6 +82,8 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "recipe.backend": ["fastest"],
     "recipe.stop_at": [-0.1, 1.0, math.nan],
     "recipe.stop_below": [-0.1, 1.0, math.nan],
+    "fitness.measure": ["gain", ""],
+    "fitness.aggregate": ["best"],
     "fitness.seeds": [0, 101],
     "fitness.race": [-0.1, 1.1],
     "fitness.finalists": [-1, 1001],

@@ -146,12 +146,14 @@ class ScreeningSection(Section):
 
 
 class FitnessSection(Section):
-    """How many seeds a candidate, and a finalist, is judged on.
+    """What a candidate is judged by, and how many seeds it, and a finalist, is judged on.
 
     ``race`` is the share of a generation's new candidates that get more than the first of the ``seeds``: those that
-    are best on it.
+    are best on it. For ``measure`` and ``aggregate`` see `lossforge.search.fitness`.
     """
 
+    measure: Literal["points", "errors", "likelihood"] = "points"
+    aggregate: Literal["mean", "worst"] = "mean"
     seeds: int = Field(default=2, ge=1, le=100)
     race: Probability = 1.0
     finalists: int = Field(default=4, ge=0, le=1000)
@@ -296,6 +298,12 @@ class SearchSpace(Section):
             raise ValueError(
                 "task: all tasks of a space have one head, for two losses that are one behind a softmax are two behind "
                 "sigmoids; give every task the same head"
+            )
+        unlikely = [task.title for task in self.task if task.python or task.masks]
+        if self.fitness.measure == "likelihood" and unlikely:
+            raise ValueError(
+                f"fitness.measure: 'likelihood' is known of data with a class or labels for each sample, and not of "
+                f"task '{unlikely[0]}'; use points or errors"
             )
         if self.recipe.steps and self.validation.epochs is not None:
             raise ValueError("validation.epochs: recipe.steps says how long a training is; leave one of them out")
