@@ -1,4 +1,4 @@
-"""Searches that select by something else than the mean gain: what is in the table, and that a stop changes none of it."""
+"""Searches that select by something else than the mean gain: their table, and that a stop changes none of it."""
 
 from __future__ import annotations
 

@@ -354,5 +354,5 @@ def test_a_task_is_left_out_by_its_name_or_number_and_not_the_last_of_them() -> 
     assert left("task.0=null", "task.c=null", "task.width=4") == ["b"]
     with pytest.raises(SpaceError, match="task"):
         left("task.a=null", "task.b=null", "task.c=null")
-    with pytest.raises(SpaceError, match="task.*d"):
+    with pytest.raises(SpaceError, match=r"task.*d"):
         left("task.d=null")

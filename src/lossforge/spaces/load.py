@@ -99,7 +99,8 @@ def apply_overrides(data: dict[str, Any], overrides: list[str]) -> None:
         targets: list[Any] = [data]
         for table in tables:
             targets = [step for target in targets for step in _steps(target, table, override)]
-        if value in NOTHING and any([_left_out(target, last) for target in targets]):
+        left_out = [_left_out(target, last) for target in targets if value in NOTHING]
+        if any(left_out):
             continue
         ends = [item for target in targets for item in (target if isinstance(target, list) else [target])]
         for target in ends:
