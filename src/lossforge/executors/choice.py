@@ -17,13 +17,23 @@ def needs_isolation(space: SearchSpace) -> bool:
     return space.budget.training_gigabytes > 0 or any(task.python for task in space.task)
 
 
-def make_executor(section: ExecutionSection, *, isolated: bool = False) -> Executor:
+def distributed_workers(space: SearchSpace) -> int:
+    """The most workers that train one network of a space together; 0 where each is trained by one."""
+    return max(task.distributed for task in space.task)
+
+
+def make_executor(section: ExecutionSection, *, isolated: bool = False, distributed: int = 0) -> Executor:
     """The executor that a section asks for; one local worker runs in this process, unless all are to be ``isolated``.
 
+    Where a network is trained by ``distributed`` workers it is Ray Train's, whatever the section says.
     Raises ExecutionError where its workers cannot be started.
     """
     from lossforge.executors.local import InProcessExecutor, PoolExecutor
 
+    if distributed:
+        from lossforge.executors.ray_train import RayTrainExecutor
+
+        return RayTrainExecutor(section, distributed)
     one_thread()  # the driver screens on one thread, as it trains on one
     if section.executor == "ray":
         from lossforge.executors.ray_pool import RayExecutor

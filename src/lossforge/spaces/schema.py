@@ -239,8 +239,9 @@ class ValidationSection(Section):
 class ExecutionSection(Section):
     """Where trainings run; changes no result, and may change on resume. 0 workers: one a core.
 
-    The last three keys are Ray's: the address of a running cluster (default: one is started here), and what a
-    worker takes of a machine. On GPUs, 0 workers are as many as fit.
+    Four keys are Ray's: the address of a running cluster (default: one is started here), what a worker takes of a
+    machine, and where the checkpoints of ``task.distributed`` are kept, a folder that all machines share or an address
+    such as ``s3://BUCKET/PATH``. On GPUs, 0 workers are as many as fit.
     """
 
     executor: Literal["local", "ray"] = "local"
@@ -249,6 +250,7 @@ class ExecutionSection(Section):
     address: Annotated[str, AfterValidator(_address)] = ""
     gpus_per_worker: float = Field(default=1.0, ge=0, le=1)
     cpus_per_worker: float = Field(default=1.0, gt=0, le=1024)
+    checkpoints: str = ""
     data_dir: str = ""
 
 
@@ -305,6 +307,14 @@ class SearchSpace(Section):
                 f"fitness.measure: 'likelihood' is known of data with a class or labels for each sample, and not of "
                 f"task '{unlikely[0]}'; use points or errors"
             )
+        for task in self.task:
+            if task.distributed and self.recipe.batch_size % task.distributed:
+                raise ValueError(
+                    f"recipe.batch_size: is {self.recipe.batch_size}, and task '{task.title}' has {task.distributed} "
+                    "workers on each network (task.distributed); take a multiple"
+                )
+            if task.distributed and self.recipe.optimizer == "muon":
+                raise ValueError("recipe.optimizer: 'muon' is not for task.distributed; use adam, adamw or sgd")
         if self.recipe.steps and self.validation.epochs is not None:
             raise ValueError("validation.epochs: recipe.steps says how long a training is; leave one of them out")
         return self

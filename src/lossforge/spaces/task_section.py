@@ -31,6 +31,9 @@ OF_LABELS: tuple[Metric, ...] = ("mean_average_precision", "f1_micro", "f1_macro
 """Metrics of several labels a sample, each there or not."""
 _OWN = {"name", "python", "classes", "data", "head"}
 """Keys that a task with a training of the user's own may have."""
+_STREAMED = {"name", "data", "validation", "split_seed", "label_noise", "resize", "metric", "model", "width"}
+_STREAMED |= {"activation", "distributed", "head"}
+"""Keys that a task of streamed images may have."""
 _SWITCHES = {
     "own_validation": ("npz", "folder", "masks"),
     "drop_duplicates": ("npz", "folder", "csv", "masks"),
@@ -104,7 +107,8 @@ class AugmentationSection(Section):
 class TaskSection(Section):
     """What candidates are judged on: data, parts, noise and network; or a training of the user's own (``python``).
 
-    ``head`` says how logits become what a formula reads; see `lossforge.losses.heads`.
+    ``head`` says how logits become what a formula reads; see `lossforge.losses.heads`. With ``distributed`` workers
+    on one network, images are streamed from their files; see `lossforge.evaluation.distributed`.
     """
 
     name: str = Field(default="", pattern=r"^[\w.-]*$")
@@ -134,6 +138,7 @@ class TaskSection(Section):
     width: int = Field(default=16, ge=1, le=1024)
     activation: str = "relu"
     cohort: int | None = Field(default=None, ge=1, le=1024)
+    distributed: int = Field(default=0, ge=0, le=4096)
 
     @property
     def title(self) -> str:
@@ -159,7 +164,7 @@ class TaskSection(Section):
     def switched_on(self, name: str) -> bool:
         """Whether ``own_validation``, ``drop_duplicates`` or ``drop_index`` is on: as set, or for data of its kinds."""
         value: bool | None = getattr(self, name)
-        return self.kind in _SWITCHES[name] if value is None else value
+        return self.kind in _SWITCHES[name] and not self.distributed if value is None else value
 
     def decided(self) -> TaskSection:
         """The task with the switches of its kind of data written out, as a run keeps them."""
@@ -228,6 +233,23 @@ class TaskSection(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _streamed(self) -> TaskSection:
+        """A network that several workers train has images in files, cut and normalised as ImageNet's are."""
+        if not self.distributed:
+            return self
+        if self.data != "imagenet" and self.kind != "folder":
+            raise ValueError("distributed: is for data = 'imagenet' and folder:PATH, which are read from their files")
+        if not isinstance(self.resize, int):
+            raise ValueError("resize: say which size the images are cut to, such as 224, where they are streamed")
+        for name in set(type(self).model_fields) - _STREAMED:
+            off = name in _SWITCHES and not getattr(self, name)
+            if not off and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: is not for streamed images (distributed); leave it out")
+        if self.head != "softmax":
+            raise ValueError("head: of streamed images (distributed) it is softmax")
+        return self
+
     @property
     def image_size(self) -> tuple[int, int] | None:
         """Height and width that images are resized to; None: as they are."""
@@ -240,7 +262,7 @@ class TaskSection(Section):
         than these keys go on.
         """
         inputs = {"head", "resize", "greyscale", "normalize", "augmentation", "activation", "python", "classes"}
-        inputs |= {*_OF_KINDS}
+        inputs |= {*_OF_KINDS, "distributed"}
         unused = {name for name in inputs if getattr(self, name) == type(self).model_fields[name].default}
         unused |= {name for name in _SWITCHES if not self.switched_on(name)}
         unused |= {"metric"} if self.metric in (None, self._usual) else set()

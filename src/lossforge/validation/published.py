@@ -216,7 +216,8 @@ class Beside:
         networks = dict.fromkeys(network or "one network" for one in studies for network in one.accuracies)
         notes = [
             f"CE: accuracy in %; all others: change against it in points; = is 'same' by the paper's rule (within "
-            f"{self.table.margin:g}). Paper: {self.table.source}. Here: mean of {' and '.join(networks)}."
+            f"{self.table.margin:g}). Paper: {self.table.source}. Here: mean of {' and '.join(networks)}; "
+            "the last column is the mean of the data sets before it."
         ]
         notes += [self._sentence(loss) for loss in self.measured if self.judged(loss)]
         return notes + [f"{self.label(loss)}: {self.formulas[loss]}" for loss in self.own]

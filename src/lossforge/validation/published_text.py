@@ -23,7 +23,8 @@ def as_text(beside: Beside) -> str:
         if row.loss in beside.begins_block:
             lines.append("")
         cells = [_cell(value, row, beside.table) for value in (*row.values, row.mean)]
-        lines.append(f"{_short(beside.label(row.loss)):<{_NAME}}{row.origin:<{_LABEL - _NAME}}{''.join(cells)}".rstrip())
+        label = f"{_short(beside.label(row.loss)):<{_NAME}}{row.origin:<{_LABEL - _NAME}}"
+        lines.append(f"{label}{''.join(cells)}".rstrip())
     cut = {beside.label(loss) for loss in beside.measured} - {_short(beside.label(loss)) for loss in beside.measured}
     notes = [*beside.notes(), *(f"{_short(label)} is {label}" for label in sorted(cut))]
     return "\n".join([*lines, "", *(part for told in notes for part in textwrap.wrap(told, _WIDTH))])
