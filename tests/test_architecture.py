@@ -39,6 +39,7 @@ KNOWS["report"] = {*KNOWS}
 KNOWS["inspection"] = {*KNOWS}
 KNOWS["run"] = {*KNOWS}
 KNOWS["api"] = {*KNOWS} - {"inspection"}
+KNOWS["comparing"] = {*KNOWS}
 KNOWS["console"] = {*KNOWS}
 KNOWS["cli"] = {*KNOWS, "lossforge"}
 KNOWS["__main__"] = {"cli"}

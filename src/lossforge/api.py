@@ -71,7 +71,7 @@ def search(
         )
     from lossforge.evaluation.names import check_names, faults_of_names
 
-    changes = _overrides(overrides, execution, seed)
+    changes = overrides_of(overrides, execution, seed)
     if isinstance(space, Mapping):
         origin = "the space"
         loaded = read_space(space, origin, changes, faults_of_names).decided()
@@ -90,7 +90,7 @@ def search(
             loaded = settled(loaded, resolve_device(loaded.execution.device))
     path = Path("runs") / f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S')}" if run is None else given_path(run, "run")
     folder = RunFolder.create(path, loaded, digests)
-    with _shown(progress) as told:
+    with shown_progress(progress) as told:
         try:
             return _go(folder, loaded, told)
         except InterruptedSearchError:
@@ -115,8 +115,8 @@ def resume(
     """
     folder = RunFolder.open(given_path(run, "a run"))
     folder.refuse_other_scores()
-    space = changed_space(folder, _overrides(overrides, execution))
-    with _shown(progress) as told:
+    space = changed_space(folder, overrides_of(overrides, execution))
+    with shown_progress(progress) as told:
         return _go(folder, space, told, resumed=True)
 
 
@@ -138,10 +138,10 @@ def validate(
 
     folder = RunFolder.open(given_path(run, "a run"))
     folder.refuse_other_scores()
-    space = changed_space(folder, _overrides((), execution))
+    space = changed_space(folder, overrides_of((), execution))
     further = further_rivals(rivals, space.head, table=not all(task.masks for task in space.task))
-    watched = stop_on_signal(_told_to_stop)
-    with _shown(progress) as told, places_of(folder, space), folder.locked(), watched as stop:
+    watched = stop_on_signal(told_to_stop)
+    with shown_progress(progress) as told, places_of(folder, space), folder.locked(), watched as stop:
         check_device(space)
         refuse_changed_data(folder, space)
         try:
@@ -246,7 +246,8 @@ def refuse_changed_data(folder: RunFolder, space: SearchSpace) -> None:
             )
 
 
-def _overrides(overrides: Sequence[str], execution: Mapping[str, object], seed: int | None = None) -> list[str]:
+def overrides_of(overrides: Sequence[str], execution: Mapping[str, object], seed: int | None = None) -> list[str]:
+    """Overrides with those that arguments stand for. Raises SpaceError, and TypeError for an unknown argument."""
     unknown = sorted(set(execution) - Execution.__optional_keys__)
     if unknown:
         raise TypeError(f"unexpected argument '{unknown[0]}'; give other keys as overrides=['KEY=VALUE']")
@@ -264,11 +265,13 @@ def _is_validated(folder: RunFolder, space: SearchSpace, best: list[Entry]) -> b
     by_rank = {row.rank: (row.formula, row.searched) for row in rows}
     wanted = best[: space.validation.top]
     same = all(entry.formula in by_rank.get(rank, ()) for rank, entry in enumerate(wanted, 1))
-    return bool(rows) and same and rows[0].seeds >= space.validation.seeds
+    # A pair that was decided early has fewer than were planned.
+    planned = min((max(row.seeds, *row.looks, 0) for row in rows), default=0)
+    return same and planned >= space.validation.seeds
 
 
 @contextmanager
-def _shown(progress: Progress | bool | None) -> Iterator[Progress]:
+def shown_progress(progress: Progress | bool | None) -> Iterator[Progress]:
     """The progress that was given, or one that is shown, or one that is not."""
     from lossforge.search.progress import Progress, in_notebook, shown
 
@@ -281,12 +284,13 @@ def _shown(progress: Progress | bool | None) -> Iterator[Progress]:
         yield Progress()
 
 
-def _told_to_stop() -> None:
+def told_to_stop() -> None:
+    """Say that a stop was asked for."""
     print("\nfinishing what is under way; once more ends at once", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _go(folder: RunFolder, space: SearchSpace, progress: Progress, *, resumed: bool = False) -> Run:
-    with places_of(folder, space), folder.locked(), stop_on_signal(_told_to_stop) as stop:
+    with places_of(folder, space), folder.locked(), stop_on_signal(told_to_stop) as stop:
         # torch loads here, after the folder exists: a kill from now on can be resumed.
         from lossforge.search.hall_of_fame import read_hall_of_fame
 

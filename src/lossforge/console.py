@@ -18,7 +18,7 @@ from lossforge.inspection.runs import leader_seeds
 from lossforge.layout import Column, Line, Style, facts, grouped, table, wrapped
 from lossforge.search.progress import Progress, shown
 from lossforge.standard_output import kept_clean
-from lossforge.validation.comparison import LEGEND, Comparison, how_measured, summaries, told, verdict
+from lossforge.validation.comparison import LEGEND, Comparison, how_measured, summaries, told
 from lossforge.validation.sentences import loss_sentences
 
 if TYPE_CHECKING:
@@ -249,45 +249,22 @@ def print_hall_of_fame(entries: list[Entry], json: bool, leader_seeds: int) -> N
 
 
 def print_validation(rows: list[Comparison], json: bool) -> None:
-    """Print a re-validation: one line a loss and task, one column a rival."""
+    """Print comparisons: a block for each loss, a line for each rival, and what they amount to in words."""
     if json:
         print_json(told(rows))
         return
+    from lossforge.report.comparison_table import comparison_lines
     from lossforge.validation.second_optimizer import under_both
 
-    rivals = list(dict.fromkeys(row.rival for row in rows))
-    tasks = list(dict.fromkeys(row.task for row in rows))
-    names = ["rank", "formula", "size", *(["task"] if len(tasks) > 1 else []), "gain in search"]
-    names += [f"against {_rival_title(rival)}" for rival in rivals]
-    columns = [Column(name, "formula" if name == "formula" else "word") for name in names]
-    by_place = {(row.rank, row.task, row.rival): row for row in rows}
-    lines = []
-    for task in tasks:
-        for rank in sorted({row.rank for row in rows}):
-            first = by_place[rank, task, rivals[0]]
-            place = [task] if len(tasks) > 1 else []
-            cells = [_interval(by_place[rank, task, rival]) for rival in rivals]
-            lines.append([str(rank), first.formula, str(first.size), *place, f"{first.search_gain:+.2f}", *cells])
-    _print_table(columns, lines)
-    if rows:
-        _prose(f"against ...: {how_measured(rows)}; {LEGEND}", "dim")
-        if sentence := under_both(rows):
-            _prose(sentence, "dim")
-        for sentence in [*summaries(rows), *loss_sentences(rows)]:
-            _prose(sentence)
-
-
-def _rival_title(rival: str) -> str:
-    """A name reads as words; a formula stays as it is."""
-    return rival.replace("_", " ") if rival.isidentifier() else rival
-
-
-def _interval(row: Comparison) -> str:
-    mark = verdict(row).mark
-    star = f" {mark}" if mark else ""
-    star += f" ({row.failed} failed)" if row.failed else ""
-    star += f" (rival: {row.rival_failed} failed)" if row.rival_failed else ""
-    return f"{row.gain:+.2f} [{row.low:+.2f}, {row.high:+.2f}]{star}"
+    if not rows:
+        return
+    _print(comparison_lines(rows, _width()))
+    _print([[]])
+    _prose(f"gain: {how_measured(rows)}; {LEGEND}", "dim")
+    if sentence := under_both(rows):
+        _prose(sentence, "dim")
+    for sentence in [*summaries(rows, shortened=True), *loss_sentences(rows)]:
+        _prose(sentence)
 
 
 def print_run(run: Run, json: bool) -> None:

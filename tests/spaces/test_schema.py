@@ -109,6 +109,9 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "validation.top": [0],
     "validation.seeds": [0, 1, 1001],
     "validation.epochs": [0],
+    "validation.margin": [-0.1],
+    "validation.best_known": [-1, 101],
+    "validation.coarse_seeds": [0, 101],
     "validation.second_optimizer": ["rmsprop"],
     "validation.second_seeds": [-1, 1001],
     "validation.second_tuning_seeds": [0, 101],
@@ -138,6 +141,8 @@ WITHOUT_RANGE = {
     "recipe.match_gradient",
     "recipe.deterministic",
     "validation.after_search",
+    "validation.looks",
+    "validation.known",
 }
 
 

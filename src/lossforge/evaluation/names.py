@@ -40,14 +40,16 @@ def _faults(data: object, *, imports: bool) -> Iterator[tuple[Fault, LossforgeEr
             except (DataError, ModelError) as error:
                 yield Fault(f"{place}.{key}", str(error).removeprefix(f"task.{key}: ")), error
     validation = data.get("validation")
-    rivals = validation.get("rivals") if isinstance(validation, dict) else None
     head = "sigmoid" if any(table.get("head") == "sigmoid" for table in tables) else "softmax"
     plain = any(not str(table.get("data") or "masks:").startswith("masks:") for table in tables)
-    for rival in rivals if isinstance(rivals, list) else ():
-        try:
-            _check_rival(rival, head, table=plain)
-        except SpaceError as error:
-            yield Fault("validation.rivals", str(error).removeprefix("validation.rivals: ")), error
+    for key in ("rivals", "known"):
+        named = validation.get(key) if isinstance(validation, dict) else None
+        for rival in named if isinstance(named, list) else ():
+            try:
+                _check_rival(rival, head, table=plain)
+            except SpaceError as error:
+                told = str(error).removeprefix("validation.rivals: ")
+                yield Fault(f"validation.{key}", told), SpaceError(f"validation.{key}: {told}")
 
 
 def _checks(table: dict[str, object], imports: bool) -> Iterator[tuple[str, Callable[[], object]]]:

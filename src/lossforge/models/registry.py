@@ -104,9 +104,7 @@ MODELS: dict[str, NamedModel] = {
         NamedModel("inception_v3", "adapted", 75, 21_806_058, "no auxiliary head", "Szegedy et al. 2016", scales=False),
         NamedModel("inception_v3_ngl", "headed", 4, 22_061_226, "enlarged to 16 × width, NGL's head", _NGL),
         NamedModel("resnet50_ngl", "headed", 4, 23_783_690, "enlarged to 16 × width, NGL's head", _NGL),
-        NamedModel(
-            "vgg16", "adapted", 8, 14_728_266, "BatchNorm, small head up to 64×64", "Simonyan 2015", scales=False
-        ),
+        NamedModel("vgg16", "adapted", 8, 14_728_266, "BatchNorm, small head up to 64×64", "Simonyan 2015"),
         NamedModel(
             "mobilenet_v3",
             "adapted",

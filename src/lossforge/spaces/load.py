@@ -31,7 +31,7 @@ def read_space(
 ) -> SearchSpace:
     """The space in tables from ``origin``, with ``KEY=VALUE`` overrides. Raises SpaceError with all its faults."""
     data = copy.deepcopy(dict(tables))
-    given = _given(data, overrides or [])
+    given = overridden_keys(data, overrides or [])
     apply_overrides(data, overrides or [])
     return validate_space(data, origin, given, further)
 
@@ -117,7 +117,7 @@ def _left_out(target: Any, name: str) -> bool:
     return bool(found)
 
 
-def _given(data: dict[str, Any], overrides: list[str]) -> dict[str, str]:
+def overridden_keys(data: dict[str, Any], overrides: list[str]) -> dict[str, str]:
     """The override of each key, and table, that the file does not have, or that it sets to something else."""
     found = {}
     for override in overrides:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Scores in [0, 1], a seed each (0: the training failed); how many failed; which samples were right.
+    """Scores in [0, 1], a seed each (0: the training failed); how many failed; which samples were right; who failed.
 
     ``correct`` is ``(seeds, samples)``, or None where that was not kept: by older versions, of masks or several labels,
     and by a training of the user's own.
@@ -31,12 +31,21 @@ class Scored:
     scores: list[float]
     failed: int
     correct: NDArray[numpy.bool_] | None
+    lost: list[bool] = field(default_factory=list)
 
     @classmethod
     def of(cls, rows: Sequence[TrainingRow]) -> Scored:
         """From a loss's rows in the ledger, in the order of the seeds."""
         values = [row.accuracy for row in rows]
-        return cls([as_score(value) for value in values], sum(not is_score(value) for value in values), _correct(rows))
+        lost = [not is_score(value) for value in values]
+        return cls([as_score(value) for value in values], sum(lost), _correct(rows), lost)
+
+    def first(self, seeds: int) -> Scored:
+        """The same of its first seeds."""
+        if seeds == len(self.scores):
+            return self
+        correct = None if self.correct is None else self.correct[:seeds]
+        return Scored(self.scores[:seeds], sum(self.lost[:seeds]), correct, self.lost[:seeds])
 
     def differences(self, other: Scored) -> list[float]:
         """Percentage points, a seed each, by which this loss is ahead."""
