@@ -15,14 +15,13 @@ from lossforge.validation.comparison import Comparison
 from lossforge.validation.published import NGL, Beside, published_table
 from lossforge.validation.published_text import as_csv, as_latex, as_text
 
-RIVALS = ("cross_entropy", "symmetric_ce", "focal", "ce_l2")
-
 
 def rows(task: str, accuracies: dict[str, float], control: float, rivals: dict[str, float]) -> list[Comparison]:
     """Every loss, by its formula, beside every rival in one study."""
     return [
         replace(
-            compared(100 * (accuracy - other), 0.01, rank=rank, rival=rival, task=task),
+            compared(100 * (accuracy - other), 0.01, rank=rank, rival=rival),
+            study=task,
             formula=formula,
             accuracy=accuracy,
             rival_accuracy=other,

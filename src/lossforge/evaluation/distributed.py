@@ -19,7 +19,6 @@ import torch.distributed as dist
 from torch import Tensor, nn, optim
 
 from lossforge.data.image_stream import ImageStream, StreamPart, as_input, loader
-from lossforge.data.splits import noisy_labels
 from lossforge.evaluation.records import Training
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.heads import SOFTMAX
@@ -67,11 +66,10 @@ class DistributedTraining:
         self.training, self.stream, self.share = training, stream, share
         self.recipe, setup = training.setup.recipe, training.setup
         self.device = torch.device(share.device)
-        train, self.score_part = (
+        self.train_part, self.score_part = (
             (stream.pooled(), stream.test) if setup.part == "test" else (stream.train, stream.validation)
         )
-        self.train_part = self._with_noise(train)
-        self.batches = max(1, len(train) // self.recipe.batch_size)
+        self.batches = max(1, len(self.train_part) // self.recipe.batch_size)
         self.steps = self.batches * setup.epochs
         if self.recipe.steps:
             self.steps = max(1, round(self.recipe.steps * setup.epochs / self.recipe.epochs))
@@ -195,13 +193,6 @@ class DistributedTraining:
             criterion.class_share = counts / counts.sum()
         scale = matched_scales([spec], self.stream.classes)[0] if self.recipe.match_gradient else 1.0
         return criterion.to(self.device), scale
-
-    def _with_noise(self, part: StreamPart) -> StreamPart:
-        noise = self.training.setup.task.label_noise
-        if not noise:
-            return part
-        seed = derive_seed(self.training.seed, "noise")
-        return StreamPart(part.files, noisy_labels(part.labels, noise, self.stream.classes, seed))
 
     def _rate(self) -> float:
         """The rate of this epoch, before what the schedule makes of it at each step."""

@@ -17,11 +17,6 @@ def needs_isolation(space: SearchSpace) -> bool:
     return space.budget.training_gigabytes > 0 or any(task.python for task in space.task)
 
 
-def distributed_workers(space: SearchSpace) -> int:
-    """The most workers that train one network of a space together; 0 where each is trained by one."""
-    return max(task.distributed for task in space.task)
-
-
 def make_executor(section: ExecutionSection, *, isolated: bool = False, distributed: int = 0) -> Executor:
     """The executor that a section asks for; one local worker runs in this process, unless all are to be ``isolated``.
 

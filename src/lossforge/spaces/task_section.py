@@ -31,7 +31,7 @@ OF_LABELS: tuple[Metric, ...] = ("mean_average_precision", "f1_micro", "f1_macro
 """Metrics of several labels a sample, each there or not."""
 _OWN = {"name", "python", "classes", "data", "head"}
 """Keys that a task with a training of the user's own may have."""
-_STREAMED = {"name", "data", "validation", "split_seed", "label_noise", "resize", "metric", "model", "width"}
+_STREAMED = {"name", "data", "validation", "split_seed", "resize", "metric", "model", "width"}
 _STREAMED |= {"activation", "distributed", "head"}
 """Keys that a task of streamed images may have."""
 _SWITCHES = {

@@ -60,7 +60,7 @@ NGL = PublishedTable(
         "cross_entropy": "CE",
         "symmetric_ce": "SCE",
         "focal": "Focal",
-        "ce_l2": "CE+L2",
+        "CE + L2": "CE+L2",
         "ngl": "NGL",
         "ngl_sigmoid": "NGL sigm.",
     },
@@ -68,7 +68,7 @@ NGL = PublishedTable(
     changes={
         "symmetric_ce": (-0.06, 0.62, -0.45, -3.66, -2.42, -0.80, 2.71),
         "focal": (0.34, 1.03, 2.89, -0.64, -0.02, -2.14, -0.78),
-        "ce_l2": (0.11, -0.64, 0.88, 0.32, 0.09, 0.38, 3.67),
+        "CE + L2": (0.11, -0.64, 0.88, 0.32, 0.09, 0.38, 3.67),
         "ngl": (-0.27, 7.07, 1.77, 0.12, 0.07, 1.01, 5.00),
     },
     found={
@@ -136,7 +136,7 @@ class Beside:
         self.formulas: dict[str, str] = {}
         self.measured: dict[str, dict[str, Measured]] = {}
         for row in rows:
-            data, _, network = row.task.partition("-")
+            data, _, network = (row.study or row.task).partition("-")
             if data in table.sets:
                 self._take(row, data, network)
         if not self.measured:
@@ -151,7 +151,7 @@ class Beside:
         """Rivals that it does not know."""
 
     def _take(self, row: Comparison, data: str, network: str) -> None:
-        mine, rival = loss_name(row), rival_name(row)
+        mine, rival = row.loss or row.formula, row.rival
         for loss, accuracy in ((mine, row.accuracy), (rival, row.rival_accuracy)):
             self.measured.setdefault(loss, {}).setdefault(data, Measured()).accuracies[network] = 100 * accuracy
         self.formulas[mine] = row.formula
@@ -232,13 +232,3 @@ class Beside:
             f"{self.label(loss)}: by the paper's rule {by_rule} of {len(rules)} data sets; by paired tests beside "
             f"cross-entropy {by_test} of {len(judged)} studies."
         )
-
-
-def loss_name(row: Comparison) -> str:
-    """The name of a row's loss, or its formula where it has none."""
-    return str(getattr(row, "loss", "") or row.formula)
-
-
-def rival_name(row: Comparison) -> str:
-    """The name of a row's rival."""
-    return row.rival

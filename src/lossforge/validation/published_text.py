@@ -5,14 +5,30 @@ from __future__ import annotations
 import csv
 import io
 import textwrap
+from collections.abc import Sequence
+from pathlib import Path
 from statistics import fmean
 
-from lossforge.validation.published import Beside, Measured, PublishedTable, TableRow
+from lossforge.store.files import write_atomically
+from lossforge.validation.comparison import Comparison
+from lossforge.validation.published import Beside, Measured, PublishedTable, TableRow, published_table
 
 _WIDTH = 80
 _LABEL = 16
 _NAME = 10
 _CELL = 8
+
+
+def write_beside(folder: Path, rows: Sequence[Comparison], table: str) -> str:
+    """Write ``published.txt``, ``.csv`` and ``.tex`` of the table of that name beside our own; returns the text.
+
+    Raises SpaceError where no study belongs to a data set of the table, and StoreError where they cannot be written.
+    """
+    beside = Beside(rows, published_table(table))
+    text = as_text(beside)
+    for ending, content in (("txt", text + "\n"), ("csv", as_csv(beside)), ("tex", as_latex(beside))):
+        write_atomically(folder / f"published.{ending}", content)
+    return text
 
 
 def as_text(beside: Beside) -> str:
