@@ -108,17 +108,18 @@ def _compare(plan: Plan, origin: str, path: Path, progress: Progress) -> list[Co
             raise InterruptedSearchError(
                 f"stopped; what was finished is recorded: the same command with --output {path} goes on"
             ) from None
-        _write(path, rows, wanted=plan)
+        _write(path, rows, plan, progress)
     return rows
 
 
-def _write(folder: Path, rows: list[Comparison], wanted: Plan) -> None:
+def _write(folder: Path, rows: list[Comparison], wanted: Plan, progress: Progress) -> None:
     from lossforge.report.comparison_files import write_files
     from lossforge.validation.published_text import write_beside
 
     write_files(folder, rows)
     if wanted.published:
-        write_beside(folder, rows, wanted.published)
+        for line in write_beside(folder, rows, wanted.published).splitlines():
+            progress.line(line)
 
 
 def _refuse_other_data(before: dict[str, str], now: dict[str, str], path: Path) -> None:
@@ -175,6 +176,6 @@ def validate_by_plan(
                     "stopped; what was finished is recorded: go on with "
                     f"'lossforge validate {folder.path} --plan {plan}'"
                 ) from None
-            _write(results, rows, wanted)
+            _write(results, rows, wanted, told)
             log_rows(folder, rows)
     return rows
