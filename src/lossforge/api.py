@@ -82,6 +82,7 @@ def search(
     with working_from(Path.cwd()), using_data_folder(loaded.execution.data_dir):
         check_names(loaded, origin)
         check_device(loaded)
+        _refuse_streamed(loaded, origin)
         digests = check_data(loaded)
         if loaded.recipe.cohort == "auto" or loaded.recipe.backend == "trial":
             from lossforge.evaluation.calibrate import settled
@@ -190,6 +191,15 @@ def changed_space(folder: RunFolder, overrides: list[str]) -> SearchSpace:
     new = validate_space(data, "--set")
     refuse_changes(old, new, "--set")
     return new
+
+
+def _refuse_streamed(space: SearchSpace, origin: str) -> None:
+    streamed = next((task.title for task in space.task if task.distributed), "")
+    if streamed:
+        raise SpaceError(
+            f"{origin}: task.distributed: task '{streamed}' is one that several workers train together, which a search "
+            "is not for; compare what a search found with lossforge validate RUN --plan PLAN"
+        )
 
 
 def check_device(space: SearchSpace) -> None:

@@ -90,7 +90,6 @@ def _default_folder(plan: Plan) -> Path:
 
 
 def _compare(plan: Plan, origin: str, path: Path, progress: Progress) -> list[Comparison]:
-    from lossforge.report.comparison_files import write_files
     from lossforge.store.plan_folder import PlanFolder
     from lossforge.validation.plans import Place, check_studies, run_plan, said_twice, studies_of
 
@@ -109,8 +108,18 @@ def _compare(plan: Plan, origin: str, path: Path, progress: Progress) -> list[Co
             raise InterruptedSearchError(
                 f"stopped; what was finished is recorded: the same command with --output {path} goes on"
             ) from None
-        write_files(path, rows)
+        _write(path, rows, plan, progress)
     return rows
+
+
+def _write(folder: Path, rows: list[Comparison], wanted: Plan, progress: Progress) -> None:
+    from lossforge.report.comparison_files import write_files
+    from lossforge.validation.published_text import write_beside
+
+    write_files(folder, rows)
+    if wanted.published:
+        for line in write_beside(folder, rows, wanted.published).splitlines():
+            progress.line(line)
 
 
 def _refuse_other_data(before: dict[str, str], now: dict[str, str], path: Path) -> None:
@@ -137,7 +146,6 @@ def validate_by_plan(
     Trainings go into the run's ledger, results into ``validation/PLAN`` in its folder; see `compare`. Raises
     LossforgeError.
     """
-    from lossforge.report.comparison_files import write_files
     from lossforge.validation.plans import Place, check_studies, run_plan, studies_of
     from lossforge.validation.protocol import best_of_run, log_rows
 
@@ -168,6 +176,6 @@ def validate_by_plan(
                     "stopped; what was finished is recorded: go on with "
                     f"'lossforge validate {folder.path} --plan {plan}'"
                 ) from None
-            write_files(results, rows)
+            _write(results, rows, wanted, told)
             log_rows(folder, rows)
     return rows

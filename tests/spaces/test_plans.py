@@ -124,3 +124,13 @@ def test_what_is_no_plan_is_said(tmp_path: Path) -> None:
     assert find_plan(file) == file
     with pytest.raises(SpaceError, match=r"own\.toml: 2 things are wrong"):
         load_plan(file)
+
+
+@pytest.mark.parametrize("name", sorted(shipped_spaces()))
+def test_every_shipped_space_goes_on_to_other_data_and_networks(name: str) -> None:
+    space, plan = load_space(shipped_spaces()[name]), load_plan(find_plan("transfer", name))
+    seen = {(task.data, task.model, task.width) for task in space.task}
+    tasks = [study_space(plan, study).task[0] for study in plan.study]
+    assert any(task.data not in {data for data, _, _ in seen} for task in tasks)
+    assert any(task.model not in {model for _, model, _ in seen} for task in tasks)
+    assert not {(task.data, task.model, task.width) for task in tasks} & seen or name == "fashion_mnist"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from lossforge.spaces.schema import SearchSpace, TaskSection
+from lossforge.spaces.schema import AugmentationSection, SearchSpace, TaskSection
 from lossforge.spaces.task_section import as_before_switches, metric_title
 
 CLASSES = ("accuracy", "top5_accuracy", "balanced_accuracy", "precision", "f1")
@@ -182,3 +182,14 @@ def test_matched_heads_and_further_scores_are_for_what_has_them() -> None:
     assert "probe: is for networks that give a class for each sample" in refusal(data="masks:a", probe="digits")
     assert "score_training: is for data with a class for each sample" in refusal(data="masks:a", score_training=True)
     assert "probe: means nothing beside python" in refusal(python="mine:train", classes=2, probe="digits")
+
+
+def test_later_augmentations_enter_the_identity_only_where_they_are_used() -> None:
+    def identity(**keys: Any) -> Any:
+        return TaskSection(data="digits", augmentation=AugmentationSection(**keys)).identity().get("augmentation")
+
+    assert identity() is None
+    before = {"crop", "flip", "rotation", "brightness", "contrast", "saturation", "cutout"}
+    assert {*identity(flip=True)} == before
+    assert {*identity(flip=True, zoom=0.2)} == before | {"zoom"}
+    assert {*identity(shift=0.1)} == before | {"shift"}

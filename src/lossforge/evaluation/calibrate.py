@@ -57,7 +57,8 @@ def with_gainful_cohorts(space: SearchSpace, device: str) -> SearchSpace:
 
     Where tasks differ, those with fewer than the recipe's have a ``task.cohort`` of their own.
     """
-    recipe, tasks = space.recipe, [task for task in space.task if not task.python]
+    recipe = space.recipe
+    tasks = [task for task in space.task if not task.python and not task.distributed]
     if device != "cpu" or not tasks:
         return space
     lanes = {task.title: min(recipe.of(task).lanes, _gainful(task, recipe.of(task))) for task in tasks}
@@ -93,9 +94,9 @@ def _gainful(task: TaskSection, recipe: RecipeSection) -> int:
 def training_seconds(task: TaskSection, recipe: RecipeSection, epochs: int, device: str) -> float:
     """Roughly how long one training takes on one worker, in seconds, from a few steps of a cohort here and now.
 
-    0 where nobody knows: of a training of the user's own.
+    0 where nobody knows: of a training of the user's own, and of several workers together.
     """
-    if task.python:
+    if task.python or task.distributed:
         return 0.0
     if device == "cpu":
         one_thread()

@@ -55,13 +55,13 @@ class Setup:
 
     @property
     def lanes(self) -> int:
-        """Networks that train at once; a training of the user's own is alone."""
-        return 1 if self.task.python else self.recipe.lanes
+        """Networks that train at once; a training of the user's own is alone, and so is one of several workers."""
+        return 1 if self.task.python or self.task.distributed else self.recipe.lanes
 
     @property
     def places(self) -> int:
         """Trainings of one request."""
-        return 1 if self.task.python else self.recipe.lanes * self.recipe.heats
+        return 1 if self.task.python or self.task.distributed else self.recipe.lanes * self.recipe.heats
 
     @cached_property
     def deciding(self) -> dict[str, Any]:

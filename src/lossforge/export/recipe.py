@@ -23,6 +23,16 @@ _SCHEDULES = {
 }
 
 
+def _schedule(recipe: RecipeSection) -> str:
+    if recipe.schedule != "plateau":
+        return _SCHEDULES[recipe.schedule]
+    return (
+        f"torch.optim.lr_scheduler.ReduceLROnPlateau of each epoch's mean training loss, with factor = "
+        f"{recipe.plateau_factor:g}, patience = {recipe.plateau_epochs - 1}, min_lr = {recipe.plateau_floor:g}, and as "
+        "threshold 1e-4 of what the loss has fallen by since the first epoch"
+    )
+
+
 def recipe_lines(space: SearchSpace, row: Comparison) -> list[str]:
     """How the loss of a re-validation's row was trained, one line a fact: ``name: value``."""
     task = next(task for task in space.task if task.title == row.task)
@@ -45,7 +55,7 @@ def recipe_lines(space: SearchSpace, row: Comparison) -> list[str]:
         *_head(task),
         f"optimizer: {_OPTIMIZERS[recipe.optimizer]}",
         f"learning rate: {row.learning_rate:g}, the loss's own best of a grid, by validation data",
-        f"schedule: {_SCHEDULES[recipe.schedule]}",
+        f"schedule: {_schedule(recipe)}",
         f"length: {_length(space)}, batches of {recipe.batch_size}, what is left over of an epoch is dropped",
         *_others(recipe),
         f"seeds: {row.seeds}, each with its own weights, order and label noise",

@@ -36,6 +36,11 @@ def resnet50(shape: Shape, classes: int, width: int) -> nn.Module:
     return _resnet(models.resnet50(num_classes=classes), shape)
 
 
+def own_stem_resnet50(shape: Shape, classes: int) -> nn.Module:
+    """ResNet-50 with the stem that it was published with, whatever the size of the images."""
+    return _with_channels(models.resnet50(num_classes=classes), shape[0])
+
+
 def _resnet(network: models.ResNet, shape: Shape) -> nn.Module:
     """Small images: a stem of one 3×3 convolution, without pooling."""
     if is_small(shape):

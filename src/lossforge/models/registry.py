@@ -1,7 +1,8 @@
 """Networks by name, and by the import path of a function of the user's own.
 
 ``width`` is the one dial of size: at 16, the default, every network has the size that its source gives. Where
-``scales`` is false that is its only size, and another width is refused.
+``scales`` is false that is its only size, and another width is refused. The networks of the module ``headed`` have one
+number of weights, and images that are smaller than 16 × ``width`` pixels are enlarged to that.
 """
 
 from __future__ import annotations
@@ -88,6 +89,7 @@ class NamedModel:
 
 
 _HE = "He et al. 2016"
+_NGL = "Körber 2024"
 
 MODELS: dict[str, NamedModel] = {
     model.name: model
@@ -101,6 +103,8 @@ MODELS: dict[str, NamedModel] = {
         NamedModel("resnet50", "adapted", 8, 23_520_842, "CIFAR stem up to 64×64", _HE, scales=False),
         NamedModel("inception_small", "inception_small", 8, 1_651_114, "Inception for CIFAR", "Zhang et al. 2017"),
         NamedModel("inception_v3", "adapted", 75, 21_806_058, "no auxiliary head", "Szegedy et al. 2016", scales=False),
+        NamedModel("inception_v3_ngl", "headed", 4, 22_061_226, "enlarged to 16 × width, NGL's head", _NGL),
+        NamedModel("resnet50_ngl", "headed", 4, 23_783_690, "enlarged to 16 × width, NGL's head", _NGL),
         NamedModel("vgg16", "adapted", 8, 14_728_266, "BatchNorm, small head up to 64×64", "Simonyan 2015"),
         NamedModel(
             "mobilenet_v3",

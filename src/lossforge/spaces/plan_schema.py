@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -92,7 +92,8 @@ class Plan(Section):
     """One comparison. ``margin`` is in points of a study's metric: within it two losses are equivalent (0: never).
 
     ``looks``: a pair is judged at 4, 8, 16 ... seeds, and what is decided then gets no more; see
-    `lossforge.validation.sequential`. ``seeds`` are the most of a study.
+    `lossforge.validation.sequential`. ``seeds`` are the most of a study. ``published`` names a table of a paper that is
+    laid beside the results: "ngl"; its studies are called ``SET-NETWORK``, see `lossforge.validation.published`.
     """
 
     name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
@@ -101,6 +102,7 @@ class Plan(Section):
     margin: float = Field(default=0.5, ge=0)
     seeds: int = Field(default=16, ge=2, le=10_000)
     looks: bool = True
+    published: Literal["", "ngl"] = ""
     losses: list[Named] = Field(default=[])
     task: Tables = Field(default={})
     recipe: Tables = Field(default={})

@@ -26,6 +26,9 @@ _LATER = (
     "backend",
     "epsilon",
     "output_rate",
+    "plateau_epochs",
+    "plateau_factor",
+    "plateau_floor",
 )
 """Keys that runs of earlier versions do not have: at their default they change nothing."""
 
@@ -39,7 +42,10 @@ class RecipeSection(Section):
     """
 
     optimizer: Literal["adam", "adamw", "sgd", "muon"] = "adam"
-    schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
+    schedule: Literal["one_cycle", "cosine", "constant", "plateau"] = "one_cycle"
+    plateau_epochs: int = Field(default=5, ge=1, le=10_000)
+    plateau_factor: float = Field(default=0.2, gt=0, lt=1)
+    plateau_floor: float = Field(default=0.0001, ge=0, le=10)
     epochs: int = Field(default=10, ge=1, le=10_000)
     steps: int = Field(default=0, ge=0, le=10_000_000)
     batch_size: int = Field(default=64, ge=2, le=100_000)

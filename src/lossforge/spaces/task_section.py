@@ -32,6 +32,9 @@ OF_LABELS: tuple[Metric, ...] = ("mean_average_precision", "f1_micro", "f1_macro
 """Metrics of several labels a sample, each there or not."""
 _OWN = {"name", "python", "classes", "data", "head"}
 """Keys that a task with a training of the user's own may have."""
+_STREAMED = {"name", "data", "validation", "split_seed", "resize", "metric", "model", "width"}
+_STREAMED |= {"activation", "distributed", "head"}
+"""Keys that a task of streamed images may have."""
 _SWITCHES = {
     "own_validation": ("npz", "folder", "masks"),
     "drop_duplicates": ("npz", "folder", "csv", "masks"),
@@ -49,6 +52,8 @@ _OF_KINDS = {
 """Other keys that are for some kinds of a user's own data only."""
 MASK_SETS = {"voc2012": 255, "coco_stuff": 255}
 """Data sets with a name whose samples have masks, and the value of pixels that are out of everything there."""
+_LATER_AUGMENTATIONS = ("zoom", "shift")
+"""Augmentations that runs of earlier versions do not have."""
 _TITLES = {
     "top5_accuracy": "top-5 accuracy",
     "f1": "F1",
@@ -90,11 +95,16 @@ def has_masks(data: str) -> bool:
 
 
 class AugmentationSection(Section):
-    """How training images are varied, anew in every epoch, each on its own."""
+    """How training images are varied, anew in every epoch, each on its own.
+
+    ``zoom`` scales height and width each by a factor within 1 ± itself, ``shift`` moves by up to that share of each.
+    """
 
     crop: int = Field(default=0, ge=0, le=256)
     flip: bool = False
     rotation: float = Field(default=0.0, ge=0, le=180)
+    zoom: float = Field(default=0.0, ge=0, lt=1)
+    shift: float = Field(default=0.0, ge=0, lt=1)
     brightness: float = Field(default=0.0, ge=0, le=1)
     contrast: float = Field(default=0.0, ge=0, le=1)
     saturation: float = Field(default=0.0, ge=0, le=1)
@@ -113,7 +123,8 @@ class TaskSection(Section):
     network of two classes begins as the same function behind ``softmax`` as behind ``binary``: its two last neurons are
     half of the one and its negative. ``score_training`` scores what was trained on as well. ``probe`` is another data
     set, on which a re-validation asks how far the network's features carry a linear classifier (see
-    `lossforge.training.probe`).
+    `lossforge.training.probe`). With ``distributed``
+    workers on one network, images are streamed from their files; see `lossforge.evaluation.distributed`.
     """
 
     name: str = Field(default="", pattern=r"^[\w.-]*$")
@@ -154,6 +165,7 @@ class TaskSection(Section):
     probe_train: int = Field(default=1000, ge=10)
     probe_test: int = Field(default=1000, ge=10)
     cohort: int | None = Field(default=None, ge=1, le=1024)
+    distributed: int = Field(default=0, ge=0, le=4096)
 
     @property
     def title(self) -> str:
@@ -184,7 +196,7 @@ class TaskSection(Section):
     def switched_on(self, name: str) -> bool:
         """Whether ``own_validation``, ``drop_duplicates`` or ``drop_index`` is on: as set, or for data of its kinds."""
         value: bool | None = getattr(self, name)
-        return self.kind in _SWITCHES[name] if value is None else value
+        return self.kind in _SWITCHES[name] and not self.distributed if value is None else value
 
     def decided(self) -> TaskSection:
         """The task with the switches of its kind of data written out, as a run keeps them."""
@@ -269,6 +281,23 @@ class TaskSection(Section):
         check_noise(vars(self), masks=self.masks)
         return self
 
+    @model_validator(mode="after")
+    def _streamed(self) -> TaskSection:
+        """A network that several workers train has images in files, cut and normalised as ImageNet's are."""
+        if not self.distributed:
+            return self
+        if self.data != "imagenet" and self.kind != "folder":
+            raise ValueError("distributed: is for data = 'imagenet' and folder:PATH, which are read from their files")
+        if not isinstance(self.resize, int):
+            raise ValueError("resize: say which size the images are cut to, such as 224, where they are streamed")
+        for name in set(type(self).model_fields) - _STREAMED:
+            off = name in _SWITCHES and not getattr(self, name)
+            if not off and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: is not for streamed images (distributed); leave it out")
+        if self.head != "softmax":
+            raise ValueError("head: of streamed images (distributed) it is softmax")
+        return self
+
     @property
     def image_size(self) -> tuple[int, int] | None:
         """Height and width that images are resized to; None: as they are."""
@@ -282,7 +311,7 @@ class TaskSection(Section):
         """
         inputs = {"head", "resize", "greyscale", "normalize", "augmentation", "activation", "python", "classes"}
         inputs |= {*_OF_KINDS, "noise_kind", "noise_pairs", "noise_key", "imbalance", "ignore"}
-        inputs |= {"output_init", "score_training", "probe"}
+        inputs |= {"output_init", "score_training", "probe", "distributed"}
         unused = {name for name in inputs if getattr(self, name) == type(self).model_fields[name].default}
         unused |= {name for name in _SWITCHES if not self.switched_on(name)}
         unused |= {"metric"} if self.metric in (None, self._usual) else set()
@@ -291,7 +320,11 @@ class TaskSection(Section):
         # Of a file of labels it is the content that counts; see `lossforge.evaluation.records`.
         unused |= {"nested", "cohort", "noise_file"}
         unused |= set() if self.probe else {"probe_train", "probe_test"}
-        return self.decided().model_dump(mode="json", exclude=unused)
+        found = self.decided().model_dump(mode="json", exclude=unused)
+        for name in _LATER_AUGMENTATIONS:
+            if "augmentation" in found and not found["augmentation"][name]:
+                del found["augmentation"][name]
+        return found
 
 
 def as_before_switches(task: dict[str, Any]) -> dict[str, Any]:

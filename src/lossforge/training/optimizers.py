@@ -192,9 +192,8 @@ def momenta_of(recipe: RecipeSection) -> int:
 
 def make_optimizer(recipe: RecipeSection, rates: Sequence[float], factors: Tensor | None = None) -> StackedOptimizer:
     """The recipe's optimiser for lanes with these peak rates; ``factors`` are those of each number's own."""
-    return _KINDS[recipe.optimizer](
-        recipe.weight_decay, one_rate=len(set(rates)) == 1, epsilon=recipe.epsilon, factors=factors
-    )
+    one_rate = len(set(rates)) == 1 and recipe.schedule != "plateau"  # which looks at each lane's own losses
+    return _KINDS[recipe.optimizer](recipe.weight_decay, one_rate=one_rate, epsilon=recipe.epsilon, factors=factors)
 
 
 def clip_gradient(layout: Layout, gradient: Tensor, limit: float) -> Tensor:

@@ -22,7 +22,7 @@ from lossforge.training.lanes import LaneState
 from lossforge.training.loss_scaling import unscaled
 from lossforge.training.optimizers import Number, clip_gradient, make_optimizer
 from lossforge.training.plan import Plan, Replica, ReplicaScore, TrainingTimeoutError
-from lossforge.training.schedules import schedule_values
+from lossforge.training.schedules import plateau_rates, schedule_values
 from lossforge.training.scoring import NOT_FINITE, scored
 from lossforge.training.stacked import flatten
 
@@ -94,8 +94,8 @@ class _Run:
     step: int = 0
 
     def __post_init__(self) -> None:
-        rates = [one.learning_rate for one in self.cohort.replicas]
-        self.optimizer = make_optimizer(self.plan.recipe, rates, self.cohort.rate_factors())
+        self._peaks = [one.learning_rate for one in self.cohort.replicas]
+        self.optimizer = make_optimizer(self.plan.recipe, self._peaks, self.cohort.rate_factors())
 
     @classmethod
     def begin(cls, plan: Plan, replicas: Sequence[Replica], first: int, wanted: Sequence[int]) -> _Run:
@@ -149,6 +149,9 @@ class _Run:
             if end == per_epoch or self.step == plan.steps:
                 self.lanes.curve.append(self.lanes.total / end / self.lanes.scale)
                 self.lanes.total.zero_()
+                if plan.recipe.schedule == "plateau":
+                    peaks = torch.tensor(self._peaks, device=self.cohort.device)
+                    self.lanes.rates.copy_(plateau_rates(peaks, self.lanes.curve, plan.recipe))
 
     def _rest(self) -> None:
         """From here on leave out whoever need not go on."""

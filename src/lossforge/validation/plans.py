@@ -128,7 +128,8 @@ def check_studies(studies: Sequence[Study], origin: str) -> dict[str, str]:
                 for task in space.task:
                     if task.data:
                         check_fit(task)
-                        if digest := own_digest(task.data):
+                        # Streamed images are too many to be read for that.
+                        if digest := None if task.distributed else own_digest(task.data):
                             digests[task.data] = digest
             except LossforgeError as error:
                 told_by = str(error)
@@ -141,15 +142,17 @@ def run_plan(plan: Plan, studies: Sequence[Study], place: Place, *, stop: Stop, 
 
     Raises InterruptedSearchError once ``stop()`` is true.
     """
-    execution = plan.execution
-    device = resolve_device(execution.device) if execution.executor == "local" else "cpu"
+    execution, distributed = plan.execution, _distributed(studies)
+    here = execution.executor == "local" and not distributed
+    device = resolve_device(execution.device) if here else "cpu"
     studies = [_with_cohorts(study, device) for study in studies]
     keep = plan.tuning.keep
     progress.phase("estimating the cost")
-    costs = [_cost(study, device, keep or None, measured=execution.executor == "local") for study in studies]
+    costs = [_cost(study, device, keep or None, measured=here) for study in studies]
     ledger = Ledger(place.ledger)
     try:
-        executor = make_executor(execution, isolated=any(needs_isolation(study.space) for study in studies))
+        isolated = any(needs_isolation(study.space) for study in studies)
+        executor = make_executor(execution, isolated=isolated, distributed=distributed)
         try:
             for line in told([(one.title, cost) for one, cost in zip(studies, costs, strict=True)], executor.workers):
                 progress.line(line)
@@ -161,6 +164,16 @@ def run_plan(plan: Plan, studies: Sequence[Study], place: Place, *, stop: Stop, 
             executor.close()
     finally:
         ledger.close()
+
+
+def _distributed(studies: Sequence[Study]) -> int:
+    """The most workers that train one network together; 0 where each is trained by one. Raises SpaceError for both."""
+    counts = {one.space.task[0].distributed: study.title for study in studies for one in [*study.losses, *study.rivals]}
+    if 0 in counts and len(counts) > 1:
+        raise SpaceError(
+            f"study '{counts[0]}': task.distributed is for all studies of a plan, or for none; make two plans of it"
+        )
+    return max(counts)
 
 
 def _with_cohorts(study: Study, device: str) -> Study:
