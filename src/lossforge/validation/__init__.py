@@ -9,6 +9,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "comparison": ("Comparison", "LEGEND", "how_measured", "named", "summaries", "told", "verdict"),
     "plans": ("Place", "check_studies", "run_plan", "said_twice", "studies_of"),
     "protocol": ("best_of_run", "log_rows", "validate"),
+    "published": ("check_studies_named",),
+    "published_text": ("write_beside",),
     "ranks": ("RankComparison", "compare_ranks"),
     "results": ("read_comparisons",),
     "rivals": ("further_rivals",),
