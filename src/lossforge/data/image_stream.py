@@ -27,7 +27,7 @@ from lossforge.seeding import derive_seed
 from lossforge.spaces.base_folder import from_base
 
 if TYPE_CHECKING:
-    from lossforge.spaces.task_section import TaskSection
+    from lossforge.spaces.schema import TaskSection
 
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
