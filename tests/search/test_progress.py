@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 from collections import Counter
 
 import pytest
@@ -161,14 +162,14 @@ def test_outside_a_notebook_a_program_is_told_nothing_unless_it_asks(
 ) -> None:
     assert not in_notebook()
     for asked in (None, False):
-        with api._shown(asked) as progress:
+        with api.shown_progress(asked) as progress:
             progress.line("a line")
         assert type(progress) is Progress
     assert capsys.readouterr().err == ""
-    with api._shown(True) as progress:
+    with api.shown_progress(True) as progress:
         progress.line("a line")
     assert capsys.readouterr().err == "a line\n"
-    with api._shown(progress) as same:
+    with api.shown_progress(progress) as same:
         assert same is progress
 
 
@@ -176,7 +177,7 @@ def test_time_left_goes_by_the_pace_and_what_is_not_needed_any_more_counts_as_do
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr("lossforge.search.progress.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     told = Progress()
     assert told.work_left() == ""
     told.expect(1000.0)
