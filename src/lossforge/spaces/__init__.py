@@ -18,8 +18,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "validate_frozen",
         "validate_space",
     ),
-    "plan_schema": ("LIBRARY", "ContenderSection", "Plan", "StudySection", "title_of"),
-    "plans": ("dump_plan", "find_plan", "load_plan", "plan_of_space", "read_plan", "study_space"),
+    "plan_schema": ("LIBRARY", "MOST_SEEDS", "ContenderSection", "Plan", "StudySection", "title_of"),
+    "plans": ("dump_plan", "find_plan", "load_plan", "plan_of_space", "read_plan", "study_space", "with_seeds"),
     "noise_keys": ("NoiseKind",),
     "recipe_section": ("RecipeSection",),
     "schema": (

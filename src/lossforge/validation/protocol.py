@@ -16,6 +16,7 @@ from lossforge.losses.compiled import LossSpec
 from lossforge.search.progress import Progress
 from lossforge.search.recorder import Recorder
 from lossforge.search.standing import checked_leaders
+from lossforge.spaces.plan_schema import MOST_SEEDS
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.ledger import Ledger
 from lossforge.store.run_folder import RunFolder
@@ -46,8 +47,8 @@ def validate(
     ``rivals`` are further ones, names or formulas, beside those of the space.
     Raises InterruptedSearchError once ``stop()`` is true, StoreError where the run has no hall of fame yet.
     """
-    if seeds < 2:
-        raise SpaceError(f"--seeds: must be 2 or more, not {seeds}; an interval needs pairs")
+    if not 2 <= seeds <= MOST_SEEDS:
+        raise SpaceError(f"--seeds: must be 2 to {MOST_SEEDS:,}, not {seeds:,}; an interval needs pairs")
     discovered = best_of_run(folder, space, top)
     studies = [_study(space, index, discovered, seeds, rivals) for index in range(len(space.task))]
     ledger = Ledger(folder.ledger_file)
