@@ -30,6 +30,6 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "SearchSpace",
         "TaskSection",
     ),
-    "shipped": ("find_space", "shipped_spaces"),
+    "shipped": ("find_space", "shipped_plans", "shipped_spaces"),
     "task_section": ("MASK_SETS", "OF_LABELS", "has_masks", "metric_title", "searched_title"),
 }
