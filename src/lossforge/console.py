@@ -164,6 +164,7 @@ def _loss_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     """Name and text of everything that is told of a loss; what it does not have, or would repeat, is left out."""
     yield "loss", loss["loss"]
     yield "formula", loss["formula"] + _with_head(loss["head"])
+    yield from _part_rows(loss["parts"] or ())
     if loss["label_smoothing"]:
         yield "smoothing", f"targets mixed with {loss['label_smoothing']:g} of the uniform distribution"
     if loss["simplified"] not in (loss["formula"], loss["final"]):
@@ -180,11 +181,26 @@ def _loss_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         yield "df/dp", loss["derivative"] or (_MIXED if loss["mixes_classes"] else _UNREADABLE)
     if loss["derivative_latex"] and len(loss["derivative_latex"]) <= _SHORT:
         yield "its LaTeX", loss["derivative_latex"]
-    if loss["size"] is not None:
-        yield "size", loss["size"]
-        yield "signature", loss["signature"] or "none: the gradient is zero"
+    yield from _name_rows(loss)
     yield "screens", _verdict(loss["screen"])
     yield from _asked_rows(loss)
+
+
+def _part_rows(parts: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, object]]:
+    """A line for each loss of a sum."""
+    for part in parts:
+        shares = _by_classes(part["share"], "{:.0%}")
+        alike = _by_classes(part["matched_weight"], "{:.4g}")
+        yield f"part {part['weight']:g} x", f"{part['loss']}   gradient near a uniform start: {shares} of the parts'"
+        yield "", f"as long as cross-entropy's with the weight {alike}"
+
+
+def _name_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """What it is counted and known by."""
+    if loss["size"] is not None:
+        yield "size", loss["size"]
+    if loss["size"] is not None or loss["signature"]:
+        yield "signature", loss["signature"] or "none: the gradient is zero"
 
 
 def _asked_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:

@@ -72,6 +72,11 @@ def bce(z: Tensor, y: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(z, y, reduction="none").sum(1)
 
 
+def bce_of_probabilities(z: Tensor, y: Tensor) -> Tensor:
+    rest = (1 - torch.softmax(z, 1)).clamp(min=1e-6)
+    return -(y * log_p(z) + (1 - y) * rest.log()).sum(1)
+
+
 def overlap(a: float, b: float, e: float, exponent: float = 1.0) -> Meaning:
     """Mean over classes of a power of 1 - Tversky index."""
 
@@ -304,6 +309,7 @@ MEANINGS: list[tuple[str, dict[str, float], Meaning]] = [
     ("ngl", {}, ngl(lambda p: p)),
     ("ngl_sigmoid", {}, ngl(torch.sigmoid)),
     ("bce", {}, bce),
+    ("binary_cross_entropy", {}, bce_of_probabilities),
     ("dice", {}, overlap(0.5, 0.5, 1.0)),
     ("dice", {"e": 0.01}, overlap(0.5, 0.5, 0.01)),
     ("tversky", {}, overlap(0.3, 0.7, 1.0)),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from lossforge.evaluation.records import Setup, Training
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.signature import signature
 from lossforge.losses.compiled import LossSpec
-from lossforge.losses.terms import parse_term
+from lossforge.losses.term_signature import term_signature
 from lossforge.seeding import derive_seed
 from lossforge.spaces.schema import SearchSpace, TaskSection
 
@@ -19,11 +20,24 @@ def key_in(space: SearchSpace, loss: LossSpec) -> str:
 
 
 def loss_key(loss: LossSpec, *, keep_scale: bool, head: str = "softmax") -> str:
-    """Key of a loss behind a head: its signature; a term, or a formula without a gradient, has its text."""
-    term = parse_term(loss.formula)
-    if term is not None:
-        return str(term)
-    return signature(parse_formula(loss.formula), keep_scale=keep_scale, head=head) or loss.formula
+    """Key of a loss behind a head: its signature; a term alone, or a loss without a gradient, has its text.
+
+    Of a sum with terms it is that of the batches' gradient; see `lossforge.losses.term_signature`.
+    """
+    if not loss.is_term:
+        return signature(parse_formula(loss.formula), keep_scale=keep_scale, head=head) or loss.formula
+    (weight, first), *further = loss.terms
+    alone = not further and loss.elementwise is None
+    if alone and (weight == 1 or (weight > 0 and not keep_scale)):
+        return str(first)
+    found = _term_key(loss.formula, keep_scale, head)
+    return loss.formula if found is None else found
+
+
+@lru_cache(maxsize=4096)
+def _term_key(text: str, keep_scale: bool, head: str) -> str | None:
+    found = term_signature(LossSpec(text), keep_scale=keep_scale, head=head)
+    return None if found is None else found.key
 
 
 def replicate_seed(root: int, stage: str, task: TaskSection, replicate: int) -> int:
