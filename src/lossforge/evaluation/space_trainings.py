@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 
 from lossforge.evaluation.records import Setup, Training
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.signature import signature
 from lossforge.losses.compiled import LossSpec
-from lossforge.losses.term_signature import term_signature
+from lossforge.losses.term_signature import term_key
 from lossforge.seeding import derive_seed
 from lossforge.spaces.schema import SearchSpace, TaskSection
 
@@ -24,20 +23,9 @@ def loss_key(loss: LossSpec, *, keep_scale: bool, head: str = "softmax") -> str:
 
     Of a sum with terms it is that of the batches' gradient; see `lossforge.losses.term_signature`.
     """
-    if not loss.is_term:
-        return signature(parse_formula(loss.formula), keep_scale=keep_scale, head=head) or loss.formula
-    (weight, first), *further = loss.terms
-    alone = not further and loss.elementwise is None
-    if alone and (weight == 1 or (weight > 0 and not keep_scale)):
-        return str(first)
-    found = _term_key(loss.formula, keep_scale, head)
-    return loss.formula if found is None else found
-
-
-@lru_cache(maxsize=4096)
-def _term_key(text: str, keep_scale: bool, head: str) -> str | None:
-    found = term_signature(LossSpec(text), keep_scale=keep_scale, head=head)
-    return None if found is None else found.key
+    if loss.is_term:
+        return term_key(loss, keep_scale=keep_scale, head=head) or loss.formula
+    return signature(parse_formula(loss.formula), keep_scale=keep_scale, head=head) or loss.formula
 
 
 def replicate_seed(root: int, stage: str, task: TaskSection, replicate: int) -> int:

@@ -8,7 +8,9 @@ from __future__ import annotations
 PUBLIC: dict[str, tuple[str, ...]] = {
     "analysis": ("CLASSES", "gradient_cosine", "gradient_ratio", "in_training", "logits_of", "minimiser", "nearest"),
     "behind_heads": ("baseline", "opposite"),
+    "candidates": ("Candidate", "candidate_spec", "parse_candidate"),
     "compiled": ("LossSpec",),
+    "fusions": ("Call", "Fusion", "Part", "fused"),
     "heads": ("HEADS", "SOFTMAX", "Head"),
     "library": (
         "ALIASES",
@@ -27,6 +29,6 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "soft_labels": ("hard_labels_only",),
     "targets": ("one_hot",),
     "term_population": ("TermPopulation",),
-    "term_signature": ("term_signature",),
+    "term_signature": ("term_key", "term_signature"),
     "terms": ("TERMS", "Term", "parse_term"),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -45,3 +47,21 @@ def term_signature(loss: LossSpec, *, keep_scale: bool = False, head: str = "sof
     """
     gradient, largest = term_gradient(loss, head)
     return signature_of(gradient.numpy(), largest, keep_scale=keep_scale, head=head)
+
+
+def term_key(loss: LossSpec, *, keep_scale: bool = False, head: str = "softmax") -> str | None:
+    """Key of a loss with terms: its signature, and of a term alone its text. None where it has no gradient.
+
+    The text of a term says which loss it is, whatever positive weight it has, unless scales count.
+    """
+    (weight, first), *further = loss.terms
+    alone = not further and loss.elementwise is None
+    if alone and (weight == 1 or (weight > 0 and not keep_scale)):
+        return str(first)
+    return _key(loss.formula, keep_scale, head)
+
+
+@lru_cache(maxsize=4096)
+def _key(text: str, keep_scale: bool, head: str) -> str | None:
+    found = term_signature(LossSpec(text), keep_scale=keep_scale, head=head)
+    return None if found is None else found.key

@@ -26,6 +26,7 @@ from lossforge.evaluation.space_trainings import key_in, trainings
 from lossforge.executors.choice import make_executor, needs_isolation
 from lossforge.executors.protocol import Stop
 from lossforge.losses.analysis import gradient_cosine
+from lossforge.losses.candidates import candidate_spec
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import loss_spec
 from lossforge.search.progress import Progress
@@ -39,6 +40,7 @@ from lossforge.store.stages import Stage
 from lossforge.validation.comparison import Comparison, summaries
 from lossforge.validation.paired import other_tests
 from lossforge.validation.results import write_comparisons
+from lossforge.validation.rivals import parts_of
 from lossforge.validation.scored import Scored, finest_step, over_images
 from lossforge.validation.second_optimizer import second_optimizer, under_second_optimizer, with_second
 from lossforge.validation.sentences import loss_sentences
@@ -111,10 +113,15 @@ def _contenders(folder: RunFolder, space: SearchSpace, top: int, further: Sequen
         return Contender(loss, key_in(space, loss))
 
     found = [
-        replace(contender(LossSpec(one.formula)), size=one.size, search_gain=one.gain, searched=one.searched)
+        replace(
+            contender(candidate_spec(one.formula, space.head)),
+            size=one.size,
+            search_gain=one.gain,
+            searched=one.searched,
+        )
         for one in best
     ]
-    named = dict.fromkeys([*space.validation.rivals, *further])
+    named = dict.fromkeys([*space.validation.rivals, *parts_of(one.formula for one in best), *further])
     return found + [replace(contender(loss_spec(name, head=space.head)), rival=name) for name in named]
 
 
