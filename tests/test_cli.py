@@ -178,7 +178,7 @@ def test_status_top_and_validate_print_json(finished_run: Path) -> None:
 def test_tables_are_printed_for_people(finished_run: Path) -> None:
     assert "formula" in lossforge("top", str(finished_run)).stdout
     assert "generations done" in lossforge("status", str(finished_run)).stdout
-    assert "against cross entropy" in lossforge("validate", str(finished_run), "--workers", "1").stdout
+    assert "gain [95 % interval]" in lossforge("validate", str(finished_run), "--workers", "1").stdout
 
 
 @pytest.mark.parametrize("what", ["losses", "primitives", "datasets", "models", "spaces"])

@@ -106,8 +106,8 @@ def test_a_validation_shows_every_rival_and_breaks_no_interval(width: int, capsy
     print_validation(rows, json=False)
     printed = capsys.readouterr().out
     assert fits(printed, width)
-    assert printed.count("+2.43 [+1.75, +3.12] *") == len(rows)
-    for heading in ("against cross entropy", "against max(y_pred, y_true)", "mnist"):
+    assert printed.count("+2.43 [+1.75, +3.12]") == len(rows)
+    for heading in ("cross-entropy", "max(y_pred, y_true)", "mnist: 1.", "better"):
         assert heading in printed
     assert [token for token in TOKEN.findall(FORMULA) if token not in TOKEN.findall(printed)] == []
 

@@ -22,7 +22,7 @@ def test_a_run_tells_what_the_command_line_tells(finished_run: Path) -> None:
     assert run.status() == run_status(finished_run)
     assert run.status().finished
     assert run.status().generations_done == run.space.budget.generations == 3
-    assert {row.rival for row in run.validation()} == {"cross_entropy", "label_smoothing", "ngl"}
+    assert {row.rival for row in run.validation()} == {"cross_entropy", "label_smoothing", "ngl", "generalized_ce"}
     assert str(finished_run) in repr(run)
     assert asdict(run.status())["best_formula"] == run.top(1)[0].formula
 

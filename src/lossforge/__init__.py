@@ -9,6 +9,7 @@ Three nouns: a search *space* is a TOML file, a *candidate* is one loss expressi
         run = lossforge.search("digits")           # a shipped space, the path of a TOML file, or a dict
         run = lossforge.resume(run.path)           # after a stop; nothing is trained twice
         lossforge.validate(run.path, seeds=32)     # the best losses beside tuned rivals, on the test part
+        lossforge.compare(["ngl", "focal"])        # any losses, names or formulas, in the same way
 
     run = lossforge.Run("runs/digits-...")         # open a run: top(), status(), validation(), export()
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from lossforge.api import resume as resume
     from lossforge.api import search as search
     from lossforge.api import validate as validate
+    from lossforge.comparing import compare as compare
     from lossforge.errors import LossforgeError as LossforgeError
     from lossforge.inspection.runs import Status as Status
     from lossforge.losses.library import loss as loss
@@ -48,6 +50,7 @@ __all__ = [
     "search",
     "resume",
     "validate",
+    "compare",
     "Run",
     "Execution",
     "Entry",
@@ -63,6 +66,7 @@ _ROOMS = {
     "search": "api",
     "resume": "api",
     "validate": "api",
+    "compare": "comparing",
     "Run": "run",
     "Execution": "api",
     "Entry": "search.hall_of_fame",

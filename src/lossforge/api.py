@@ -71,7 +71,7 @@ def search(
         )
     from lossforge.evaluation.names import check_names, faults_of_names
 
-    changes = _overrides(overrides, execution, seed)
+    changes = overrides_of(overrides, execution, seed)
     if isinstance(space, Mapping):
         origin = "the space"
         loaded = read_space(space, origin, changes, faults_of_names).decided()
@@ -82,6 +82,7 @@ def search(
     with working_from(Path.cwd()), using_data_folder(loaded.execution.data_dir):
         check_names(loaded, origin)
         check_device(loaded)
+        _refuse_streamed(loaded, origin)
         digests = check_data(loaded)
         if loaded.recipe.cohort == "auto" or loaded.recipe.backend == "trial":
             from lossforge.evaluation.calibrate import settled
@@ -90,7 +91,7 @@ def search(
             loaded = settled(loaded, resolve_device(loaded.execution.device))
     path = Path("runs") / f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S')}" if run is None else given_path(run, "run")
     folder = RunFolder.create(path, loaded, digests)
-    with _shown(progress) as told:
+    with shown_progress(progress) as told:
         try:
             return _go(folder, loaded, told)
         except InterruptedSearchError:
@@ -115,8 +116,8 @@ def resume(
     """
     folder = RunFolder.open(given_path(run, "a run"))
     folder.refuse_other_scores()
-    space = changed_space(folder, _overrides(overrides, execution))
-    with _shown(progress) as told:
+    space = changed_space(folder, overrides_of(overrides, execution))
+    with shown_progress(progress) as told:
         return _go(folder, space, told, resumed=True)
 
 
@@ -138,10 +139,10 @@ def validate(
 
     folder = RunFolder.open(given_path(run, "a run"))
     folder.refuse_other_scores()
-    space = changed_space(folder, _overrides((), execution))
+    space = changed_space(folder, overrides_of((), execution))
     further = further_rivals(rivals, space.head, table=not all(task.masks for task in space.task))
-    watched = stop_on_signal(_told_to_stop)
-    with _shown(progress) as told, places_of(folder, space), folder.locked(), watched as stop:
+    watched = stop_on_signal(told_to_stop)
+    with shown_progress(progress) as told, places_of(folder, space), folder.locked(), watched as stop:
         check_device(space)
         refuse_changed_data(folder, space)
         try:
@@ -192,6 +193,15 @@ def changed_space(folder: RunFolder, overrides: list[str]) -> SearchSpace:
     return new
 
 
+def _refuse_streamed(space: SearchSpace, origin: str) -> None:
+    streamed = next((task.title for task in space.task if task.distributed), "")
+    if streamed:
+        raise SpaceError(
+            f"{origin}: task.distributed: task '{streamed}' is one that several workers train together, which a search "
+            "is not for; compare what a search found with lossforge validate RUN --plan PLAN"
+        )
+
+
 def check_device(space: SearchSpace) -> None:
     """Refuse a GPU that is not there; on a cluster it may be elsewhere."""
     if space.execution.executor == "local" and space.execution.device == "cuda":
@@ -218,11 +228,13 @@ def check_data(space: SearchSpace) -> dict[str, str]:
 
 
 def _sources(space: SearchSpace) -> dict[str, str]:
-    """sha256 of the file of each function of the user's own, by its import path."""
+    """sha256 of the file of each function of the user's own, by its import path, and of each file of labels."""
+    from lossforge.data.human_labels import label_file_digest
     from lossforge.models.imported import source_digest
 
     paths = [path for task in space.task for path in (task.python, task.model) if ":" in path]
-    return {path: source_digest(path) for path in paths}
+    files = [task.noise_file for task in space.task if task.noise_file]
+    return {path: source_digest(path) for path in paths} | {file: label_file_digest(file) for file in files}
 
 
 def refuse_changed_data(folder: RunFolder, space: SearchSpace) -> None:
@@ -246,7 +258,8 @@ def refuse_changed_data(folder: RunFolder, space: SearchSpace) -> None:
             )
 
 
-def _overrides(overrides: Sequence[str], execution: Mapping[str, object], seed: int | None = None) -> list[str]:
+def overrides_of(overrides: Sequence[str], execution: Mapping[str, object], seed: int | None = None) -> list[str]:
+    """Overrides with those that arguments stand for. Raises SpaceError, and TypeError for an unknown argument."""
     unknown = sorted(set(execution) - Execution.__optional_keys__)
     if unknown:
         raise TypeError(f"unexpected argument '{unknown[0]}'; give other keys as overrides=['KEY=VALUE']")
@@ -264,11 +277,13 @@ def _is_validated(folder: RunFolder, space: SearchSpace, best: list[Entry]) -> b
     by_rank = {row.rank: (row.formula, row.searched) for row in rows}
     wanted = best[: space.validation.top]
     same = all(entry.formula in by_rank.get(rank, ()) for rank, entry in enumerate(wanted, 1))
-    return bool(rows) and same and rows[0].seeds >= space.validation.seeds
+    # A pair that was decided early has fewer than were planned.
+    planned = min((max(row.seeds, *row.looks, 0) for row in rows), default=0)
+    return same and planned >= space.validation.seeds
 
 
 @contextmanager
-def _shown(progress: Progress | bool | None) -> Iterator[Progress]:
+def shown_progress(progress: Progress | bool | None) -> Iterator[Progress]:
     """The progress that was given, or one that is shown, or one that is not."""
     from lossforge.search.progress import Progress, in_notebook, shown
 
@@ -281,12 +296,13 @@ def _shown(progress: Progress | bool | None) -> Iterator[Progress]:
         yield Progress()
 
 
-def _told_to_stop() -> None:
+def told_to_stop() -> None:
+    """Say that a stop was asked for."""
     print("\nfinishing what is under way; once more ends at once", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _go(folder: RunFolder, space: SearchSpace, progress: Progress, *, resumed: bool = False) -> Run:
-    with places_of(folder, space), folder.locked(), stop_on_signal(_told_to_stop) as stop:
+    with places_of(folder, space), folder.locked(), stop_on_signal(told_to_stop) as stop:
         # torch loads here, after the folder exists: a kill from now on can be resumed.
         from lossforge.search.hall_of_fame import read_hall_of_fame
 

@@ -36,6 +36,10 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key; KEY=null unsets it."),
 ]
+PlanSetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the plan; KEY=null unsets it."),
+]
 
 
 @app.command()
@@ -127,9 +131,9 @@ def top(
 ) -> None:
     """The best losses of a run, by their gain over cross-entropy in the search."""
     from lossforge.console import print_hall_of_fame
-    from lossforge.inspection.runs import leader_seeds, run_top
+    from lossforge.inspection.runs import leader_seeds, run_top, run_verdicts
 
-    print_hall_of_fame(run_top(run, number), json, leader_seeds(run))
+    print_hall_of_fame(run_top(run, number), json, leader_seeds(run), run_verdicts(run))
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
@@ -167,6 +171,10 @@ def validate(
     rivals: Annotated[
         list[str] | None, typer.Option(metavar="NAME,NAME", help="Further rivals, beside the space's; formulas too.")
     ] = None,
+    plan: Annotated[
+        str | None, typer.Option(metavar="PLAN", help="Go by a plan: transfer, another shipped one's name, or a file.")
+    ] = None,
+    overrides: PlanSetOption = None,
     executor: ExecutorOption = None,
     workers: WorkersOption = None,
     device: DeviceOption = None,
@@ -180,12 +188,86 @@ def validate(
     from lossforge import api
     from lossforge.console import print_validation, progress
 
+    if plan is not None:
+        from lossforge.comparing import validate_by_plan
+
+        if rivals:
+            raise typer.BadParameter("--rivals: a plan names its rivals; write --set 'rivals.named=[...]'")
+        with progress() as shown:
+            rows = validate_by_plan(
+                run,
+                plan,
+                top=top,
+                seeds=seeds,
+                overrides=overrides or (),
+                progress=shown,
+                executor=executor,
+                workers=workers,
+                device=device,
+                address=address,
+                gpus_per_worker=gpus_per_worker,
+                cpus_per_worker=cpus_per_worker,
+                data_dir=data_dir,
+            )
+        print_validation(rows, json)
+        return
+    if overrides:
+        raise typer.BadParameter("--set: changes keys of a plan; give one with --plan")
     with progress() as shown:
         rows = api.validate(
             run,
             top=top,
             seeds=seeds,
             rivals=rivals or (),
+            progress=shown,
+            executor=executor,
+            workers=workers,
+            device=device,
+            address=address,
+            gpus_per_worker=gpus_per_worker,
+            cpus_per_worker=cpus_per_worker,
+            data_dir=data_dir,
+        )
+    print_validation(rows, json)
+
+
+@app.command(context_settings={"ignore_unknown_options": True})
+def compare(
+    losses: Annotated[
+        list[str] | None, typer.Argument(metavar="[LOSS...]", help="Names from the library, or formulas.")
+    ] = None,
+    space: Annotated[
+        str | None, typer.Option(metavar="SPACE", help="In the tasks of this space; default: digits.")
+    ] = None,
+    plan: Annotated[
+        str | None, typer.Option(metavar="PLAN", help="In the studies of this plan: a file, or a shipped one's name.")
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=2, help="Most seeds of each loss; default: the plan's.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Where all is kept, and goes on after a stop.")
+    ] = None,
+    executor: ExecutorOption = None,
+    workers: WorkersOption = None,
+    device: DeviceOption = None,
+    address: AddressOption = None,
+    gpus_per_worker: GpusOption = None,
+    cpus_per_worker: CpusOption = None,
+    data_dir: DataDirOption = None,
+    overrides: SetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare losses with rivals that are tuned alike, on test data with fresh seeds; write tables and diagrams."""
+    from lossforge import comparing
+    from lossforge.console import print_validation, progress
+
+    with progress() as shown:
+        rows = comparing.compare(
+            losses or (),
+            space=space,
+            plan=plan,
+            seeds=seeds,
+            output=output,
+            overrides=overrides or (),
             progress=shown,
             executor=executor,
             workers=workers,

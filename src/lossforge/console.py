@@ -18,7 +18,7 @@ from lossforge.inspection.runs import leader_seeds
 from lossforge.layout import Column, Line, Style, facts, grouped, table, wrapped
 from lossforge.search.progress import Progress, shown
 from lossforge.standard_output import kept_clean
-from lossforge.validation.comparison import LEGEND, Comparison, how_measured, summaries, told, verdict
+from lossforge.validation.comparison import LEGEND, Comparison, how_measured, summaries, told
 from lossforge.validation.sentences import loss_sentences
 
 if TYPE_CHECKING:
@@ -133,7 +133,8 @@ def _text(value: object, none: str = "none") -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_text(item)}" for key, item in value.items()) or none
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(map(str, value)) or none
+        texts = [*map(str, value)]
+        return ("; " if any(", " in text for text in texts) else ", ").join(texts) or none
     if isinstance(value, bool):
         return "yes" if value else ("no" if none else "")
     if isinstance(value, float):
@@ -231,10 +232,16 @@ def _by_classes(values: Mapping[str, float], form: str) -> str:
     return ", ".join(f"{form.format(value)} for {classes} classes" for classes, value in values.items())
 
 
-def print_hall_of_fame(entries: list[Entry], json: bool, leader_seeds: int) -> None:
-    """Print the leaders of a run; those with ``leader_seeds`` or more come before all others."""
+def print_hall_of_fame(
+    entries: list[Entry], json: bool, leader_seeds: int, verdicts: Mapping[str, str] | None = None
+) -> None:
+    """Print the leaders of a run; those with ``leader_seeds`` or more come before all others.
+
+    ``verdicts`` are a re-validation's, by formula.
+    """
+    said = verdicts or {}
     if json:
-        print_json([asdict(entry) for entry in entries])
+        print_json([{**asdict(entry), "verdict": said.get(entry.formula)} for entry in entries])
         return
     from lossforge.spaces.task_section import metric_title, searched_title
 
@@ -256,6 +263,11 @@ def print_hall_of_fame(entries: list[Entry], json: bool, leader_seeds: int) -> N
     ]
     _print_table(columns, rows)
     _prose(f"gain: percentage points of {searched_title(metric)} over cross-entropy, in the search", "dim")
+    for entry in entries:
+        if entry.formula in said:
+            _prose(f"rank {entry.rank}, re-validated: {said[entry.formula]}")
+    if entries and not said:
+        _prose("not re-validated: the gains may be luck", "dim")
     if len({entry.seeds for entry in entries}) > 1:
         _prose(
             f"order: losses that were trained on {leader_seeds} seeds or more come before those with fewer, whose gain "
@@ -265,45 +277,22 @@ def print_hall_of_fame(entries: list[Entry], json: bool, leader_seeds: int) -> N
 
 
 def print_validation(rows: list[Comparison], json: bool) -> None:
-    """Print a re-validation: one line a loss and task, one column a rival."""
+    """Print comparisons: a block for each loss, a line for each rival, and what they amount to in words."""
     if json:
         print_json(told(rows))
         return
+    from lossforge.report.comparison_table import comparison_lines, rank_lines
     from lossforge.validation.second_optimizer import under_both
 
-    rivals = list(dict.fromkeys(row.rival for row in rows))
-    tasks = list(dict.fromkeys(row.task for row in rows))
-    names = ["rank", "formula", "size", *(["task"] if len(tasks) > 1 else []), "gain in search"]
-    names += [f"against {_rival_title(rival)}" for rival in rivals]
-    columns = [Column(name, "formula" if name == "formula" else "word") for name in names]
-    by_place = {(row.rank, row.task, row.rival): row for row in rows}
-    lines = []
-    for task in tasks:
-        for rank in sorted({row.rank for row in rows}):
-            first = by_place[rank, task, rivals[0]]
-            place = [task] if len(tasks) > 1 else []
-            cells = [_interval(by_place[rank, task, rival]) for rival in rivals]
-            lines.append([str(rank), first.formula, str(first.size), *place, f"{first.search_gain:+.2f}", *cells])
-    _print_table(columns, lines)
-    if rows:
-        _prose(f"against ...: {how_measured(rows)}; {LEGEND}", "dim")
-        if sentence := under_both(rows):
-            _prose(sentence, "dim")
-        for sentence in [*summaries(rows), *loss_sentences(rows)]:
-            _prose(sentence)
-
-
-def _rival_title(rival: str) -> str:
-    """A name reads as words; a formula stays as it is."""
-    return rival.replace("_", " ") if rival.isidentifier() else rival
-
-
-def _interval(row: Comparison) -> str:
-    mark = verdict(row).mark
-    star = f" {mark}" if mark else ""
-    star += f" ({row.failed} failed)" if row.failed else ""
-    star += f" (rival: {row.rival_failed} failed)" if row.rival_failed else ""
-    return f"{row.gain:+.2f} [{row.low:+.2f}, {row.high:+.2f}]{star}"
+    if not rows:
+        return
+    _print(comparison_lines(rows, _width()))
+    _print([[]])
+    _prose(f"gain: {how_measured(rows)}; {LEGEND}", "dim")
+    if sentence := under_both(rows):
+        _prose(sentence, "dim")
+    for sentence in [*summaries(rows, shortened=True), *loss_sentences(rows), *rank_lines(rows)]:
+        _prose(sentence)
 
 
 def print_run(run: Run, json: bool) -> None:

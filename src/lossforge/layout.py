@@ -76,11 +76,12 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) 
 
 
 def grouped(columns: Sequence[Column], groups: Mapping[str, Sequence[Sequence[str]]], width: int) -> list[Line]:
-    """Lines of a table whose rows stand below the name of their group, in columns of one width."""
+    """Lines of a table whose rows stand below the name of their group, a word or a text, in columns of one width."""
     widths = _widths(columns, [row for rows in groups.values() for row in rows], width)
     lines = [] if widths is None else _beside(columns, [], widths)
     for name, rows in groups.items():
-        lines += [[], [(name, "bold")]]
+        lines.append([])
+        lines += [[(part, "bold")] for part in wrapped(name, width)]
         lines += _blocks(columns, rows, width) if widths is None else _beside(columns, rows, widths)[1:]
     return lines if widths is not None else lines[1:]
 

@@ -60,6 +60,12 @@ class Run:
 
         return read_comparisons(self._folder)
 
+    def verdicts(self) -> list[str]:
+        """What the last re-validation says of each loss over all its rivals, in sentences; none before it."""
+        from lossforge.validation.sentences import loss_sentences
+
+        return loss_sentences(self.validation())
+
     def export(self, output: str | Path | None = None, number: int = 5) -> Path:
         """Write the best ``number`` losses as one Python module that needs torch alone, and return its path.
 

@@ -116,3 +116,30 @@ def test_pima_is_a_table(shared: Path) -> None:
     data = load_task(TaskSection(data=f"csv:{shared / 'pima.csv'}"), "cpu")
     assert (data.shape, data.classes, data.names) == ((8, 1, 1), 2, ("0", "1"))
     assert data.train.y.float().mean() == pytest.approx(0.349, abs=0.01)
+
+
+def test_a_frame_of_real_masks_that_does_not_count_is_out_of_classes_and_scores(shared: Path, tmp_path: Path) -> None:
+    arrays = dict(numpy.load(shared / "crackforest.npz"))
+    frame = numpy.ones(arrays["m_train"].shape[1:], dtype=bool)
+    frame[12:-12, 12:-12] = False
+    for name in ("m_train", "m_test"):
+        arrays[name] = numpy.where(frame, 255, arrays[name])
+    numpy.savez(tmp_path / "framed.npz", **arrays)
+    task = TaskSection(
+        data=f"masks:{tmp_path / 'framed.npz'}",
+        ignore=255,
+        resize=(64, 96),
+        model="unet",
+        width=4,
+        augmentation={"flip": True, "rotation": 10.0, "crop": 4},
+    )
+    data = load_task(task, "cpu")
+    assert data.names == ("0", "1")
+    assert data.train.ignored == pytest.approx(frame.mean(), abs=0.02)
+    recipe = RecipeSection(batch_size=4)
+    formula = loss_spec("dice").formula
+    result = evaluate(request_of(task, recipe, learning_rate=0.02, epochs=8, formula=formula, seconds=120.0), "cpu")
+    (value,) = result.accuracies
+    assert value is not None
+    assert value > 0.55
+    assert len(result.metrics[0]["class_iou"]) == 2

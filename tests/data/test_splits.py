@@ -6,7 +6,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lossforge.data.splits import Part, TaskData, noisy_labels, stratified_parts
+from lossforge.data.splits import Part, TaskData, stratified_parts
 from lossforge.errors import DataError
 
 SEEDS = st.integers(0, 2**63 - 1)
@@ -88,41 +88,6 @@ def test_parts_larger_than_the_data_are_refused() -> None:
         stratified_parts(labels_of([5, 5]), (6, 3, 3), 0)
 
 
-@settings(deadline=None, max_examples=40)
-@given(count=st.integers(0, 300), noise=st.floats(0, 1), seed=SEEDS)
-def test_the_share_of_noise_is_exact(count: int, noise: float, seed: int) -> None:
-    # With so many classes a label drawn at random is never the true one.
-    labels = torch.arange(count)
-    noisy = noisy_labels(labels, noise, 2**40, seed)
-    assert int((noisy != labels).sum()) == round(noise * count)
-
-
-def test_noise_draws_every_class_the_true_one_included() -> None:
-    labels = torch.zeros(10_000, dtype=torch.int64)
-    counts = torch.bincount(noisy_labels(labels, 0.8, 4, 0), minlength=4)
-    assert counts.sum() == 10_000
-    assert all(1_850 < int(count) < 2_150 for count in counts[1:])
-
-
-def test_noise_is_seeded_and_leaves_the_callers_state() -> None:
-    labels = torch.arange(200) % 10
-    torch.manual_seed(1)
-    before = torch.get_rng_state()
-    first = noisy_labels(labels, 0.5, 10, 2**63 - 1)
-    assert torch.equal(torch.get_rng_state(), before)
-    torch.manual_seed(2)
-    assert torch.equal(first, noisy_labels(labels, 0.5, 10, 2**63 - 1))
-    assert not torch.equal(first, noisy_labels(labels, 0.5, 10, 1))
-
-
-def test_the_true_labels_are_not_changed() -> None:
-    labels = torch.arange(100) % 10
-    before = labels.clone()
-    assert not torch.equal(noisy_labels(labels, 0.9, 10, 0), before)
-    assert torch.equal(labels, before)
-    assert torch.equal(noisy_labels(labels, 0.0, 10, 0), before)
-
-
 def part(start: int, count: int) -> Part:
     return Part(torch.arange(start, start + count).float().view(count, 1, 1, 1), torch.arange(start, start + count))
 
@@ -138,16 +103,3 @@ def test_pooling_joins_training_and_validation_and_leaves_the_test_out() -> None
 def test_the_shape_is_a_samples() -> None:
     data = TaskData(Part(torch.zeros(5, 3, 8, 9), torch.zeros(5)), part(5, 3), part(8, 4), classes=12)
     assert data.shape == (3, 8, 9)
-
-
-def test_noise_in_several_labels_leaves_each_as_frequent_as_it_was() -> None:
-    generator = torch.Generator().manual_seed(0)
-    rows = (torch.rand(1000, 3, generator=generator) < torch.tensor([0.5, 0.2, 0.02])).long()
-    noisy = noisy_labels(rows, 0.4, 3, seed=5)
-    assert noisy.sum(0).tolist() == rows.sum(0).tolist()
-    assert noisy_labels(rows, 0.4, 3, seed=5).equal(noisy)
-    assert not noisy_labels(rows, 0.4, 3, seed=6).equal(noisy)
-    # Of the 40 % that are dealt out anew, 2 p (1 - p) come out as the other value.
-    changed = (noisy != rows).float().mean(0)
-    assert torch.allclose(changed, 0.4 * 2 * rows.float().mean(0) * (1 - rows.float().mean(0)), atol=0.03)
-    assert noisy_labels(rows, 0.0, 3, seed=5).equal(rows)

@@ -104,6 +104,7 @@ def test_recipe_keys_that_are_off_leave_the_key_of_a_training_as_it_was() -> Non
 
     changed = {"steps": 9, "clip_norm": 1.0, "label_smoothing": 0.1, "optimizer": "muon", "precision": "bfloat16"}
     changed |= {"heats": 2, "stop_at": 0.0, "deterministic": False, "backend": "loop"}
+    changed |= {"epsilon": 1e-7, "output_rate": 0.5}
     keys = {key(**{name: value}) for name, value in changed.items()}
     assert len({*keys, key()}) == len(changed) + 1
     assert key(epochs=20) == key()

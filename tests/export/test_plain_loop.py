@@ -27,6 +27,8 @@ SPACE = {
         "tuning_seeds": 1,
         "learning_rates": [0.002, 0.004],
         "rivals": ["cross_entropy"],
+        "best_known": 0,
+        "looks": False,
         "second_optimizer": "none",
     },
 }

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from math import exp
 from statistics import fmean
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lossforge.evolution.strategy import WORST_FITNESS
+from lossforge.search.fitness import advantage, aggregated
 from lossforge.search.scores import Judged, Scores
+from lossforge.spaces.schema import FitnessSection, SearchSpace, TaskSection
 from lossforge.store.ledger import TrainingRow
 
 ACCURACY = st.floats(0, 1)
@@ -73,6 +79,74 @@ def test_a_task_weighs_as_much_as_another() -> None:
     assert found.gains("x") == pytest.approx([(0.2 - 0.1) / 2])
     assert found.accuracy("x") == pytest.approx(0.75)
     assert found.control_accuracy("x") == pytest.approx(0.7)
+
+
+def two_tasks(settings: FitnessSection, easy: float, hard: float, **more: float) -> Scores:
+    """Cross-entropy with 0.9 on an easy task and 0.5 on a hard one, and a candidate with these accuracies."""
+
+    def trained(key: str, accuracy: float, task: str, likelihood: float) -> TrainingRow:
+        metrics = json.dumps({"negative_log_likelihood": likelihood})
+        return replace(row(key, 0, accuracy, task), metrics=metrics)
+
+    found = Scores(settings)
+    found.add_control([trained("ce", 0.9, "easy", 0.3), trained("ce", 0.5, "hard", 1.0)])
+    found.judged["x"] = Judged("x", "y_pred", 1, 0, "random")
+    found.add([trained("x", easy, "easy", more.get("first", 0.3)), trained("x", hard, "hard", more.get("second", 1.0))])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("keys", "easy", "hard", "fitness"),
+    [
+        ({}, 0.95, 0.45, 0.0),
+        ({"aggregate": "worst"}, 0.95, 0.45, -0.05),
+        ({"aggregate": "worst"}, 0.92, 0.6, 0.02),
+        ({"measure": "errors"}, 0.95, 0.5, 0.25),  # half of the easy task's errors, none of the other's
+        ({"measure": "errors"}, 0.9, 0.55, 0.05),
+        ({"measure": "errors", "aggregate": "worst"}, 1.0, 0.0, -0.5),
+        ({"measure": "likelihood"}, 0.99, 0.99, 0.0),
+    ],
+)
+def test_fitness_is_what_the_space_says_and_the_gain_stays_the_gain(
+    keys: Any, easy: float, hard: float, fitness: float
+) -> None:
+    found = two_tasks(FitnessSection(**keys), easy, hard)
+    assert found.fitness("x") == pytest.approx(fitness)
+    assert found.gain("x") == pytest.approx((easy - 0.9 + hard - 0.5) / 2)
+
+
+def test_likelihood_is_the_gain_in_the_probability_of_what_is_true() -> None:
+    found = two_tasks(FitnessSection(measure="likelihood"), 0.9, 0.5, first=0.2, second=50.0)
+    assert found.fitness("x") == pytest.approx((exp(-0.2) - exp(-0.3) + exp(-50) - exp(-1)) / 2)
+
+
+@given(
+    accuracies=st.lists(st.tuples(ACCURACY, ACCURACY), min_size=1, max_size=5),
+    measure=st.sampled_from(["points", "errors"]),
+    aggregate=st.sampled_from(["mean", "worst"]),
+)
+def test_every_fitness_is_bounded_and_has_the_sign_of_what_is_better(
+    accuracies: list[tuple[float, float]], measure: Any, aggregate: Any
+) -> None:
+    settings = FitnessSection(measure=measure, aggregate=aggregate)
+    values = [[advantage(mine, control, settings)] for mine, control in accuracies]
+    assert -1 <= aggregated(values, settings) <= 1
+    for (value,), (mine, control) in zip(values, accuracies, strict=True):
+        assert (value > 0) == (mine - control > 0)
+        assert value == -advantage(control, mine, settings)
+
+
+def test_cross_entropy_among_the_candidates_has_no_advantage() -> None:
+    found = two_tasks(FitnessSection(measure="errors"), 0.9, 0.5)
+    found.enter([Judged("ce", "-y_true * log(y_pred)", 5, 0, "seed")])
+    assert found.fitness("ce") == 0.0
+    found.add([row("x", 0, None, "hard", outcome="diverged")])
+    assert found.fitness("x") == WORST_FITNESS
+
+
+def test_likelihood_is_refused_where_nobody_knows_it() -> None:
+    with pytest.raises(ValueError, match=r"fitness\.measure: 'likelihood' .* task 'a'; use points or errors"):
+        SearchSpace(name="s", task=[TaskSection(data="masks:a.npz")], fitness=FitnessSection(measure="likelihood"))
 
 
 @pytest.mark.parametrize("accuracies", [[None, None], [0.9, None], [None, 0.9]])

@@ -342,3 +342,17 @@ def test_of_several_tasks_one_is_set_by_its_name_or_number_and_all_without() -> 
         {"flip": True, "crop": 2},
         {"crop": 2},
     ]
+
+
+def test_a_task_is_left_out_by_its_name_or_number_and_not_the_last_of_them() -> None:
+    tables = {"name": "s", "task": [{"name": name, "data": "digits"} for name in ("a", "b", "c")]}
+
+    def left(*overrides: str) -> list[str]:
+        return [task.title for task in read_space(tables, "my.toml", list(overrides)).task]
+
+    assert left("task.b=null") == ["a", "c"]
+    assert left("task.0=null", "task.c=null", "task.width=4") == ["b"]
+    with pytest.raises(SpaceError, match="task"):
+        left("task.a=null", "task.b=null", "task.c=null")
+    with pytest.raises(SpaceError, match=r"task.*d"):
+        left("task.d=null")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from lossforge.spaces.schema import SearchSpace, TaskSection
+from lossforge.spaces.schema import AugmentationSection, SearchSpace, TaskSection
 from lossforge.spaces.task_section import as_before_switches, metric_title
 
 CLASSES = ("accuracy", "top5_accuracy", "balanced_accuracy", "precision", "f1")
@@ -119,3 +119,77 @@ def test_keys_of_image_folders_enter_the_identity_where_they_change_what_is_read
         TaskSection(data="csv:pets.csv", skip_broken=True)
     with pytest.raises(ValidationError, match="nested: is for data of folder:"):
         TaskSection(data="masks:pets", nested=True)
+
+
+def test_noise_enters_the_identity_only_where_it_is_another() -> None:
+    silent = TaskSection(data="digits", label_noise=0.2).identity()
+    assert not {"noise_kind", "noise_pairs", "noise_file", "noise_key", "imbalance"} & set(silent)
+    assert TaskSection(data="digits", label_noise=0.2, noise_kind="symmetric").identity() == silent
+    kind: Any = {"noise_kind": "asymmetric", "noise_pairs": {"3": "8"}}
+    assert TaskSection(data="digits", label_noise=0.2, **kind).identity() == {
+        **silent,
+        "noise_kind": "asymmetric",
+        "noise_pairs": [["3", "8"]],
+    }
+    # Where nothing is made wrong it does not matter how.
+    assert TaskSection(data="digits", **kind).identity() == TaskSection(data="digits").identity()
+
+
+def test_pairs_are_a_table_or_a_list_and_come_back_as_they_were() -> None:
+    keys: Any = {"data": "digits", "noise_kind": "asymmetric"}
+    table = TaskSection(**keys, noise_pairs={"3": "8", "5": "6"})
+    assert table == TaskSection(**keys, noise_pairs=[[3, 8], ["5", "6"]])
+    assert hash(table) == hash(TaskSection(**table.model_dump(mode="json")))
+    assert TaskSection(**keys, noise_pairs="cifar10").noise_pairs == "cifar10"
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({"noise_kind": "human"}, "noise_file: noise_kind = 'human' needs the file"),
+        ({"noise_kind": "human", "noise_file": "a.pt", "label_noise": 0.1}, "label_noise: .* the file decides"),
+        ({"noise_file": "a.pt"}, "noise_file: is for noise_kind = 'human', not 'symmetric'"),
+        ({"noise_key": "a", "noise_kind": "instance"}, "noise_key: is for noise_kind = 'human', not 'instance'"),
+        ({"noise_pairs": {"a": "b"}}, "noise_pairs: is for noise_kind = 'asymmetric', not 'symmetric'"),
+        ({"noise_kind": "asymmetric", "noise_pairs": [["a", "b"], ["a", "c"]]}, "noise_pairs: class 'a'"),
+        ({"noise_kind": "asymmetric", "noise_pairs": [["a", "b", "c"]]}, "noise_pairs"),
+        ({"data": "masks:a.npz", "noise_kind": "human", "noise_file": "a.pt"}, "noise_kind: is for data with a class"),
+        ({"data": "masks:a.npz", "imbalance": 10}, "imbalance: is for data with a class for each sample"),
+    ],
+)
+def test_keys_of_noise_that_do_not_go_together_are_refused(keys: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        TaskSection(**({"data": "digits"} | keys))
+
+
+def test_keys_of_matched_heads_and_further_scores_enter_the_identity_where_they_are_used() -> None:
+    silent = TaskSection(data="csv:a.csv").identity()
+    assert TaskSection(data="csv:a.csv", probe_train=20, probe_test=30).identity() == silent
+    for key, value in (("output_init", "matched"), ("score_training", True)):
+        assert TaskSection(**{"data": "csv:a.csv", key: value}).identity() == {**silent, key: value}
+    probed = TaskSection(data="digits", probe="mnist", probe_train=20).identity()
+    assert {key: probed[key] for key in probed.keys() - TaskSection(data="digits").identity().keys()} == {
+        "probe": "mnist",
+        "probe_train": 20,
+        "probe_test": 1000,
+    }
+
+
+def test_matched_heads_and_further_scores_are_for_what_has_them() -> None:
+    assert "output_init: 'matched' is for one neuron" in refusal(
+        data="npz:a.npz", head="sigmoid", output_init="matched"
+    )
+    assert "probe: is for networks that give a class for each sample" in refusal(data="masks:a", probe="digits")
+    assert "score_training: is for data with a class for each sample" in refusal(data="masks:a", score_training=True)
+    assert "probe: means nothing beside python" in refusal(python="mine:train", classes=2, probe="digits")
+
+
+def test_later_augmentations_enter_the_identity_only_where_they_are_used() -> None:
+    def identity(**keys: Any) -> Any:
+        return TaskSection(data="digits", augmentation=AugmentationSection(**keys)).identity().get("augmentation")
+
+    assert identity() is None
+    before = {"crop", "flip", "rotation", "brightness", "contrast", "saturation", "cutout"}
+    assert {*identity(flip=True)} == before
+    assert {*identity(flip=True, zoom=0.2)} == before | {"zoom"}
+    assert {*identity(shift=0.1)} == before | {"shift"}

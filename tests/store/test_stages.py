@@ -12,7 +12,7 @@ from lossforge.store.stages import Stage
 
 def test_texts_in_ledgers_never_change() -> None:
     assert [*map(str, Stage)] == [
-        *("sweep", "check", "control", "search", "audit", "tuning", "validation"),
+        *("sweep", "check", "control", "search", "audit", "coarse", "tuning", "validation"),
         *("second optimizer, tuning", "second optimizer"),
     ]
     assert [*map(str, Outcome)] == [

@@ -48,7 +48,7 @@ def test_a_training_keeps_them_where_it_is_told_to(keep: bool) -> None:
         epochs=1,
         label_noise=0.0,
         build=lambda seed: build_model("small_cnn", data.shape, data.classes, 4, seed),
-        keep_correctness=keep,
+        test=keep,
     )
     scores = train_cohort(plan, [Replica(LossSpec(CROSS_ENTROPY), seed, 0.02) for seed in (0, 1)])
     for score in scores:

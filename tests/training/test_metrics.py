@@ -15,7 +15,13 @@ from sklearn import metrics as reference
 from torchmetrics.functional import classification as of_classes
 from torchmetrics.functional import segmentation as of_masks
 
-from lossforge.training.metrics import chance_score, classification_metrics, segmentation_metrics
+from lossforge.losses.heads import HEADS
+from lossforge.training.metrics import (
+    chance_score,
+    classification_metrics,
+    metrics_of_training_part,
+    segmentation_metrics,
+)
 
 Samples = tuple[torch.Tensor, torch.Tensor]
 """Logits ``(N, C)`` and class indices ``(N,)``."""
@@ -239,3 +245,39 @@ def test_guessing_scores_what_is_called_chance_and_no_constant_class_more(classe
         assert classification_metrics(order, target)["top5_accuracy"] == pytest.approx(
             chance_score(counts, "top5_accuracy"), abs=1e-6
         )
+
+
+@settings(deadline=None, max_examples=30)
+@given(CLASSES, st.integers(0, 1000))
+def test_the_worst_class_is_scikit_learns_least_recall(classes: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.randint(classes, (40,), generator=generator)
+    logits = torch.randn(40, classes, generator=generator)
+    found = classification_metrics(logits, target)["worst_class"]
+    true = target.numpy()
+    recalls = reference.recall_score(true, logits.argmax(1).numpy(), average=None, labels=numpy.unique(true))
+    assert found == pytest.approx(min(recalls), abs=1e-6)
+
+
+def test_the_training_part_tells_a_network_that_lives_from_one_that_does_not() -> None:
+    target = torch.arange(30) % 3
+    logits = torch.nn.functional.one_hot(target, 3).float()
+    assert metrics_of_training_part(logits, target, HEADS["softmax"]) == {
+        "train_accuracy": 1.0,
+        "predicted_share": round(1 / 3, 6),
+        "one_class": False,
+        "dead": False,
+    }
+    leaning = logits + torch.tensor([2.0, 0.0, 0.0])
+    found = metrics_of_training_part(leaning, target, HEADS["softmax"])
+    assert found["one_class"]
+    assert not found["dead"]
+    assert found["train_accuracy"] == pytest.approx(1 / 3, abs=1e-6)
+    still = torch.tensor([0.3, 0.1, -0.2]).expand(30, 3)
+    assert metrics_of_training_part(still, target, HEADS["softmax"])["dead"]
+    one = torch.full((30, 1), -5.0)
+    found = metrics_of_training_part(one, target.clamp(max=1), HEADS["binary"])
+    assert found == {"train_accuracy": round(1 / 3, 6), "predicted_share": 1.0, "one_class": True, "dead": True}
+    labels = torch.nn.functional.one_hot(target, 3)
+    found = metrics_of_training_part(logits * 2 - 1, labels, HEADS["sigmoid"])
+    assert (found["train_accuracy"], found["predicted_share"]) == (1.0, round(1 / 3, 6))

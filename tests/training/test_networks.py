@@ -16,7 +16,7 @@ from lossforge.training.plan import Plan, Replica
 from lossforge.training.train import train_cohort
 
 KINDS = {"grey": (1, 28, 28), "colour": (3, 32, 32), "large": (3, 80, 80), "tabular": (30, 1, 1)}
-SLOW = {"resnet50", "resnet18", "inception_v3", "vgg16"}
+SLOW = {"resnet50", "resnet18", "inception_v3", "vgg16", "inception_v3_ngl", "resnet50_ngl"}
 CLASSES = 3
 
 

@@ -182,3 +182,32 @@ def test_clipping_is_each_replicas_own() -> None:
             param.grad = part[k].clone()
         torch.nn.utils.clip_grad_norm_(alone, 2.0)
         torch.testing.assert_close([part[k] for part in clipped], [param.grad for param in alone])
+
+
+@pytest.mark.parametrize("rates", [RATES, (0.02, 0.02, 0.02)])
+@pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
+def test_a_layer_can_have_a_rate_of_its_own(name: str, rates: tuple[float, ...]) -> None:
+    """The same as torch's groups of parameters; ``epsilon`` is torch's too, where it has one."""
+    factors, epsilon = [1.0, 1.0, 0.25], 1e-3
+    recipe = RecipeSection(optimizer=name, weight_decay=0.01, epsilon=epsilon)  # type: ignore[arg-type]
+    lanes = lanes_of(name, LAYOUT.views(vector()), rates)
+    optimizer = make_optimizer(recipe, rates, LAYOUT.filled(factors, lanes.weights.vector))
+    alone = [[part[k].clone().requires_grad_() for part in LAYOUT.views(vector())] for k in range(K)]
+    torchs = []
+    for params, rate in zip(alone, rates, strict=True):
+        torchs.append(TORCHS[name](params, rate))
+        group = torchs[-1].param_groups[0]
+        torchs[-1].param_groups = [
+            {**group, "params": [part], "lr": rate * factor} | ({"eps": epsilon} if "eps" in group else {})
+            for part, factor in zip(params, factors, strict=True)
+        ]
+    for step, values in enumerate(schedule_values("constant", 5)):
+        gradient = vector(seed=step + 1)
+        optimizer.apply(lanes, gradient, optimizer.numbers(values, step + 1))
+        for k, (params, one) in enumerate(zip(alone, torchs, strict=True)):
+            for part, own in zip(params, LAYOUT.views(gradient), strict=True):
+                part.grad = own[k]
+            one.step()
+    for k, params in enumerate(alone):
+        for part, own in zip(params, lanes.weights.parts, strict=True):
+            torch.testing.assert_close(own[k], part.detach(), rtol=1e-5, atol=1e-6)

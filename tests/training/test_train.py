@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from lossforge.training.early_stop import RunningAccuracy
 from lossforge.training.lanes import LaneState
 from lossforge.training.loss_scaling import unscaled
 from lossforge.training.plan import Plan, Replica, TrainingTimeoutError
+from lossforge.training.schedules import plateau_rates
 from lossforge.training.stacked import Flat
 from lossforge.training.train import train_cohort
 
@@ -238,12 +240,34 @@ def test_the_deadline_stops_a_training() -> None:
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "muon"])
-@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "constant"])
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "constant", "plateau"])
 def test_every_optimizer_and_schedule_trains(optimizer: str, schedule: str) -> None:
     rate = {"sgd": 0.1, "muon": 0.03}.get(optimizer, 0.01)
     (score,) = train_cohort(plan(optimizer=optimizer, schedule=schedule), replicas(CROSS_ENTROPY, rate=rate))
     assert score.accuracy is not None
     assert score.accuracy > 0.2
+
+
+@pytest.mark.parametrize("heats", [1, 2])
+def test_on_a_plateau_each_network_lowers_its_own_rate(heats: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    cohorts: list[Cohort] = []
+    setting_up = Cohort.__init__
+
+    def kept(self: Cohort, *given: Any, **keys: Any) -> None:
+        setting_up(self, *given, **keys)
+        cohorts.append(self)
+
+    monkeypatch.setattr(Cohort, "__init__", kept)
+    asked = plan(epochs=8, schedule="plateau", plateau_epochs=2, plateau_floor=0.0, stop_at=0.3)
+    wanted = [*replicas(CROSS_ENTROPY, rate=0.02), *replicas(CROSS_ENTROPY, rate=1e-7)]
+    doomed = replicas(CROSS_ENTROPY, CROSS_ENTROPY, rate=1e-7, floor=1.0) if heats == 2 else []
+    scores = train_cohort(asked, [*wanted, *doomed], lanes=2)
+    assert [score.accuracy is not None for score in scores] == [True, True, False, False][: len(scores)]
+    last = next(one for one in cohorts if len(one.lanes.curve) == 8)
+    peaks = torch.tensor([0.02, 1e-7])
+    assert torch.equal(last.lanes.rates, plateau_rates(peaks, last.lanes.curve, asked.recipe))
+    assert float(last.lanes.rates[0]) == pytest.approx(0.02)
+    assert float(last.lanes.rates[1]) < 1e-7
 
 
 def test_validation_labels_are_clean() -> None:

@@ -36,8 +36,11 @@ def rows_of(run: Path, stage: str) -> list[TrainingRow]:
 
 def test_every_loss_meets_every_rival(finished_run: Path) -> None:
     results = read_comparisons(RunFolder.open(finished_run))
-    assert {row.rival for row in results} == {"cross_entropy", "label_smoothing", "ngl"}
-    assert len(results) == 2 * 3
+    assert {row.rival: row.chosen for row in results} == {
+        **dict.fromkeys(("cross_entropy", "label_smoothing", "ngl"), False),
+        "generalized_ce": True,
+    }
+    assert len(results) == 2 * 4
     assert all(row.low <= row.gain <= row.high for row in results)
     assert all(row.p <= row.p_adjusted <= 1 for row in results)
     assert {row.seeds for row in results} == {4}
@@ -157,7 +160,7 @@ def test_more_seeds_only_add_trainings(finished_run: Path, tmp_path: Path) -> No
     progress = Progress()
     rows = lossforge.validate(run, seeds=6, workers=1, progress=progress)
     assert {row.seeds for row in rows} == {6}
-    assert progress.trainings == 2 * (2 + 3)
+    assert progress.trainings == 2 * (2 + 4)
 
 
 class _Stopper(Progress):

@@ -51,6 +51,7 @@ def test_named_rivals_stand_beside_those_of_the_space(finished_run: Path, tmp_pa
         "ngl",
         "brier",
         FORMULA,
+        "generalized_ce",
     ]
     trained = progress.trainings
     assert trained > 0

@@ -9,8 +9,12 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "augmentation": ("Preparation",),
     "datasets": ("DATASETS", "FORMATS", "find_source", "forget_loaded", "is_unchanged", "load_task", "own_digest"),
     "examine": ("describe", "first_lines"),
+    "human_labels": ("label_file_digest",),
+    "label_noise": ("wrong_labels",),
     "label_rows": ("refuse_constant",),
+    "noise_kinds": ("LabelNoise", "SYMMETRIC"),
     "places": ("VARIABLE", "using_data_folder"),
     "resized_masks": ("lost_told",),
-    "splits": ("Part", "TaskData", "noisy_labels"),
+    "samples": ("IGNORED",),
+    "splits": ("Part", "TaskData"),
 }

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lossforge.data.samples import IGNORED
 from lossforge.errors import DataError
 from lossforge.seeding import derive_seed
 
@@ -20,19 +21,31 @@ if TYPE_CHECKING:
 _LUMA = (0.299, 0.587, 0.114)
 _DRAWS = 10
 """Random numbers a sample: two of the crop, flip, angle, three of colour, two of the cutout, one in reserve."""
+_MORE_DRAWS = 4
+"""And where images are zoomed or shifted: two of the zoom, two of the shift; without it all others are as ever."""
 
 
 class Preparation:
     """Maps samples ``(K, B, C, H, W)`` or ``(B, C, H, W)``, uint8 or float32, to float32 of the same shape.
 
-    Bytes become [0, 1]; then come crop, flip and rotation, then colour, then the training part's mean and
+    With ``ignoring`` what is brought in from beyond an edge does not count, where there are masks. Bytes become [0, 1];
+    then come crop, flip, rotation, zoom and shift, then colour, then the training part's mean and
     deviation, then the cutout, so that what is cut out is the mean. Every sample has its own random numbers.
     """
 
-    def __init__(self, augmentation: AugmentationSection, scale: Scale | None, shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self,
+        augmentation: AugmentationSection,
+        scale: Scale | None,
+        shape: tuple[int, int, int],
+        *,
+        ignoring: bool = False,
+    ) -> None:
         self.augmentation = augmentation
+        self.ignoring = ignoring
         self.scale = scale
         self.augments = augmentation.is_on
+        self._draws = _DRAWS + (_MORE_DRAWS if augmentation.zoom or augmentation.shift else 0)
         if self.augments:
             _check(augmentation, shape)
 
@@ -49,8 +62,9 @@ class Preparation:
     def with_masks(self, x: Tensor, masks: Tensor, generators: Sequence[torch.Generator] = ()) -> tuple[Tensor, Tensor]:
         """The network's input, and its masks ``(K, B, H, W)`` or ``(B, H, W)``, class indices, moved in the same way.
 
-        Crop, flip and rotation move a mask with its image, by the nearest pixel; colour and cutout leave it alone.
-        What a crop or a rotation brings in from beyond an edge is mirrored, so that its class is known.
+        Crop, flip, rotation, zoom and shift move a mask with its image, by the nearest pixel; colour and cutout leave
+        it alone. What comes in from beyond an edge is mirrored, so that its class is known; with ``ignoring`` it does
+        not count.
         """
         prepared, moved = self._prepared(x, masks, generators)
         assert moved is not None
@@ -66,8 +80,8 @@ class Preparation:
         if generators:
             shape = x.shape
             x = x.flatten(0, -4)
-            draws = torch.cat([torch.rand(len(x) // len(generators), _DRAWS, generator=one) for one in generators])
-            draws = draws.to(x.device)
+            each = len(x) // len(generators)
+            draws = torch.cat([torch.rand(each, self._draws, generator=one) for one in generators]).to(x.device)
             flat = None if masks is None else masks.flatten(0, -3)
             x, flat = self._turned(*self._shifted(x, flat, draws), draws)
             masks = None if flat is None else flat.view(*shape[:-3], *shape[-2:])
@@ -94,27 +108,46 @@ class Preparation:
         if masks is None:
             x = functional.pad(x, (spec.crop,) * 4)
         else:
-            rows, columns = _mirrored(rows - spec.crop, height), _mirrored(columns - spec.crop, width)
+            rows, columns = rows - spec.crop, columns - spec.crop
+            beyond = _outside(rows, height)[:, :, None] | _outside(columns, width)[:, None, :]
+            rows, columns = _mirrored(rows, height), _mirrored(columns, width)
         sample = torch.arange(count, device=x.device)[:, None, None]
         place = (sample, rows[:, :, None], columns[:, None, :])
-        return x.permute(0, 2, 3, 1)[place].permute(0, 3, 1, 2), None if masks is None else masks[place]
+        shifted = x.permute(0, 2, 3, 1)[place].permute(0, 3, 1, 2)
+        if masks is None:
+            return shifted, None
+        return shifted, masks[place].masked_fill(beyond, IGNORED) if self.ignoring else masks[place]
 
     def _turned(self, x: Tensor, masks: Tensor | None, draws: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Rotate about the middle: images between pixels, masks by the nearest."""
-        if not self.augmentation.rotation:
+        """Rotate about the middle, zoom and shift: images between pixels, masks by the nearest.
+
+        What comes in from beyond an edge is black after a rotation alone, and the pixel at the edge after a zoom or a
+        shift, as Keras has it unless told otherwise.
+        """
+        spec = self.augmentation
+        moved = bool(spec.zoom or spec.shift)
+        if not (spec.rotation or moved):
             return x, masks
-        angle = (2 * draws[:, 3] - 1) * math.radians(self.augmentation.rotation)
+        angle = (2 * draws[:, 3] - 1) * math.radians(spec.rotation)
         cosine, sine, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
         # The grid runs from -1 to 1 along both sides: an oblong image needs its ratio, or it would be sheared.
         ratio = x.shape[2] / x.shape[3]
         turn = torch.stack([cosine, -sine * ratio, zero, sine / ratio, cosine, zero], 1).view(-1, 2, 3)
+        if moved:
+            more = 2 * draws[:, _DRAWS:] - 1
+            turn[:, :, :2] *= (1 + spec.zoom * more[:, :2])[:, None]
+            turn[:, :, 2] = 2 * spec.shift * more[:, 2:]
         grid = functional.affine_grid(turn, list(x.shape), align_corners=False)
         if masks is None:
-            return functional.grid_sample(x, grid, align_corners=False), None
+            beyond = "border" if moved else "zeros"
+            return functional.grid_sample(x, grid, padding_mode=beyond, align_corners=False), None
         turned = functional.grid_sample(
             masks[:, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False
         )
-        return functional.grid_sample(x, grid, padding_mode="reflection", align_corners=False), turned[:, 0].long()
+        found = turned[:, 0].long()
+        if self.ignoring:
+            found = found.masked_fill((grid.abs() > 1).any(-1), IGNORED)
+        return functional.grid_sample(x, grid, padding_mode="reflection", align_corners=False), found
 
     def _coloured(self, x: Tensor, draws: Tensor, *, clamp: bool) -> Tensor:
         """Brightness, contrast and saturation, each by a factor within 1 ± its strength."""
@@ -145,6 +178,10 @@ class Preparation:
             position = torch.arange(length, device=x.device)
             spans.append((position >= start) & (position < start + side))
         return (spans[0][:, :, None] & spans[1][:, None, :])[:, None]
+
+
+def _outside(place: Tensor, length: int) -> Tensor:
+    return (place < 0) | (place >= length)
 
 
 def _mirrored(place: Tensor, length: int) -> Tensor:

@@ -13,6 +13,8 @@ from lossforge.data.csv_files import MARK, read_csv
 from lossforge.data.image_files import read_folder, read_masks
 from lossforge.data.npz_files import read_npz
 from lossforge.data.places import data_folder
+from lossforge.data.published_masks import read_coco_stuff, read_voc2012
+from lossforge.data.published_sets import read_colorectal, read_imagenet, read_malaria
 from lossforge.data.samples import Form, RawData, Samples
 from lossforge.data.splits import TaskData
 from lossforge.data.torchvision_sets import KNOWN_SETS, Reader, read_tiny_imagenet
@@ -54,15 +56,35 @@ _SUMMARIES = {
     "pcam": "294,912 patches of tissue, 96×96, 2 classes; needs the package h5py",
     "food101": "101,000 dishes of many sizes, 101 classes; needs task.resize",
     "oxford_pets": "7,349 cats and dogs of many sizes, 37 classes; needs task.resize",
-    "imagenet": "1,331,167 photographs of many sizes, 1,000 classes; needs task.resize; not downloaded",
 }
+_PUBLISHED: dict[str, tuple[str, Reader]] = {
+    "imagenet": (
+        "1,331,167 photographs of many sizes, 1,000 classes; needs task.resize; not downloaded",
+        read_imagenet,
+    ),
+    "malaria": (
+        "27,558 stained blood cells of many sizes, 2 classes; needs task.resize; not downloaded",
+        read_malaria,
+    ),
+    "colorectal_histology": ("5,000 patches of tissue, 150×150, 8 classes; not downloaded", read_colorectal),
+    "voc2012": (
+        "Pascal VOC 2012: 2,913 photographs, masks of 21 classes, 255 ignored; needs task.resize; not downloaded",
+        read_voc2012,
+    ),
+    "coco_stuff": (
+        "COCO-Stuff 164k: 123,287 photographs, masks of 171 classes, 255 ignored; needs task.resize; not downloaded",
+        read_coco_stuff,
+    ),
+}
+"""Sets that only we read, each with what it is."""
 
 DATASETS: dict[str, DataSource] = {
     source.name: source
     for source in (
         DataSource("digits", "1,797 handwritten digits, 8×8 grey, 10 classes; ships with scikit-learn", _digits),
-        *(DataSource(name, _SUMMARIES[name], known.read) for name, known in KNOWN_SETS.items()),
+        *(DataSource(name, _SUMMARIES[name], known.read) for name, known in KNOWN_SETS.items() if name != "imagenet"),
         DataSource("tiny_imagenet", "110,000 photographs, 64×64, 200 classes", read_tiny_imagenet),
+        *(DataSource(name, summary, read) for name, (summary, read) in _PUBLISHED.items()),
     )
 }
 """Every data set by name."""
@@ -151,5 +173,6 @@ def _loaded(task: TaskSection, device: str, load: Reader, place: str, stamped: s
         nested=task.nested,
         skip_broken=task.skip_broken,
         several_labels=task.head == "sigmoid",
+        ignore=task.ignored,
     )
     return task_data(load(place, form), form, task, device)

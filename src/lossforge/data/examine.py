@@ -35,6 +35,8 @@ def describe(data: TaskData) -> list[tuple[str, str, str]]:
         ("samples", "good", f"{form}, {kind}{where}"),
         _classes(data),
         _balance(data),
+        *_ignored(data),
+        *(("labels", "note", told) for told in data.labels),
         *(("resizing", "note", told) for told in resized_away(data)),
         _duplicates(data),
         *_near(data),
@@ -45,7 +47,7 @@ def describe(data: TaskData) -> list[tuple[str, str, str]]:
 
 def first_lines(data: TaskData, metric: str) -> list[str]:
     """What to know of the data before a search, in the words of `describe`; costly checks are on a share of them."""
-    lines = [*data.notes, *resized_away(data), *telling(data)]
+    lines = [*data.notes, *data.labels, *resized_away(data), *telling(data)]
     found = data.duplicates
     if found and (found.bad or found.dropped_train or found.dropped_validation or found.conflicting):
         lines.append(found.told)
@@ -71,6 +73,11 @@ def telling(data: TaskData) -> list[str]:
         f"{'columns' if many else 'column'} {shown} alone {'tell' if many else 'tells'} the class: "
         f"{'are they' if many else 'is it'} known before the class is? task.drop_columns leaves columns out"
     ]
+
+
+def _ignored(data: TaskData) -> list[tuple[str, str, str]]:
+    share = data.train.ignored if data.segmentation else 0.0
+    return [("ignored", "good", f"{_percent(share)} of the training pixels do not count")] if share else []
 
 
 def _near(data: TaskData) -> list[tuple[str, str, str]]:

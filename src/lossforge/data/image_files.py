@@ -40,18 +40,22 @@ def read_masks(place: str, form: Form) -> RawData:
     """An .npz file, or pairs of files in one of the layouts of `lossforge.data.mask_pairs`."""
     root = Path(place)
     if not root.is_dir():
-        return read_npz_masks(root)
+        return read_npz_masks(root, form.ignore)
     tree = read_tree(root)
     found = mask_pairs(tree, validation=form.own_validation)
     reader = MaskReader(form, root)
     masks = {part: reader.read(pairs, counted=part == "train") for part, pairs in found.parts.items()}
     reader.refuse_blurred([mask for read in masks.values() for mask in read if mask is not None])
+    if form.ignore is not None:
+        del reader.stored[form.ignore], reader.left[form.ignore]
     lost = lost_classes(reader.stored, reader.left, form.size, str(root)) if form.size else ()
     numbered = {part: [(path, place) for place, (path, _) in enumerate(pairs)] for part, pairs in found.parts.items()}
     samples, notes = decode_files(numbered, form, root, f"{stamp(tree)} masks", reader.broken)
     parts = {part: _whole_pairs(one, masks[part], root) for part, one in samples.items()}
-    raw = from_masks(parts["train"], parts.get("test"), str(root), validation=parts.get("validation"))
-    return replace(raw, notes=(*found.notes, *notes), lost=lost)
+    raw = from_masks(
+        parts["train"], parts.get("test"), str(root), validation=parts.get("validation"), ignore=form.ignore
+    )
+    return replace(raw, notes=(*found.notes, *notes, *raw.notes), lost=lost)
 
 
 def _whole_pairs(images: Samples, masks: list[Labels | None], root: Path) -> tuple[Array, Labels]:

@@ -30,7 +30,7 @@ def imputed(raw: RawData, rows: Labels, how: str) -> RawData:
                 "(of a csv: task.drop_columns)"
             )
         fill[place] = _typical(values, how)
-    filled = {name: None if part is None else Samples(_filled(part.x, fill), part.y) for name, part in parts.items()}
+    filled = {name: None if part is None else replace(part, x=_filled(part.x, fill)) for name, part in parts.items()}
     assert filled["train"] is not None
     return replace(raw, train=filled["train"], validation=filled["validation"], test=filled["test"])
 

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy
 
 from lossforge.data.labels import as_labels, as_whole, from_labels
-from lossforge.data.samples import Array, Form, Labels, RawData, Samples, as_images, as_vectors
+from lossforge.data.samples import IGNORED, Array, Form, Labels, RawData, Samples, as_images, as_vectors
 from lossforge.errors import DataError
 
 Keys = tuple[str, str]
 """The names of a part's samples, and of its labels or masks."""
 
+_VOID = 255
+"""What most published masks have where nobody says what is to be seen."""
 _VALIDATION = ("val", "valid", "validation", "dev")
 _FORMS = (("x_{}", "y_{}"), ("{}_x", "{}_y"), ("{}_images", "{}_labels"), ("{}_data", "{}_labels"))
 _ALONE = (("x", "y"), ("images", "labels"), ("data", "target"), ("data", "labels"))
@@ -112,7 +114,7 @@ def read_npz(place: str, form: Form) -> RawData:
     return from_labels(parts["train"], str(path), validation=parts.get("validation"), test=parts.get("test"))
 
 
-def read_npz_masks(path: Path) -> RawData:
+def read_npz_masks(path: Path, ignore: int | None = None) -> RawData:
     """Images and masks ``(N, H, W)``: ``x_train``, ``m_train``; where it has them, ``x_val``, ``x_test`` and theirs."""
     layouts = _layouts((("x_{}", "m_{}"), ("{}_images", "{}_masks")))
     parts = {}
@@ -120,7 +122,7 @@ def read_npz_masks(path: Path) -> RawData:
     for part, ((x_key, m_key), x, masks) in read_arrays(path, layouts, known).items():
         images = as_images(x, f"{path}: '{x_key}'")
         parts[part] = (images, _masks(masks, images, f"{path}: '{m_key}'"))
-    return from_masks(parts["train"], parts.get("test"), str(path), validation=parts.get("validation"))
+    return from_masks(parts["train"], parts.get("test"), str(path), validation=parts.get("validation"), ignore=ignore)
 
 
 def _masks(array: Array, x: Array, origin: str) -> Labels:
@@ -137,11 +139,18 @@ def from_masks(
     origin: str,
     *,
     validation: tuple[Array, Labels] | None = None,
+    ignore: int | None = None,
 ) -> RawData:
-    """Number the classes of the masks 0, 1 ... in the order of their values: 0 and 255 become 0 and 1."""
-    found = numpy.unique(train[1])
+    """Number the classes of the masks 0, 1 ... in the order of their values: 0 and 255 become 0 and 1.
+
+    Pixels of the value ``ignore`` are of no class, and become `IGNORED`.
+    """
+    values = numpy.unique(train[1])
+    found = values if ignore is None else values[values != ignore]
     if len(found) < 2:
-        raise DataError(f"{origin}: every mask holds {found[0]} alone; there must be two classes at least")
+        held = " and ".join(map(str, values.tolist()))
+        rest = f", of which task.ignore = {ignore} is no class" if len(found) < len(values) else ""
+        raise DataError(f"{origin}: every mask holds {held} alone{rest}; there must be two classes at least")
     if len(found) > 256:
         raise DataError(f"{origin}: masks hold {len(found)} different values; a mask holds a class's number a pixel")
     given = {"training": train, "validation": validation, "test": test}
@@ -150,13 +159,29 @@ def from_masks(
         if part is None:
             continue
         x, masks = part
-        unknown = numpy.setdiff1d(masks, found)
+        unknown = numpy.setdiff1d(masks, values if ignore is None else [*values, ignore])
         if len(unknown):
             raise DataError(f"{origin}: {name} masks hold {unknown[0]}, which no training mask holds")
         if x.shape[1:] != train[0].shape[1:]:
             raise DataError(
                 f"{origin}: {name} images are {x.shape[1:]}, training images {train[0].shape[1:]}; give one size"
             )
-        parts[name] = Samples(x, numpy.searchsorted(found, masks).astype(numpy.int64))
+        numbered = numpy.searchsorted(found, masks).astype(numpy.int64)
+        if ignore is not None:
+            numbered[masks == ignore] = IGNORED
+        parts[name] = Samples(x, numbered)
     names = tuple(str(value) for value in found.tolist())
-    return RawData(parts["training"], parts.get("test"), names, validation=parts.get("validation"))
+    notes = _notes(values.tolist(), ignore)
+    return RawData(parts["training"], parts.get("test"), names, validation=parts.get("validation"), notes=notes)
+
+
+def _notes(values: list[int], ignore: int | None) -> tuple[str, ...]:
+    """Whether the value of pixels that do not count is there, or one that usually is it."""
+    if ignore is not None and ignore not in values:
+        return (f"no training mask holds {ignore} (task.ignore): no pixel of them is left out",)
+    if ignore is None and _VOID in values and len(values) > 2:
+        return (
+            f"masks hold {_VOID} beside {len(values) - 1} other values, and it is a class like them; where it marks "
+            f"pixels that do not count, set task.ignore = {_VOID}",
+        )
+    return ()

@@ -16,6 +16,7 @@ from lossforge.data.resized_masks import lost_classes, masks_with
 from lossforge.data.samples import Array, Form, Labels, RawData, Samples
 from lossforge.data.scale import Scale
 from lossforge.data.splits import Part, TaskData, stratified_parts
+from lossforge.data.task_labels import labels_told, long_tailed, noise_of, with_given_labels
 from lossforge.errors import DataError
 from lossforge.seeding import derive_seed
 from lossforge.spaces.schema import TaskSection
@@ -28,7 +29,7 @@ _AT_ONCE = 1_024
 
 def task_data(raw: RawData, form: Form, task: TaskSection, device: str) -> TaskData:
     """The task's three parts. Raises DataError where they cannot be had from these samples."""
-    raw = _held_out(raw, task)
+    raw = with_given_labels(_held_out(raw, task), task)
     divided = _divide(raw, task)
     if task.impute is not None:
         raw = imputed(raw, divided[0], task.impute)
@@ -48,9 +49,14 @@ def task_data(raw: RawData, form: Form, task: TaskSection, device: str) -> TaskD
     if task.switched_on("drop_duplicates"):
         parts, found = without_duplicates(parts, task.data, raw.names)
     _refuse_unfit(raw, task)
+    noise = noise_of(raw, task)
+    tail = None
+    if task.imbalance > 1:
+        parts, tail = long_tailed(parts, task, raw.classes)
     normalize = not raw.ready if task.normalize is None else task.normalize
     scale = scale_of(parts.train) if normalize else None
-    return TaskData(*parts, raw.classes, scale, raw.names, raw.notes, raw.columns, found, lost)
+    told = labels_told(task, noise, parts.train, raw.names)
+    return TaskData(*parts, raw.classes, scale, raw.names, raw.notes, raw.columns, found, lost, noise, tail, told)
 
 
 def _refuse_unfit(raw: RawData, task: TaskSection) -> None:
@@ -95,9 +101,10 @@ def resident_limit(device: str) -> int:
 
 def _part(samples: Samples, chosen: Labels, device: str, store: Tensor | None) -> Part:
     y = torch.from_numpy(samples.y[chosen]).to(device)
+    given = None if samples.given is None else torch.from_numpy(samples.given[chosen]).to(device)
     if store is not None:
-        return Part(store, y, torch.from_numpy(chosen))
-    return Part(torch.from_numpy(numpy.ascontiguousarray(samples.x[chosen])).to(device), y)
+        return Part(store, y, torch.from_numpy(chosen), given=given)
+    return Part(torch.from_numpy(numpy.ascontiguousarray(samples.x[chosen])).to(device), y, given=given)
 
 
 def _divide(raw: RawData, task: TaskSection) -> tuple[Labels, Labels, Labels]:
@@ -196,7 +203,7 @@ def fitted(samples: Samples, form: Form, device: str) -> Samples:
         images[batch] = _fit(x[batch], size, device, grey=grey)
         if masks is not None:
             masks[batch] = _fit_masks(y[batch], size)
-    return Samples(images, y if masks is None else masks)
+    return Samples(images, y if masks is None else masks, samples.given)
 
 
 def _fit(x: Array, size: tuple[int, int], device: str, *, grey: bool) -> Array:

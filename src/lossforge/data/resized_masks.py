@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import numpy
 
 from lossforge.data.decoding import size_told
-from lossforge.data.samples import Labels, LostClass
+from lossforge.data.samples import IGNORED, Labels, LostClass
 from lossforge.errors import DataError
 
 REMEDY = "resize to the shape that the masks have, or larger, or leave the class out of the data"
@@ -24,8 +24,8 @@ def lost_told(lost: LostClass, size: tuple[int, int]) -> str:
 
 
 def masks_with(masks: Iterable[Labels]) -> Counter[int]:
-    """In how many masks each value is."""
-    return Counter(value for mask in masks for value in numpy.unique(mask).tolist())
+    """In how many masks each value is; pixels that do not count are of none."""
+    return Counter(value for mask in masks for value in numpy.unique(mask).tolist() if value != IGNORED)
 
 
 def lost_classes(

@@ -13,6 +13,8 @@ from lossforge.errors import DataError
 Array = NDArray[Any]
 Labels = NDArray[numpy.int64]
 
+IGNORED = -100
+"""In place of a class, in a mask: the pixel is out of the loss, the metrics and the classes. It is torch's own."""
 _CHANNELS = (1, 3, 4)
 
 
@@ -32,6 +34,7 @@ class Form:
     folders in a class's folder belong to the class, broken files are left out. Tables: which columns are left out,
     whether missing values are kept as NaN (to be imputed), which columns are categories (True: those that hold text).
     ``several_labels``: whether rows of labels say what a sample has, each 0 or 1, and not which class it is of.
+    ``ignore``: the value of a mask's pixels that do not count.
     """
 
     size: tuple[int, int] | None = None
@@ -44,6 +47,7 @@ class Form:
     nested: bool = False
     skip_broken: bool = False
     several_labels: bool = False
+    ignore: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +55,12 @@ class Samples:
     """Samples ``x``, uint8 or float32 of shape ``(N, C, H, W)``, and ``y``, int64.
 
     ``y`` holds class indices ``(N,)``, or rows of labels ``(N, C)``, each 0 or 1, or a mask a sample, ``(N, H, W)``.
+    Pixels that do not count are `IGNORED`. ``given`` are the labels ``(N,)`` that people gave, where there are such.
     """
 
     x: Array
     y: Labels
+    given: Labels | None = None
 
     def __len__(self) -> int:
         return len(self.y)

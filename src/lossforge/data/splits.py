@@ -1,4 +1,4 @@
-"""Stratified, seeded parts of a data set, and label noise."""
+"""Stratified, seeded parts of a data set."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import numpy
 from numpy.typing import NDArray
 
 from lossforge.data.iterative_stratification import owners_by_label
+from lossforge.data.noise_kinds import SYMMETRIC, LabelNoise
+from lossforge.data.samples import IGNORED
 from lossforge.errors import DataError
 from lossforge.seeding import derive_seed
 
@@ -28,13 +30,14 @@ class Part:
     ``y`` holds class indices ``(N,)``, rows of labels ``(N, C)``, each 0 or 1, or masks ``(N, H, W)``, on the device;
     so is ``x``, unless the set is too large: then ``rows`` (N,) says which of all the samples in ``x``, in memory or on
     disk, are the part's. Rows from ``len(x)`` on lie in ``x_more``: where training and validation samples of their own
-    files are pooled.
+    files are pooled. ``given`` are the labels ``(N,)`` that people gave, where ``y`` has the true ones.
     """
 
     x: Tensor
     y: Tensor
     rows: Tensor | None = None
     x_more: Tensor | None = None
+    given: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -44,20 +47,29 @@ class Part:
         import torch
 
         y = self.y.cpu()
-        return y.sum(0) if y.ndim == 2 else torch.bincount(y.flatten(), minlength=classes)
+        if y.ndim == 2:
+            return y.sum(0)
+        return torch.bincount(y[y >= 0] if y.ndim == 3 else y, minlength=classes)
+
+    @property
+    def ignored(self) -> float:
+        """The share of a mask's pixels that do not count."""
+        return float((self.y == IGNORED).double().mean())
 
     def first(self, count: int) -> Part:
         """The first samples as a part of their own."""
+        given = None if self.given is None else self.given[:count]
         if self.rows is None:
-            return Part(self.x[:count], self.y[:count])
-        return Part(self.x, self.y[:count], self.rows[:count], self.x_more)
+            return Part(self.x[:count], self.y[:count], given=given)
+        return Part(self.x, self.y[:count], self.rows[:count], self.x_more, given)
 
     def chosen(self, indices: Tensor) -> Part:
         """The samples at ``indices``, shape ``(n)``, as a part of their own."""
         y = self.y[indices.to(self.y.device)]
+        given = None if self.given is None else self.given[indices.to(self.y.device)]
         if self.rows is None:
-            return Part(self.x[indices.to(self.x.device)], y)
-        return Part(self.x, y, self.rows[indices.cpu()], self.x_more)
+            return Part(self.x[indices.to(self.x.device)], y, given=given)
+        return Part(self.x, y, self.rows[indices.cpu()], self.x_more, given)
 
     def samples(self, indices: Tensor) -> Tensor:
         """Samples ``(*, C, H, W)`` at ``indices``, shape ``(*)``, on the device."""
@@ -100,7 +112,8 @@ class TaskData:
     ``scale`` is the training part's mean and deviation, where samples are to be normalised by them. ``notes`` are
     sentences of what became of the data on the way here; ``columns`` a table's, with the features that each became;
     ``duplicates`` what was found, and dropped, where the task drops them; ``lost`` the classes that resizing took
-    from some training masks.
+    from some training masks. ``noise`` says how labels are made wrong; ``tail`` ``(n,)`` which validation samples a
+    long-tailed training part takes when both are pooled (None: all). ``labels`` tell what the task does to labels.
     """
 
     train: Part
@@ -113,6 +126,9 @@ class TaskData:
     columns: tuple[tuple[str, int], ...] = ()
     duplicates: Duplicates | None = None
     lost: tuple[LostClass, ...] = ()
+    noise: LabelNoise = SYMMETRIC
+    tail: Tensor | None = None
+    labels: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -135,12 +151,21 @@ class TaskData:
         import torch
 
         first, second = self.train, self.validation
+        if self.tail is not None:
+            second = second.chosen(self.tail)
         y = torch.cat([first.y, second.y])
+        own = [part.y if part.given is None else part.given for part in (first, second)]
+        given = torch.cat(own) if first.given is not None else None
         if first.rows is None or second.rows is None:
-            return Part(torch.cat([first.x, second.x]), y)
+            return Part(torch.cat([first.x, second.x]), y, given=given)
         if first.x is second.x:
-            return Part(first.x, y, torch.cat([first.rows, second.rows]))
-        return Part(first.x, y, torch.cat([first.rows, second.rows + len(first.x)]), second.x)
+            return Part(first.x, y, torch.cat([first.rows, second.rows]), given=given)
+        return Part(first.x, y, torch.cat([first.rows, second.rows + len(first.x)]), second.x, given)
+
+    @property
+    def pooled_size(self) -> int:
+        """Samples of both parts together; see `pooled`."""
+        return len(self.train) + (len(self.validation) if self.tail is None else len(self.tail))
 
 
 Indices = NDArray[numpy.int64]
@@ -156,7 +181,8 @@ def stratified_parts(labels: Indices, sizes: tuple[int, int, int], seed: int) ->
     total = len(labels)
     if sum(sizes) > total:
         raise DataError(
-            f"train + validation + test = {sum(sizes)} samples, but the data set has {total}; make the parts smaller"
+            f"task: train + validation + test = {sum(sizes)} samples, but the data set has {total}; make the parts "
+            "smaller"
         )
     if labels.ndim == 2:
         owner = owners_by_label(labels, (*sizes, total - sum(sizes)), seed)
@@ -175,27 +201,3 @@ def _interleave(total: int, sizes: tuple[int, int, int]) -> Indices:
     places = numpy.concatenate([(numpy.arange(size) + 0.5) / max(size, 1) for size in shares])
     owners = numpy.repeat(numpy.arange(4), shares)
     return owners[numpy.argsort(places, kind="stable")]
-
-
-def noisy_labels(labels: Tensor, noise: float, classes: int, seed: int) -> Tensor:
-    """Replace a share ``noise`` of the labels, exactly, by classes drawn at random (the true one included).
-
-    Of rows of labels ``(N, C)`` each label's assignments are replaced apart: those of the share are dealt out anew
-    among the samples that had them, so that a label stays as frequent as it was.
-    """
-    import torch
-
-    if noise == 0:
-        return labels
-    generator = torch.Generator().manual_seed(seed)
-    count = round(noise * len(labels))
-    if labels.ndim == 2:
-        noisy = labels.clone()
-        for label in range(labels.shape[1]):
-            chosen = torch.randperm(len(labels), generator=generator)[:count]
-            noisy[chosen, label] = labels[chosen[torch.randperm(count, generator=generator)], label]
-        return noisy
-    chosen = torch.randperm(len(labels), generator=generator)[:count]
-    noisy = labels.clone()
-    noisy[chosen] = torch.randint(classes, (count,), generator=generator)
-    return noisy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 import warnings
 from collections.abc import Callable, Iterator
@@ -90,7 +91,10 @@ def told_as_data_error(name: str, files: str, folder: Path) -> Iterator[None]:
     except DataError:
         raise
     except Exception as error:
-        reason = textwrap.shorten(str(error), 160, placeholder=" ...").rstrip(".") or type(error).__name__
+        reason = (
+            textwrap.shorten(str(error).replace(f"{folder}{os.sep}", ""), 160, placeholder=" ...").rstrip(".")
+            or type(error).__name__
+        )
         raise DataError(
             f"task.data: '{name}' is not whole in {folder} and could not be downloaded or read ({reason}); put {files} "
             f"there, or name another folder with --data-dir or {VARIABLE}"

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
-    "calibrate": ("settled", "told_cuts", "with_gainful_cohorts"),
+    "calibrate": ("settled", "told_cuts", "training_seconds", "with_gainful_cohorts"),
     "evaluate": ("backend_name", "evaluate"),
     "feasibility": ("chance_level", "check_fit", "class_count", "resolution", "scores_unseen", "validated_sizes"),
     "names": ("check_names", "faults_of_names"),

@@ -30,6 +30,8 @@ LARGEST_COHORT = 64
 _MEMORY_SHARE = 0.45
 """Share of a GPU's free memory that a cohort's step may take; a captured step keeps its own while another is tried."""
 _TRIAL_STEPS = 5
+_LONG = 3.0
+"""Seconds from which on a trial is not run twice."""
 
 
 def settled(space: SearchSpace, device: str) -> SearchSpace:
@@ -55,7 +57,8 @@ def with_gainful_cohorts(space: SearchSpace, device: str) -> SearchSpace:
 
     Where tasks differ, those with fewer than the recipe's have a ``task.cohort`` of their own.
     """
-    recipe, tasks = space.recipe, [task for task in space.task if not task.python]
+    recipe = space.recipe
+    tasks = [task for task in space.task if not task.python and not task.distributed]
     if device != "cpu" or not tasks:
         return space
     lanes = {task.title: min(recipe.of(task).lanes, _gainful(task, recipe.of(task))) for task in tasks}
@@ -86,6 +89,25 @@ def _gainful(task: TaskSection, recipe: RecipeSection) -> int:
     lanes = gainful_lanes(backend, model, data.shape)
     # The loop leaves out whom nobody waits for: heats gain nothing, and are so many more trainings of one worker.
     return max(1, lanes // recipe.heats) if backend == "loop" else lanes
+
+
+def training_seconds(task: TaskSection, recipe: RecipeSection, epochs: int, device: str) -> float:
+    """Roughly how long one training takes on one worker, in seconds, from a few steps of a cohort here and now.
+
+    0 where nobody knows: of a training of the user's own, and of several workers together.
+    """
+    if task.python or task.distributed:
+        return 0.0
+    if device == "cpu":
+        one_thread()
+    lanes = recipe.of(task).lanes
+    run = _steps(task, recipe, lanes, device)
+    seconds = _timed(run, device)
+    if seconds < _LONG:  # the first run has made buffers and kernels
+        seconds = min(seconds, _timed(run, device))
+    request = TrainingRequest(Setup(task, recipe, epochs, "test", float("inf")), ())
+    steps = make_plan(request, device).steps
+    return seconds / lanes * steps / _TRIAL_STEPS
 
 
 def largest_power(memory: float, one: float, two: float) -> int:

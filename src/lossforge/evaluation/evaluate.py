@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 from lossforge.data.augmentation import Preparation
 from lossforge.data.datasets import load_task
-from lossforge.errors import LossforgeError, UserCodeError
+from lossforge.errors import LossforgeError, ModelError, UserCodeError
 from lossforge.evaluation.limits import deterministic, first_line, memory_limit, ran_out_of_memory, reason_of
 from lossforge.evaluation.own_training import evaluate_own
+from lossforge.evaluation.probes import probe_of
 from lossforge.evaluation.records import Outcome, Setup, TrainingRequest, TrainingResult
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.heads import HEADS
+from lossforge.models.output_layer import as_two_neurons
 from lossforge.models.registry import build_model
 from lossforge.models.user_code import calling, pass_on_stop, whole_traceback
 from lossforge.training.backends import make_backend
@@ -88,7 +90,8 @@ def _warm(setup: Setup, device: str) -> None:
         return
     _warmed.add(name)
     recipe = setup.recipe.model_copy(update={"steps": 1, "epochs": 1, "stop_at": 0.0, "heats": 1})
-    small = replace(setup, recipe=recipe, epochs=1)
+    task = setup.task.model_copy(update={"probe": "", "score_training": False})
+    small = replace(setup, task=task, recipe=recipe, epochs=1)
     plan = make_plan(TrainingRequest(small, ()), device)
     standard = HEADS[setup.task.head].cross_entropy_formula
     replicas = [Replica(LossSpec(formula), 0, 1e-3) for formula in (standard, "(y_true - y_pred)**2")]
@@ -116,14 +119,18 @@ def make_plan(
         epochs=setup.epochs,
         label_noise=task.label_noise,
         build=lambda seed: network(task, data, seed),
-        prepare=Preparation(task.augmentation, data.scale, data.shape),
+        prepare=Preparation(task.augmentation, data.scale, data.shape, ignoring=task.ignored is not None),
         head=HEADS[task.head],
         metric=task.measure,
         deadline=deadline,
         clock=clock,
         on_epoch=on_epoch,
         identity=setup.identity,
-        keep_correctness=setup.part == "test",
+        noise=data.noise,
+        ignoring=task.ignored is not None,
+        test=setup.part == "test",
+        score_training=task.score_training,
+        probe=probe_of(task, data, device) if task.probe and setup.part == "test" else None,
     )
 
 
@@ -149,10 +156,16 @@ def _train(
 
 def network(task: TaskSection, data: TaskData, seed: int) -> nn.Module:
     """The task's network for its data. Raises ModelError where it does not fit."""
-    outputs = HEADS[task.head].outputs(data.classes)
-    return build_model(
+    matched = task.output_init == "matched"
+    if matched and data.classes != 2:
+        raise ModelError(
+            f"task.output_init: 'matched' is for two classes, and '{task.data}' has {data.classes}; leave it out"
+        )
+    outputs = 1 if matched else HEADS[task.head].outputs(data.classes)
+    model = build_model(
         task.model, data.shape, outputs, task.width, seed, dense=data.segmentation, activation=task.activation
     )
+    return as_two_neurons(model, data.shape) if matched and task.head == "softmax" else model
 
 
 def backend_name(task: TaskSection, backend: str, replicas: int, device: str) -> str:

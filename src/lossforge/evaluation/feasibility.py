@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from lossforge.data.augmentation import Preparation
 from lossforge.data.datasets import load_task
+from lossforge.data.image_stream import image_stream
 from lossforge.data.label_rows import refuse_constant
 from lossforge.data.resized_masks import lost_told
 from lossforge.errors import DataError
 from lossforge.evaluation.evaluate import network
+from lossforge.evaluation.probes import probe_of
 from lossforge.models.imported import has_parameter, import_function
+from lossforge.models.output_layer import output_layer
+from lossforge.models.registry import build_model
 from lossforge.spaces.schema import TaskSection
 from lossforge.training.metrics import chance_score
 
 
 def check_fit(task: TaskSection) -> None:
     """Load the data and build the network once. Raises DataError or ModelError where they do not fit."""
+    if task.distributed:
+        build_model(task.model, (3, int(task.resize or 0), int(task.resize or 0)), 2, task.width, 0)  # type: ignore[arg-type]
+        image_stream(task)
+        return
     data = load_task(task, "cpu")
     counts = data.train.counts(data.classes)
     if data.several_labels:
@@ -38,8 +46,17 @@ def check_fit(task: TaskSection) -> None:
             f"task.train: none of the {len(data.train)} training samples is of class '{name}' of '{task.data}'; make "
             "train larger, or leave the class out of the data"
         )
+    for name, part in (("validation", data.validation), ("test", data.test)) if data.segmentation else ():
+        if not int(part.counts(data.classes).sum()):
+            raise DataError(
+                f"task.ignore: no pixel of the {name} part of '{task.data}' counts, so there is nothing to be right "
+                f"about; make task.{name} larger"
+            )
     Preparation(task.augmentation, data.scale, data.shape)
-    network(task, data, 0)
+    model = network(task, data, 0)
+    if task.probe:
+        output_layer(model, data.shape)
+        probe_of(task, data, "cpu")
 
 
 def resolution(task: TaskSection) -> float:
@@ -50,7 +67,7 @@ def resolution(task: TaskSection) -> float:
     """
     if task.python:
         return 0.0
-    data = load_task(task, "cpu")
+    data = image_stream(task) if task.distributed else load_task(task, "cpu")
     counts = data.test.counts(data.classes)
     if task.measure in ("accuracy", "top5_accuracy", "f1_micro"):
         return 1 / max(1, int(counts.sum()))
@@ -60,6 +77,8 @@ def resolution(task: TaskSection) -> float:
 
 def class_count(task: TaskSection) -> int:
     """Classes of a task's data, or of the training of the user's own."""
+    if task.distributed:
+        return image_stream(task).classes
     return task.classes or 0 if task.python else load_task(task, "cpu").classes
 
 
@@ -67,8 +86,11 @@ def validated_sizes(task: TaskSection) -> tuple[int, int]:
     """Samples that a re-validation trains on and tests on; zeros where the training is the user's own."""
     if task.python:
         return 0, 0
+    if task.distributed:
+        stream = image_stream(task)
+        return len(stream.pooled()), len(stream.test)
     data = load_task(task, "cpu")
-    return len(data.train) + len(data.validation), len(data.test)
+    return data.pooled_size, len(data.test)
 
 
 def scores_unseen(task: TaskSection) -> bool:

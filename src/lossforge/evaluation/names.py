@@ -8,6 +8,7 @@ from lossforge.errors import DataError, FormulaError, LossError, LossforgeError,
 from lossforge.expression.heads import HEADS
 from lossforge.spaces.faults import Fault, in_words
 from lossforge.spaces.schema import SearchSpace
+from lossforge.spaces.task_section import has_masks
 
 
 def check_names(space: SearchSpace, origin: str = "") -> None:
@@ -41,14 +42,16 @@ def _faults(data: object, *, imports: bool) -> Iterator[tuple[Fault, LossforgeEr
             except (DataError, ModelError) as error:
                 yield Fault(f"{place}.{key}", str(error).removeprefix(f"task.{key}: ")), error
     validation = data.get("validation")
-    rivals = validation.get("rivals") if isinstance(validation, dict) else None
     head = "sigmoid" if _head_of(tables) == "sigmoid" else "softmax"
-    plain = any(not str(table.get("data") or "masks:").startswith("masks:") for table in tables)
-    for rival in rivals if isinstance(rivals, list) else ():
-        try:
-            _check_rival(rival, head, table=plain)
-        except SpaceError as error:
-            yield Fault("validation.rivals", str(error).removeprefix("validation.rivals: ")), error
+    plain = any(not has_masks(str(table.get("data") or "masks:")) for table in tables)
+    for key in ("rivals", "known"):
+        named = validation.get(key) if isinstance(validation, dict) else None
+        for rival in named if isinstance(named, list) else ():
+            try:
+                _check_rival(rival, head, table=plain)
+            except SpaceError as error:
+                told = str(error).removeprefix("validation.rivals: ")
+                yield Fault(f"validation.{key}", told), SpaceError(f"validation.{key}: {told}")
     yield from _faults_of_fusion(data.get("fusion"), _head_of(tables), table=plain)
 
 
@@ -93,6 +96,9 @@ def _checks(table: dict[str, object], imports: bool) -> Iterator[tuple[str, Call
         return
     if isinstance(data, str) and data:
         yield "data", lambda: find_source(data)
+    probe = table.get("probe")
+    if isinstance(probe, str) and probe:
+        yield "probe", lambda: _check_probe(probe)
     activation, network = table.get("activation"), model if isinstance(model, str) else ""
     if isinstance(activation, str):
         taker = network if imports or ":" not in network else ""
@@ -100,6 +106,15 @@ def _checks(table: dict[str, object], imports: bool) -> Iterator[tuple[str, Call
     if isinstance(model, str) and (imports or ":" not in model):
         number = width if isinstance(width, int) else PUBLISHED_WIDTH
         yield "model", lambda: check_model(model, number)
+
+
+def _check_probe(data: str) -> None:
+    from lossforge.data.datasets import find_source
+
+    try:
+        find_source(data)
+    except DataError as error:
+        raise DataError(f"task.probe: {str(error).removeprefix('task.data: ')}") from None
 
 
 def _check_rival(rival: object, head: str, *, table: bool) -> None:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+from lossforge.data.human_labels import label_file_digest
 from lossforge.losses.compiled import LossSpec
 from lossforge.models.imported import source_digest
 from lossforge.spaces.schema import RecipeSection, TaskSection
@@ -54,13 +55,13 @@ class Setup:
 
     @property
     def lanes(self) -> int:
-        """Networks that train at once; a training of the user's own is alone."""
-        return 1 if self.task.python else self.recipe.lanes
+        """Networks that train at once; a training of the user's own is alone, and so is one of several workers."""
+        return 1 if self.task.python or self.task.distributed else self.recipe.lanes
 
     @property
     def places(self) -> int:
         """Trainings of one request."""
-        return 1 if self.task.python else self.recipe.lanes * self.recipe.heats
+        return 1 if self.task.python or self.task.distributed else self.recipe.lanes * self.recipe.heats
 
     @cached_property
     def deciding(self) -> dict[str, Any]:
@@ -86,6 +87,8 @@ class Setup:
         }
         if ":" in self.task.model:
             parts["network"] = source_digest(self.task.model)
+        if self.task.noise_file:
+            parts["given_labels"] = label_file_digest(self.task.noise_file)
         return parts
 
     @cached_property

@@ -15,11 +15,14 @@ from lossforge.losses.shares import matched, named
 from lossforge.spaces.schema import FusionSection, SearchSpace
 
 
-def n_grams(section: FusionSection, classes: Sequence[int], head: str) -> Iterator[tuple[str, Fusion]]:
+def n_grams(
+    section: FusionSection, classes: Sequence[int], head: str, *, scales_count: bool = False
+) -> Iterator[tuple[str, Fusion]]:
     """Name and sum of each candidate, in the order of ``orders`` and then of ``losses``: the same every time.
 
     The name says which losses are added, and, where weights are tuned, at which levels. ``classes`` are the numbers
-    of classes of the tasks, for which the losses are matched.
+    of classes of the tasks, for which the losses are matched. A loss alone stands without a weight unless
+    ``scales_count``: where gradients are matched anyway it says nothing.
     """
     parts = {text: _part(text) for text in section.losses}
     scaled = {
@@ -29,6 +32,9 @@ def n_grams(section: FusionSection, classes: Sequence[int], head: str) -> Iterat
     for order in section.orders:
         for chosen in combinations(section.losses, order):
             for weights in _weights(section, chosen):
+                if order == 1 and not scales_count:
+                    yield named(Fusion((parts[chosen[0]],))), Fusion((parts[chosen[0]],))
+                    continue
                 fusion = Fusion(
                     tuple(
                         Part(float(f"{weight * scaled[text].weight:.6g}"), scaled[text].loss)
@@ -65,7 +71,7 @@ class GridStrategy:
     """Asks for each candidate once, and then for nothing more."""
 
     def __init__(self, space: SearchSpace, classes: Sequence[int]) -> None:
-        self._all = list(n_grams(space.fusion, classes, space.head))
+        self._all = list(n_grams(space.fusion, classes, space.head, scales_count=not space.recipe.match_gradient))
         self._next = 0
         self._known: dict[str, Told] = {}
 

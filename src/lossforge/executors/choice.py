@@ -17,13 +17,18 @@ def needs_isolation(space: SearchSpace) -> bool:
     return space.budget.training_gigabytes > 0 or any(task.python for task in space.task)
 
 
-def make_executor(section: ExecutionSection, *, isolated: bool = False) -> Executor:
+def make_executor(section: ExecutionSection, *, isolated: bool = False, distributed: int = 0) -> Executor:
     """The executor that a section asks for; one local worker runs in this process, unless all are to be ``isolated``.
 
+    Where a network is trained by ``distributed`` workers it is Ray Train's, whatever the section says.
     Raises ExecutionError where its workers cannot be started.
     """
     from lossforge.executors.local import InProcessExecutor, PoolExecutor
 
+    if distributed:
+        from lossforge.executors.ray_train import RayTrainExecutor
+
+        return RayTrainExecutor(section, distributed)
     one_thread()  # the driver screens on one thread, as it trains on one
     if section.executor == "ray":
         from lossforge.executors.ray_pool import RayExecutor

@@ -74,11 +74,13 @@ def _hello(device: str, share: float) -> dict[str, Any]:
 def data_seen(task: dict[str, Any]) -> dict[str, Any]:
     """Samples of a task's training part, and the digest of its files, as this machine sees them; or its ``fault``."""
     from lossforge.data.datasets import load_task, own_digest
+    from lossforge.data.human_labels import label_file_digest
     from lossforge.spaces.schema import TaskSection
 
     section = TaskSection(**task)
     try:
-        return {"samples": len(load_task(section, "cpu").train), "digest": own_digest(section.data)}
+        digest = own_digest(section.data) + label_file_digest(section.noise_file)
+        return {"samples": len(load_task(section, "cpu").train), "digest": digest}
     except LossforgeError as error:
         return {"fault": str(error)}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from lossforge.spaces.recipe_section import RecipeSection
 from lossforge.spaces.schema import SearchSpace, TaskSection
 from lossforge.spaces.task_section import metric_title
@@ -21,6 +23,16 @@ _SCHEDULES = {
 }
 
 
+def _schedule(recipe: RecipeSection) -> str:
+    if recipe.schedule != "plateau":
+        return _SCHEDULES[recipe.schedule]
+    return (
+        f"torch.optim.lr_scheduler.ReduceLROnPlateau of each epoch's mean training loss, with factor = "
+        f"{recipe.plateau_factor:g}, patience = {recipe.plateau_epochs - 1}, min_lr = {recipe.plateau_floor:g}, and as "
+        "threshold 1e-4 of what the loss has fallen by since the first epoch"
+    )
+
+
 def recipe_lines(space: SearchSpace, row: Comparison) -> list[str]:
     """How the loss of a re-validation's row was trained, one line a fact: ``name: value``."""
     task = next(task for task in space.task if task.title == row.task)
@@ -36,12 +48,14 @@ def recipe_lines(space: SearchSpace, row: Comparison) -> list[str]:
         f"data: {task.data}{_input(task)}; {row.trained_on:,} samples to train on (training and validation parts), "
         f"{row.tested_on:,} to test on, {row.classes} classes",
         f"label noise: {_noise(task)}",
+        *([] if task.ignored is None else [_ignored(task)]),
+        *([f"classes: a long tail, factor {task.imbalance:g}, to train on"] if task.imbalance > 1 else []),
         f"network: {task.model}, width {task.width}"
         + ("" if task.activation == "relu" else f", with {task.activation} in the place of ReLU"),
         *_head(task),
         f"optimizer: {_OPTIMIZERS[recipe.optimizer]}",
         f"learning rate: {row.learning_rate:g}, the loss's own best of a grid, by validation data",
-        f"schedule: {_SCHEDULES[recipe.schedule]}",
+        f"schedule: {_schedule(recipe)}",
         f"length: {_length(space)}, batches of {recipe.batch_size}, what is left over of an epoch is dropped",
         *_others(recipe),
         f"seeds: {row.seeds}, each with its own weights, order and label noise",
@@ -49,14 +63,31 @@ def recipe_lines(space: SearchSpace, row: Comparison) -> list[str]:
 
 
 def _noise(task: TaskSection) -> str:
+    if task.noise_kind == "human":
+        which = f" ({task.noise_key})" if task.noise_key else ""
+        return f"training labels of '{PurePath(task.noise_file).name}'{which}, which people gave; tested on true ones"
     if not task.label_noise:
         return "none"
+    if task.noise_kind == "asymmetric":
+        pairs = task.noise_pairs or task.data.partition(":")[0]
+        told = pairs if isinstance(pairs, str) else ", ".join(f"{one} as {other}" for one, other in pairs)
+        return f"{task.label_noise:.0%} of each class labelled as another, for every seed ({told})"
+    if task.noise_kind == "instance":
+        return f"instance-dependent (Xia et al. 2020), mean rate {task.label_noise:.0%}, for every seed"
     if task.head == "sigmoid":
         return (
             f"{task.label_noise:.0%} of the training labels replaced for every seed: a sample's class by any, and of "
             "several labels each assignment by another sample's"
         )
     return f"{task.label_noise:.0%} of the training labels drawn anew from all classes, for every seed"
+
+
+def _ignored(task: TaskSection) -> str:
+    moved = ", nor does what augmentation brings in from beyond an edge" if task.augmentation.is_on else ""
+    return (
+        f"ignored: mask pixels of value {task.ignored} count neither in the loss nor in the metric{moved}; set them to "
+        f"-100, the default ignore_index of this class, or give it ignore_index={task.ignored}"
+    )
 
 
 def _head(task: TaskSection) -> list[str]:
@@ -94,6 +125,10 @@ def _others(recipe: RecipeSection) -> list[str]:
         told.append(f"weight decay: {recipe.weight_decay:g}")
     if recipe.clip_norm:
         told.append(f"gradients: clipped to norm {recipe.clip_norm:g}")
+    if recipe.epsilon != 1e-8 and recipe.optimizer != "sgd":
+        told.append(f"Adam's eps: {recipe.epsilon:g}")
+    if recipe.output_rate != 1:
+        told.append(f"learning rate of the last layer: times {recipe.output_rate:g}")
     if recipe.label_smoothing:
         told.append(f"label smoothing: {recipe.label_smoothing:g}, the default of this class")
     if recipe.precision != "float32":

@@ -21,6 +21,7 @@ from lossforge.store.files import told_as_store_error, write_atomically
 from lossforge.store.run_folder import RunFolder
 from lossforge.validation.comparison import Comparison
 from lossforge.validation.results import read_comparisons
+from lossforge.validation.sentences import verdicts_by_formula
 
 _AGAIN = "export again"
 _ELSEWHERE = "name another file with -o"
@@ -58,7 +59,10 @@ def _export(entry: Entry, folder: RunFolder, space: SearchSpace, comparisons: li
     classes = rows[0].classes if rows and rows[0].classes else _classes(space)
     head = HEADS[space.head]
     scale = matched_scales([loss], classes, head)[0] if classes and space.recipe.match_gradient else None
-    recipe = [*recipe_lines(space, rows[0]), *gain_lines(rows), limits(rows[0])] if rows and rows[0].classes else []
+    recipe: list[str] = []
+    if rows and rows[0].classes:
+        most = max(rows, key=lambda row: row.seeds)
+        recipe = [*recipe_lines(space, most), *gain_lines(rows), *_verdict(rows), limits(rows[0])]
     return Export(
         name=f"Discovered{entry.rank}",
         formula=loss.formula,
@@ -70,6 +74,11 @@ def _export(entry: Entry, folder: RunFolder, space: SearchSpace, comparisons: li
         smoothing=loss.label_smoothing,
         head=head.name,
     )
+
+
+def _verdict(rows: list[Comparison]) -> list[str]:
+    said = verdicts_by_formula(rows).get(rows[0].formula)
+    return [f"verdict: {said}"] if said else []
 
 
 def _classes(space: SearchSpace) -> int:

@@ -24,8 +24,13 @@ class _Population(torch.autograd.Function):
         losses: Interpreter,
         progress: Tensor | None,
         class_share: Tensor | None,
+        kept: Tensor | None,
     ) -> Tensor:
+        if kept is not None:
+            target = target.where(kept, 0)
         value, gradient = losses.value_and_gradient(logits, target, progress=progress, class_share=class_share)
+        if kept is not None:
+            value, gradient = value.where(kept, 0.0), gradient.where(kept.unsqueeze(-1), 0.0)
         ctx.save_for_backward(gradient)
         return value
 
@@ -34,7 +39,7 @@ class _Population(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise LossError("the gradient of a population of losses cannot be differentiated again; build them singly")
         (gradient,) = ctx.saved_tensors
-        return gradient * given.unsqueeze(-1), None, None, None, None
+        return gradient * given.unsqueeze(-1), None, None, None, None, None
 
 
 class PopulationLoss(nn.Module):
@@ -68,16 +73,18 @@ class PopulationLoss(nn.Module):
         target: Tensor,
         progress: Tensor | None = None,
         class_share: Tensor | None = None,
+        kept: Tensor | None = None,
     ) -> Tensor:
         """Mean loss ``(K,)`` over the samples of logits ``(K, N, C)``, or ``(K, N, 1)`` behind a binary head.
 
         ``target`` holds class indices ``(K, N)`` or ``(N,)``, or probabilities ``(K, N, C)`` or ``(N, C)``. float16
         and bfloat16 logits are computed in float32. ``progress`` ``(K or 1,)`` and ``class_share`` ``(K or 1, C)`` are
-        for losses that need them (``needs``). Raises ValueError for shapes that do not fit.
+        for losses that need them (``needs``). Samples that are not ``kept``, bool ``(K, N)``, do not count, whatever
+        their index; with none kept the loss is 0. Raises ValueError for shapes that do not fit.
         """
         wide = logits.float() if logits.dtype.itemsize < 4 else logits
-        values: Tensor = _Population.apply(wide, target, self._losses, progress, class_share)
-        means = values.mean(-1)
+        values: Tensor = _Population.apply(wide, target, self._losses, progress, class_share, kept)
+        means = values.mean(-1) if kept is None else values.sum(-1) / kept.sum(-1).clamp(min=1)
         if not self._any_mean:
             return means
         return means / (1 + self._over_classes(means) * (HEADS[self.head].classes(logits.shape[-1]) - 1))

@@ -42,7 +42,10 @@ class TermPopulation:
         self._groups: list[_Overlaps | _Samples] = [*overlap.values(), *alone.values()]
 
     def add_to(self, values: Tensor, logits: Tensor, targets: Tensor) -> Tensor:
-        """Values ``(K,)`` with the terms of logits ``(K, N, outputs)``, targets ``(K, N)`` or ``(K, N, C)``, added."""
+        """Values ``(K,)`` with the terms of logits ``(K, N, outputs)``, targets ``(K, N)`` or ``(K, N, C)``, added.
+
+        Class indices of -100 do not count; where none does, a term is 0.
+        """
         for group in self._groups:
             values = group.add_to(values, logits, targets)
         return values
@@ -144,7 +147,7 @@ class _Samples:
             means = each.view(z.shape[:2]).mean(1)
         else:
             counted = kept.view(z.shape[:2])
-            means = torch.where(counted, each.view(z.shape[:2]), 0.0).sum(1) / counted.sum(1)
+            means = torch.where(counted, each.view(z.shape[:2]), 0.0).sum(1) / counted.sum(1).clamp(min=1)
         return values.index_add(0, lanes, weights * means)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
     "imported": ("has_parameter", "import_function", "source_digest"),
+    "output_layer": ("as_two_neurons", "output_layer"),
     "registry": ("MODELS", "PUBLISHED_WIDTH", "build_model", "check_activation", "check_model"),
     "user_code": ("calling", "ending", "message_of", "pass_on_stop", "shown", "whole_traceback"),
 }

@@ -36,6 +36,11 @@ def resnet50(shape: Shape, classes: int, width: int) -> nn.Module:
     return _resnet(models.resnet50(num_classes=classes), shape)
 
 
+def own_stem_resnet50(shape: Shape, classes: int) -> nn.Module:
+    """ResNet-50 with the stem that it was published with, whatever the size of the images."""
+    return _with_channels(models.resnet50(num_classes=classes), shape[0])
+
+
 def _resnet(network: models.ResNet, shape: Shape) -> nn.Module:
     """Small images: a stem of one 3×3 convolution, without pooling."""
     if is_small(shape):
@@ -61,22 +66,33 @@ def inception_v3(shape: Shape, classes: int, width: int) -> nn.Module:
 
 
 def vgg16(shape: Shape, classes: int, width: int) -> nn.Module:
-    """VGG-16 (Simonyan & Zisserman, ICLR 2015).
+    """VGG-16 (Simonyan & Zisserman, ICLR 2015), ``width / 16`` times as wide in every layer.
 
     Small images: with BatchNorm and one linear layer on 512 features (Liu & Deng, ACPR 2015), since the 7×7 maps of
     the three large layers do not exist; pools round up, so that any size goes through.
     """
+    layers = [part if isinstance(part, str) else max(1, part * width // 16) for part in models.vgg.cfgs["D"]]
+    last = [part for part in layers if not isinstance(part, str)][-1]
     if not is_small(shape):
-        return _with_channels(models.vgg16(num_classes=classes), shape[0])
-    features = models.vgg.make_layers(models.vgg.cfgs["D"], batch_norm=True)
+        network = models.VGG(models.vgg.make_layers(layers), num_classes=classes)
+        if width != 16:
+            wide = 256 * width
+            network.classifier = nn.Sequential(
+                *(nn.Linear(last * 49, wide), nn.ReLU(), nn.Dropout()),
+                *(nn.Linear(wide, wide), nn.ReLU(), nn.Dropout()),
+                nn.Linear(wide, classes),
+            )
+        return _with_channels(network, shape[0])
+    features = models.vgg.make_layers(layers, batch_norm=True)
     for module in features:
         if isinstance(module, nn.MaxPool2d):
             module.ceil_mode = True
         elif isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]
-    network = nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, classes))
-    return _with_channels(network, shape[0])
+    return _with_channels(
+        nn.Sequential(features, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(last, classes)), shape[0]
+    )
 
 
 def mobilenet_v3(shape: Shape, classes: int, width: int) -> nn.Module:

@@ -1,7 +1,8 @@
 """Networks by name, and by the import path of a function of the user's own.
 
 ``width`` is the one dial of size: at 16, the default, every network has the size that its source gives. Where
-``scales`` is false that is its only size, and another width is refused.
+``scales`` is false that is its only size, and another width is refused. The networks of the module ``headed`` have one
+number of weights, and images that are smaller than 16 × ``width`` pixels are enlarged to that.
 """
 
 from __future__ import annotations
@@ -88,21 +89,23 @@ class NamedModel:
 
 
 _HE = "He et al. 2016"
+_NGL = "Körber 2024"
 
 MODELS: dict[str, NamedModel] = {
     model.name: model
     for model in (
         NamedModel("small_cnn", "small_cnn", 4, 10_266, "two convolutions and a linear head", "lossforge"),
         NamedModel("mlp", "mlp", 1, 855_050, "two hidden layers of 16 × width units", "Rumelhart et al. 1986"),
+        NamedModel("mlp_12_8", "mlp", 1, 37_070, "hidden layers of 12 and 8 units", "Keras's defaults", scales=False),
         NamedModel("resnet8", "residual", 4, 75_290, "CIFAR form, one block a stage", _HE),
         NamedModel("resnet20", "residual", 4, 269_722, "CIFAR form, three blocks a stage", _HE),
         NamedModel("resnet18", "adapted", 8, 11_173_962, "CIFAR stem up to 64×64", _HE, scales=False),
         NamedModel("resnet50", "adapted", 8, 23_520_842, "CIFAR stem up to 64×64", _HE, scales=False),
         NamedModel("inception_small", "inception_small", 8, 1_651_114, "Inception for CIFAR", "Zhang et al. 2017"),
         NamedModel("inception_v3", "adapted", 75, 21_806_058, "no auxiliary head", "Szegedy et al. 2016", scales=False),
-        NamedModel(
-            "vgg16", "adapted", 8, 14_728_266, "BatchNorm, small head up to 64×64", "Simonyan 2015", scales=False
-        ),
+        NamedModel("inception_v3_ngl", "headed", 4, 22_061_226, "enlarged to 16 × width, NGL's head", _NGL),
+        NamedModel("resnet50_ngl", "headed", 4, 23_783_690, "enlarged to 16 × width, NGL's head", _NGL),
+        NamedModel("vgg16", "adapted", 8, 14_728_266, "BatchNorm, small head up to 64×64", "Simonyan 2015"),
         NamedModel(
             "mobilenet_v3",
             "adapted",
@@ -129,6 +132,15 @@ MODELS: dict[str, NamedModel] = {
             "patches of 2 to 16 pixels, by size",
             "Touvron et al. 2021",
             activation="gelu",
+        ),
+        NamedModel(
+            "deeplab_v3",
+            "deeplab",
+            16,
+            39_628_362,
+            "ResNet-50, dilated; a finer stem up to 64×64",
+            "Chen et al. 2017",
+            dense=True,
         ),
         NamedModel("unet", "unet", 16, 1_942_730, "four levels, BatchNorm", "Ronneberger et al. 2015", dense=True),
     )

@@ -6,5 +6,7 @@
 from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
+    "comparison_files": ("write_files",),
+    "comparison_table": ("comparison_lines", "rank_lines"),
     "loss_plot": ("plot_losses",),
 }

@@ -9,7 +9,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "audit": ("AuditReport", "audit_report"),
     "hall_of_fame": ("Entry", "read_hall_of_fame"),
     "loop": ("is_finished", "search"),
-    "progress": ("Progress", "in_notebook", "shown"),
+    "progress": ("Progress", "duration", "in_notebook", "shown"),
     "recorder": ("Recorder",),
     "scores": ("as_score", "is_score"),
     "standing": ("checked_leaders", "leaders_of"),

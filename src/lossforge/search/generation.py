@@ -268,9 +268,11 @@ def long_lived() -> Iterator[None]:
         gc.unfreeze()
 
 
-def judged_from_rows(candidates: list[CandidateRow], trainings: list[TrainingRow]) -> dict[str, Judged]:
+def judged_from_rows(
+    candidates: list[CandidateRow], trainings: list[TrainingRow], settings: FitnessSection | None = None
+) -> dict[str, Judged]:
     """Rebuild the judged candidates of finished generations from the ledger."""
-    scores = Scores()
+    scores = Scores(settings)
     for row in candidates:
         if Outcome(row.outcome).of_training and row.signature is not None and row.signature not in scores.judged:
             expression = parse_candidate(row.formula)

@@ -25,8 +25,9 @@ class Entry:
     """One loss of the hall of fame.
 
     ``formula`` is the loss in the form that people read, and that is re-validated and exported (`final_form`);
-    ``searched`` is what the search trained, and ``signature`` its key. ``fitness`` is the mean gain over cross-
-    entropy (-1 to 1), ``gain`` the same in percentage points; ``accuracy`` and ``control`` (cross-entropy's) are
+    ``searched`` is what the search trained, and ``signature`` its key. ``gain`` is the mean gain over cross-
+    entropy in percentage points; ``fitness`` (-1 to 1) is what the search selected by: the same without the
+    percentage, or what ``[fitness]`` says. ``accuracy`` and ``control`` (cross-entropy's) are
     means over the ``seeds`` replicates. ``metric`` says what these four are of: a ``task.metric``, or several with
     a plus between where tasks differ. ``generation`` is counted from 1.
     """
@@ -63,7 +64,7 @@ def hall_of_fame(scores: Scores, space: SearchSpace, control_key: str) -> list[E
                 rank=rank,
                 formula=str(form),
                 fitness=fitness,
-                gain=round(100 * fitness, 9),
+                gain=round(100 * scores.gain(key), 9),
                 size=form.size,
                 seeds=scores.replicates(key),
                 accuracy=scores.accuracy(key),

@@ -29,6 +29,21 @@ _MARGIN = 14
 """Columns of the panel's names."""
 
 
+_EVERY = 30.0
+"""Seconds between two lines on how far a long comparison is."""
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, as people say them.
+
+    >>> duration(42), duration(600), duration(9000)
+    ('42 s', '10 min', '2.5 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
 class Progress:
     """Told by the search; this one keeps the figures and shows nothing."""
 
@@ -49,6 +64,26 @@ class Progress:
         self.search_started = self.started
         self.judged_before = 0
         self.meter: Meter | None = None
+        self.work_total = self.work_done = self.work_timed = 0.0
+        self.unit = 0.0
+        self.work_started = self.started
+
+    def expect(self, work: float) -> None:
+        """So many seconds of work are to be done, at most, by all workers together."""
+        self.work_total, self.work_done, self.work_timed = work, 0.0, 0.0
+        self.work_started = time.monotonic()
+
+    def reached(self, work: float) -> None:
+        """So much of the expected work is behind us: done, known from before, or not needed any more."""
+        self.work_done = max(self.work_done, work)
+        self.changed()
+
+    def work_left(self) -> str:
+        """Time left at most, from the pace so far; "" where nothing is known of it."""
+        if not self.work_total or not self.work_timed:
+            return ""
+        pace = self.work_timed / max(time.monotonic() - self.work_started, 1e-9)
+        return f"at most {duration((self.work_total - min(self.work_done, self.work_total)) / pace)} left"
 
     def changed(self) -> None:
         """Called after every change of a figure."""
@@ -75,6 +110,8 @@ class Progress:
     def trained(self, count: int) -> None:
         """Trainings were finished."""
         self.trainings += count
+        self.work_done += count * self.unit
+        self.work_timed += count * self.unit
         self.changed()
 
     def start_search(self, generations: int, tally: Mapping[str, int]) -> None:
@@ -152,6 +189,7 @@ class LineProgress(Progress):
     """One line an event, for files and pipes."""
 
     def __init__(self, write: Callable[[str], None]) -> None:
+        self._told = time.monotonic()
         super().__init__()
         self._write = write
 
@@ -162,7 +200,15 @@ class LineProgress(Progress):
     def phase(self, text: str) -> None:
         """Write the phase."""
         super().phase(text)
-        self._write(text)
+        left = self.work_left()
+        self._told = time.monotonic()
+        self._write(f"{text} ({left})" if left else text)
+
+    def changed(self) -> None:
+        """Write how far a long comparison is, now and then."""
+        if self.work_total and time.monotonic() - self._told > _EVERY and (left := self.work_left()):
+            self._told = time.monotonic()
+            self._write(f"{self.trainings} trainings done, {left}")
 
 
 class LiveProgress(Progress):
@@ -208,6 +254,10 @@ class LiveProgress(Progress):
             table.add_row("workers", self.work() if self.generations else self.meter.told())
         elapsed = time.monotonic() - self.started
         left = f", {self.remaining()}" if self.generations and self.generation > self.first_generation else ""
+        if told := self.work_left():
+            share = min(self.work_done / self.work_total, 1.0)
+            table.add_row("", ProgressBar(total=1.0, completed=share, width=40))
+            left = f", {told}"
         table.add_row("trainings", f"{self.trainings} in {elapsed:.0f} s{left}")
         return table
 

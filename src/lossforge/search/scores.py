@@ -15,10 +15,11 @@ from statistics import fmean
 from typing import TYPE_CHECKING, TypeGuard
 
 from lossforge.evolution.strategy import WORST_FITNESS
+from lossforge.search.fitness import advantage, aggregated, figure_of
 from lossforge.store.ledger import TrainingRow
 
 if TYPE_CHECKING:
-    from lossforge.spaces.schema import RecipeSection
+    from lossforge.spaces.schema import FitnessSection, RecipeSection
 
 Accuracies = dict[str, dict[int, float | None]]
 """Accuracy (0 to 1; None: failed) by task and replicate."""
@@ -26,7 +27,7 @@ Accuracies = dict[str, dict[int, float | None]]
 
 @dataclass(slots=True)
 class Judged:
-    """One candidate that was trained, as first found."""
+    """One candidate that was trained, as first found. ``figures`` are what its fitness is of, where not accuracies."""
 
     key: str
     formula: str
@@ -34,6 +35,7 @@ class Judged:
     generation: int
     origin: str
     accuracies: Accuracies = field(default_factory=dict)
+    figures: Accuracies = field(default_factory=dict)
     failure: str = ""
 
 
@@ -81,9 +83,16 @@ class _Order:
 
 
 class Scores:
-    """Every judged candidate of a run, and cross-entropy's accuracies on the same replicates."""
+    """Every judged candidate of a run, and cross-entropy's accuracies on the same replicates.
 
-    def __init__(self) -> None:
+    ``settings`` say what fitness is; the mean gain over tasks unless given.
+    """
+
+    def __init__(self, settings: FitnessSection | None = None) -> None:
+        # The mean over tasks of differences of accuracies is what `gains` gives anyway.
+        plain = settings is None or (settings.measure, settings.aggregate) == ("points", "mean")
+        self._settings = None if plain else settings
+        self._control_figures: Accuracies = {}
         self.judged: dict[str, Judged] = {}
         self.control: Accuracies = {}
         self._control_key = ""
@@ -95,6 +104,7 @@ class Scores:
         for judged in candidates:
             if judged.key == self._control_key:
                 judged.accuracies = {task: dict(found) for task, found in self.control.items()}
+                judged.figures = {task: dict(found) for task, found in self._control_figures.items()}
             self.judged[judged.key] = judged
             self._changed(judged.key)
 
@@ -103,6 +113,7 @@ class Scores:
         for row in rows:
             self._control_key = row.key
             self.control.setdefault(row.task, {})[row.replicate] = row.accuracy
+            self._note(row, self._control_figures)
         self._orders.clear()
 
     def add(self, rows: Iterable[TrainingRow]) -> None:
@@ -111,6 +122,7 @@ class Scores:
             judged = self.judged.get(row.key)
             if judged is not None:
                 judged.accuracies.setdefault(row.task, {})[row.replicate] = row.accuracy
+                self._note(row, judged.figures)
                 if row.accuracy is None:
                     judged.failure = row.outcome
                 self._changed(row.key)
@@ -130,10 +142,27 @@ class Scores:
             by_task.append(gains)
         return [fmean(values) for values in zip(*by_task, strict=False)]
 
-    def fitness(self, key: str) -> float:
+    def gain(self, key: str) -> float:
         """Mean gain, in [-1, 1]; the worst value for a candidate that failed."""
         gains = self.gains(key)
         return fmean(gains) if gains else WORST_FITNESS
+
+    def fitness(self, key: str) -> float:
+        """What the search selects by, in [-1, 1]: the mean gain, or see `lossforge.search.fitness`."""
+        if self._settings is None or not self.gains(key):
+            return self.gain(key)
+        by_task = []
+        for task, found in self.judged[key].figures.items():
+            known = self._control_figures[task]
+            pairs = [(found[replicate], known[replicate]) for replicate in sorted(found)]
+            by_task.append(
+                [advantage(mine, other, self._settings) for mine, other in pairs if is_score(mine) and is_score(other)]
+            )
+        return aggregated(by_task, self._settings) if all(by_task) else WORST_FITNESS
+
+    def _note(self, row: TrainingRow, figures: Accuracies) -> None:
+        if self._settings is not None:
+            figures.setdefault(row.task, {})[row.replicate] = figure_of(row, self._settings)
 
     def accuracy(self, key: str) -> float:
         """Mean accuracy over tasks and replicates; 0 for a candidate that failed."""

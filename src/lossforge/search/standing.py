@@ -24,7 +24,7 @@ def scores_at(ledger: Ledger, space: SearchSpace, done: int, *, leaders: bool = 
 
     Later trainings in the ledger belong to a generation that was cut short; its replay looks them up.
     """
-    scores = Scores()
+    scores = Scores(space.fitness)
     scores.add_control(ledger.trainings(Stage.CONTROL))
     if done >= 0:
         # The audit's too: what it trained may have been proposed later in a form that passes.
@@ -33,7 +33,8 @@ def scores_at(ledger: Ledger, space: SearchSpace, done: int, *, leaders: bool = 
             for stage in (Stage.SEARCH, Stage.AUDIT)
             for row in ledger.trainings(stage, up_to_generation=done + leaders)
         ]
-        scores.enter(judged_from_rows(ledger.candidates(up_to_generation=done), trainings).values())
+        candidates = ledger.candidates(up_to_generation=done)
+        scores.enter(judged_from_rows(candidates, trainings, space.fitness).values())
     return scores
 
 

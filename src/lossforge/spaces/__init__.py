@@ -19,6 +19,9 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "validate_frozen",
         "validate_space",
     ),
+    "plan_schema": ("LIBRARY", "ContenderSection", "Plan", "StudySection", "title_of"),
+    "plans": ("dump_plan", "find_plan", "load_plan", "plan_of_space", "read_plan", "study_space"),
+    "noise_keys": ("NoiseKind",),
     "recipe_section": ("RecipeSection",),
     "schema": (
         "AugmentationSection",
@@ -30,5 +33,5 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "TaskSection",
     ),
     "shipped": ("find_space", "shipped_spaces"),
-    "task_section": ("OF_LABELS", "metric_title", "searched_title"),
+    "task_section": ("MASK_SETS", "OF_LABELS", "has_masks", "metric_title", "searched_title"),
 }

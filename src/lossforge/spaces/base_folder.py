@@ -59,7 +59,7 @@ def _relative_paths(space: SearchSpace) -> list[list[Path]]:
     """For each relative path of a space where it may lie: data, modules of the user's own, the data folder."""
     wanted: list[list[Path]] = [[Path(space.execution.data_dir)]]
     for task in space.task:
-        wanted.append([Path(task.data.partition(":")[2].partition("#")[0])])
+        wanted += [[Path(task.data.partition(":")[2].partition("#")[0])], [Path(task.noise_file)]]
         for path in (task.python, task.model):
             module, colon, _ = path.partition(":")
             if colon:

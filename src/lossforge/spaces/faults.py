@@ -28,14 +28,14 @@ class Fault:
         return " ".join(f"{self.key}: {self.message}".removeprefix(": ").split())
 
 
-def find_faults(data: object) -> list[Fault]:
-    """Everything that is wrong with a space's tables; none where they make a space.
+def find_faults(data: object, model: type[BaseModel] = SearchSpace) -> list[Fault]:
+    """Everything that is wrong with the tables of a space, or of another ``model``; none where they make one.
 
     What was probably meant is taken for granted to look on: in ``[taks]`` too every fault is found.
     """
-    faults, slips = _first_look(data)
+    faults, slips = _first_look(data, model)
     if slips:
-        for fault in _first_look(_without(data, slips))[0]:
+        for fault in _first_look(_without(data, slips), model)[0]:
             if fault.key not in {known.key for known in faults}:
                 faults.append(fault)
     return faults
@@ -73,28 +73,28 @@ _Slip = tuple[KeyPath, str]
 """An unknown key, and the key of the same table that was probably meant; "" where there is none."""
 
 
-def _first_look(data: object) -> tuple[list[Fault], list[_Slip]]:
+def _first_look(data: object, model: type[BaseModel]) -> tuple[list[Fault], list[_Slip]]:
     try:
-        SearchSpace.model_validate(data)
+        model.model_validate(data)
     except ValidationError as error:
         found = [(_in_data(one["loc"], data, str(one["type"])), one) for one in error.errors()]
     else:
         return [], []
-    slips = [(path, _meant_here(path, data)) for path, one in found if one["type"] == "extra_forbidden"]
+    slips = [(path, _meant_here(path, data, model)) for path, one in found if one["type"] == "extra_forbidden"]
     meant = {(*path[:-1], name) for path, name in slips if name}
     by_path: dict[KeyPath, list[Any]] = {}
     for path, one in found:
         if not (one["type"] == "missing" and path in meant):
             by_path.setdefault(path, []).append(one)
-    return [_fault(path, errors, data) for path, errors in by_path.items()], slips
+    return [_fault(path, errors, data, model) for path, errors in by_path.items()], slips
 
 
-def _fault(path: KeyPath, errors: list[Any], data: object) -> Fault:
+def _fault(path: KeyPath, errors: list[Any], data: object, model: type[BaseModel]) -> Fault:
     """What pydantic says of one value; of a union it says something for each of its kinds."""
     key, first = _name(path, data), errors[0]
     message = " or ".join(dict.fromkeys(_message(one, path) for one in errors))
     if first["type"] == "extra_forbidden":
-        return Fault(key, f"unknown key{_suggestion(path, data)}")
+        return Fault(key, f"unknown key{_suggestion(path, data, model)}")
     if first["type"] == "missing":
         return Fault(key, "this key is required")
     if first["type"] != "value_error":
@@ -105,7 +105,7 @@ def _fault(path: KeyPath, errors: list[Any], data: object) -> Fault:
         return Fault(key, f"{message}; did you mean {_either(near)}?" if near else message)
     # A section's own check names the key that it is about.
     inner = re.match(r"(\w+(?:\.\w+)*): ", message)
-    if inner and (path == () or inner[1] in _keys(path)):
+    if inner and (path == () or inner[1] in _keys(path, model)):
         return Fault(f"{key}.{inner[1]}".removeprefix("."), message[inner.end() :])
     return Fault(key, message)
 
@@ -123,27 +123,29 @@ def _message(error: Any, path: KeyPath) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _suggestion(path: KeyPath, data: object) -> str:
+def _suggestion(path: KeyPath, data: object, model: type[BaseModel]) -> str:
     """What was probably meant by an unknown key: one of the same table, of another, or where to look."""
     name = str(path[-1])
-    near = probably_meant(name, _keys(path[:-1]))
-    elsewhere = [key for key in _all_keys() if key.rpartition(".")[2] == name]
+    near = probably_meant(name, _keys(path[:-1], model))
+    elsewhere = [key for key in _all_keys(model) if key.rpartition(".")[2] == name]
     if not near and not elsewhere:
         names = [table["name"] for table in _tables(path, data) if isinstance(table.get("name"), str)]
         near = probably_meant(name, names) if len(names) > 1 else []
     near = near or elsewhere[:2]
-    return f"; did you mean {_either(near)}?" if near else f"; {_EVERY_KEY}"
+    if near:
+        return f"; did you mean {_either(near)}?"
+    return f"; {_EVERY_KEY}" if model is SearchSpace else f"; there are {', '.join(_keys(path[:-1], model))}"
 
 
 _EVERY_KEY = "digits.toml has every key ('lossforge list spaces' tells where it lies)"
 
 
-def _meant_here(path: KeyPath, data: object) -> str:
+def _meant_here(path: KeyPath, data: object, model: type[BaseModel]) -> str:
     """The key of the same table that was probably meant, unless it is there too."""
     table: Any = data
     for part in path[:-1]:
         table = _step(table, part)
-    near = probably_meant(str(path[-1]), _keys(path[:-1]))
+    near = probably_meant(str(path[-1]), _keys(path[:-1], model))
     return next((key for key in near if key not in table), "")
 
 
@@ -207,9 +209,9 @@ def _tables(path: KeyPath, data: object) -> list[dict[str, Any]]:
     return [table for table in listed if isinstance(table, dict)] if isinstance(listed, list) else []
 
 
-def _keys(path: KeyPath) -> list[str]:
+def _keys(path: KeyPath, model: type[BaseModel]) -> list[str]:
     """Keys of the section that the path leads to; none where it leads to no section."""
-    section: type[BaseModel] | None = SearchSpace
+    section: type[BaseModel] | None = model
     for part in path:
         if isinstance(part, str) and section is not None:
             field = section.model_fields.get(part)
@@ -223,8 +225,8 @@ def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
             yield part
 
 
-def _all_keys(model: type[BaseModel] = SearchSpace, prefix: str = "") -> Iterator[str]:
-    """Every dotted key of a space, those of sections included."""
+def _all_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every dotted key of a model, those of sections included."""
     for name, field in model.model_fields.items():
         yield f"{prefix}{name}"
         for section in _sections(field.annotation):

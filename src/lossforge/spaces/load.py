@@ -11,7 +11,7 @@ from typing import Any
 from lossforge.errors import SpaceError
 from lossforge.spaces.faults import Fault, find_faults, in_words, named
 from lossforge.spaces.schema import SearchSpace
-from lossforge.spaces.section import Typed
+from lossforge.spaces.section import NOTHING, Typed
 from lossforge.spaces.task_section import as_before_switches
 
 RESUMABLE = ("budget.", "execution.")
@@ -31,7 +31,7 @@ def read_space(
 ) -> SearchSpace:
     """The space in tables from ``origin``, with ``KEY=VALUE`` overrides. Raises SpaceError with all its faults."""
     data = copy.deepcopy(dict(tables))
-    given = _given(data, overrides or [])
+    given = overridden_keys(data, overrides or [])
     apply_overrides(data, overrides or [])
     return validate_space(data, origin, given, further)
 
@@ -82,7 +82,7 @@ def validate_frozen(data: object, origin: str) -> SearchSpace:
 def apply_overrides(data: dict[str, Any], overrides: list[str]) -> None:
     """Set ``a.b=VALUE`` in place; VALUE is read as TOML, and as typed text where it is not TOML (see `Typed`).
 
-    ``null`` unsets a key that has no value by default.
+    ``null`` unsets a key that has no value by default, and ``task.NAME=null`` leaves a task out.
 
     Of several tables of one name, as tasks are, all are set; ``task.NAME.b=VALUE`` or ``task.0.b=VALUE`` sets one.
     """
@@ -99,6 +99,9 @@ def apply_overrides(data: dict[str, Any], overrides: list[str]) -> None:
         targets: list[Any] = [data]
         for table in tables:
             targets = [step for target in targets for step in _steps(target, table, override)]
+        left_out = [_left_out(target, last) for target in targets if value in NOTHING]
+        if any(left_out):
+            continue
         ends = [item for target in targets for item in (target if isinstance(target, list) else [target])]
         for target in ends:
             if not isinstance(target, dict):
@@ -106,7 +109,15 @@ def apply_overrides(data: dict[str, Any], overrides: list[str]) -> None:
             target[last] = value
 
 
-def _given(data: dict[str, Any], overrides: list[str]) -> dict[str, str]:
+def _left_out(target: Any, name: str) -> bool:
+    """Whether a table of that name or number was in the list, which is left without it."""
+    found = _of_name(target, name) if isinstance(target, list) else []
+    for item in found:
+        target.remove(item)
+    return bool(found)
+
+
+def overridden_keys(data: dict[str, Any], overrides: list[str]) -> dict[str, str]:
     """The override of each key, and table, that the file does not have, or that it sets to something else."""
     found = {}
     for override in overrides:
@@ -120,15 +131,19 @@ def _given(data: dict[str, Any], overrides: list[str]) -> dict[str, str]:
 def _steps(target: Any, table: str, override: str) -> list[Any]:
     """What ``table`` leads to: of a list its one item with that name or number, else that table of every item."""
     if isinstance(target, list):
-        chosen = [
-            item
-            for number, item in enumerate(target)
-            if table == str(number) or (isinstance(item, dict) and item.get("name") == table)
-        ]
+        chosen = _of_name(target, table)
         return chosen or [step for item in target for step in _steps(item, table, override)]
     if not isinstance(target, dict):
         raise SpaceError(f"--set {override}: '{table}' is not inside a table")
     return [target.setdefault(table, {})]
+
+
+def _of_name(tables: list[Any], name: str) -> list[Any]:
+    return [
+        item
+        for number, item in enumerate(tables)
+        if name == str(number) or (isinstance(item, dict) and item.get("name") == name)
+    ]
 
 
 def dump_space(space: SearchSpace) -> str:

@@ -24,6 +24,11 @@ _LATER = (
     "stop_below",
     "deterministic",
     "backend",
+    "epsilon",
+    "output_rate",
+    "plateau_epochs",
+    "plateau_factor",
+    "plateau_floor",
 )
 """Keys that runs of earlier versions do not have: at their default they change nothing."""
 
@@ -32,16 +37,22 @@ class RecipeSection(Section):
     """How one training goes. ``cohort`` networks train at once, at most.
 
     A cohort of "auto" and a back end by "trial" are settled before a run is written, and a cohort that is larger than
-    a CPU gains from is cut then; see `lossforge.evaluation.calibrate`.
+    a CPU gains from is cut then; see `lossforge.evaluation.calibrate`. ``epsilon`` is what Adam adds to the root that
+    it divides by (in muon too, for what is no matrix); ``output_rate`` is the factor of the last layer's rate.
     """
 
     optimizer: Literal["adam", "adamw", "sgd", "muon"] = "adam"
-    schedule: Literal["one_cycle", "cosine", "constant"] = "one_cycle"
+    schedule: Literal["one_cycle", "cosine", "constant", "plateau"] = "one_cycle"
+    plateau_epochs: int = Field(default=5, ge=1, le=10_000)
+    plateau_factor: float = Field(default=0.2, gt=0, lt=1)
+    plateau_floor: float = Field(default=0.0001, ge=0, le=10)
     epochs: int = Field(default=10, ge=1, le=10_000)
     steps: int = Field(default=0, ge=0, le=10_000_000)
     batch_size: int = Field(default=64, ge=2, le=100_000)
     weight_decay: float = Field(default=0.0, ge=0)
     clip_norm: float = Field(default=0.0, ge=0)
+    epsilon: float = Field(default=1e-8, gt=0, le=1)
+    output_rate: float = Field(default=1.0, gt=0, le=10)
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     learning_rate: Rate | Literal["sweep"] = "sweep"
     learning_rates: list[Rate] = Field(default=[0.0003, 0.001, 0.003, 0.01, 0.03], min_length=2)

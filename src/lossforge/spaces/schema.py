@@ -148,12 +148,14 @@ class ScreeningSection(Section):
 
 
 class FitnessSection(Section):
-    """How many seeds a candidate, and a finalist, is judged on.
+    """What a candidate is judged by, and how many seeds it, and a finalist, is judged on.
 
     ``race`` is the share of a generation's new candidates that get more than the first of the ``seeds``: those that
-    are best on it.
+    are best on it. For ``measure`` and ``aggregate`` see `lossforge.search.fitness`.
     """
 
+    measure: Literal["points", "errors", "likelihood"] = "points"
+    aggregate: Literal["mean", "worst"] = "mean"
     seeds: int = Field(default=2, ge=1, le=100)
     race: Probability = 1.0
     finalists: int = Field(default=4, ge=0, le=1000)
@@ -211,11 +213,21 @@ class BudgetSection(Section):
 
 
 class ValidationSection(Section):
-    """How the best losses are trained again, beside rivals tuned in the same way."""
+    """How the best losses are trained again, beside rivals tuned in the same way.
+
+    Beside the ``rivals`` stand the ``best_known`` losses of those that are ``known`` (empty: the library), which a
+    coarse pass on validation data chooses. ``looks``: pairs are judged at 4, 8, 16 ... seeds, and those that are
+    decided get no more; ``margin``: points within which two losses are equivalent (0: they never are).
+    """
 
     after_search: bool = True
     top: int = Field(default=5, ge=1)
     seeds: int = Field(default=8, ge=2, le=1000)
+    looks: bool = True
+    margin: float = Field(default=0.5, ge=0)
+    best_known: int = Field(default=3, ge=0, le=100)
+    known: list[str] = Field(default=[])
+    coarse_seeds: int = Field(default=1, ge=1, le=100)
     epochs: int | None = Field(default=None, ge=1)
     tuning_seeds: int = Field(default=2, ge=1, le=100)
     learning_rates: list[Rate] = Field(default=[0.001, 0.003, 0.01], min_length=1)
@@ -239,8 +251,9 @@ class ValidationSection(Section):
 class ExecutionSection(Section):
     """Where trainings run; changes no result, and may change on resume. 0 workers: one a core.
 
-    The last three keys are Ray's: the address of a running cluster (default: one is started here), and what a
-    worker takes of a machine. On GPUs, 0 workers are as many as fit.
+    Four keys are Ray's: the address of a running cluster (default: one is started here), what a worker takes of a
+    machine, and where the checkpoints of ``task.distributed`` are kept, a folder that all machines share or an address
+    such as ``s3://BUCKET/PATH``. On GPUs, 0 workers are as many as fit.
     """
 
     executor: Literal["local", "ray"] = "local"
@@ -249,6 +262,7 @@ class ExecutionSection(Section):
     address: Annotated[str, AfterValidator(_address)] = ""
     gpus_per_worker: float = Field(default=1.0, ge=0, le=1)
     cpus_per_worker: float = Field(default=1.0, gt=0, le=1024)
+    checkpoints: str = ""
     data_dir: str = ""
 
 
@@ -302,6 +316,20 @@ class SearchSpace(Section):
             )
         if self.evolution.strategy == "grid" and not self.fusion.losses:
             raise ValueError('fusion.losses: say which losses a grid adds, such as ["focal", "dice", "cross_entropy"]')
+        unlikely = [task.title for task in self.task if task.python or task.masks]
+        if self.fitness.measure == "likelihood" and unlikely:
+            raise ValueError(
+                f"fitness.measure: 'likelihood' is known of data with a class or labels for each sample, and not of "
+                f"task '{unlikely[0]}'; use points or errors"
+            )
+        for task in self.task:
+            if task.distributed and self.recipe.batch_size % task.distributed:
+                raise ValueError(
+                    f"recipe.batch_size: is {self.recipe.batch_size}, and task '{task.title}' has {task.distributed} "
+                    "workers on each network (task.distributed); take a multiple"
+                )
+            if task.distributed and self.recipe.optimizer == "muon":
+                raise ValueError("recipe.optimizer: 'muon' is not for task.distributed; use adam, adamw or sgd")
         if self.recipe.steps and self.validation.epochs is not None:
             raise ValueError("validation.epochs: recipe.steps says how long a training is; leave one of them out")
         return self

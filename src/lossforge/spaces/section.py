@@ -9,7 +9,8 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
-_UNSET = ("null", "none", "None")
+NOTHING = ("null", "none", "None")
+"""How a command line writes that there is no value."""
 
 
 class Typed(str):
@@ -42,7 +43,7 @@ class Section(BaseModel):
 
 def _meant(text: Typed, field: FieldInfo) -> Any:
     """None where a key that has no value by default is to be unset; else the text."""
-    if text not in _UNSET or {str, str(text)} & {*_kinds(field.annotation)}:
+    if text not in NOTHING or {str, str(text)} & {*_kinds(field.annotation)}:
         return str(text)
     if field.default is None:
         return None

@@ -1,4 +1,4 @@
-"""The search spaces that come with lossforge, by name: in an installed package, and in the source tree."""
+"""The search spaces and plans that come with lossforge, by name: in an installed package, and in the source tree."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ def shipped_spaces() -> dict[str, Path]:
     """The file of each, by name, sorted."""
     place = next((place for place in _PLACES if (place / "digits.toml").is_file()), None)
     return {} if place is None else {path.stem: path for path in sorted(place.glob("*.toml"))}
+
+
+def shipped_plans() -> dict[str, Path]:
+    """The file of each plan, by name, sorted."""
+    place = next((place for place in _PLACES if (place / "digits.toml").is_file()), None)
+    return {} if place is None else {path.stem: path for path in sorted((place / "plans").glob("*.toml"))}
 
 
 def find_space(given: str | Path) -> Path:

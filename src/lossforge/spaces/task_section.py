@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from lossforge.spaces.noise_keys import ClassPairs, NoiseKind, check_noise
 from lossforge.spaces.section import Section
 
 Side = Annotated[int, Field(ge=1, le=4096)]
@@ -31,6 +32,9 @@ OF_LABELS: tuple[Metric, ...] = ("mean_average_precision", "f1_micro", "f1_macro
 """Metrics of several labels a sample, each there or not."""
 _OWN = {"name", "python", "classes", "data", "head"}
 """Keys that a task with a training of the user's own may have."""
+_STREAMED = {"name", "data", "validation", "split_seed", "resize", "metric", "model", "width"}
+_STREAMED |= {"activation", "distributed", "head"}
+"""Keys that a task of streamed images may have."""
 _SWITCHES = {
     "own_validation": ("npz", "folder", "masks"),
     "drop_duplicates": ("npz", "folder", "csv", "masks"),
@@ -46,6 +50,10 @@ _OF_KINDS = {
     "skip_broken": ("folder", "masks"),
 }
 """Other keys that are for some kinds of a user's own data only."""
+MASK_SETS = {"voc2012": 255, "coco_stuff": 255}
+"""Data sets with a name whose samples have masks, and the value of pixels that are out of everything there."""
+_LATER_AUGMENTATIONS = ("zoom", "shift")
+"""Augmentations that runs of earlier versions do not have."""
 _TITLES = {
     "top5_accuracy": "top-5 accuracy",
     "f1": "F1",
@@ -77,12 +85,26 @@ def searched_title(metrics: str) -> str:
     )
 
 
+def has_masks(data: str) -> bool:
+    """Whether ``task.data`` names data that have a class for every pixel.
+
+    >>> has_masks("masks:cracks.npz"), has_masks("voc2012"), has_masks("digits")
+    (True, True, False)
+    """
+    return data in MASK_SETS or data.startswith("masks:")
+
+
 class AugmentationSection(Section):
-    """How training images are varied, anew in every epoch, each on its own."""
+    """How training images are varied, anew in every epoch, each on its own.
+
+    ``zoom`` scales height and width each by a factor within 1 ± itself, ``shift`` moves by up to that share of each.
+    """
 
     crop: int = Field(default=0, ge=0, le=256)
     flip: bool = False
     rotation: float = Field(default=0.0, ge=0, le=180)
+    zoom: float = Field(default=0.0, ge=0, lt=1)
+    shift: float = Field(default=0.0, ge=0, lt=1)
     brightness: float = Field(default=0.0, ge=0, le=1)
     contrast: float = Field(default=0.0, ge=0, le=1)
     saturation: float = Field(default=0.0, ge=0, le=1)
@@ -97,7 +119,12 @@ class AugmentationSection(Section):
 class TaskSection(Section):
     """What candidates are judged on: data, parts, noise and network; or a training of the user's own (``python``).
 
-    ``head`` says how logits become what a formula reads; see `lossforge.losses.heads`.
+    ``head`` says how logits become what a formula reads; see `lossforge.losses.heads`. With ``output_init`` "matched" a
+    network of two classes begins as the same function behind ``softmax`` as behind ``binary``: its two last neurons are
+    half of the one and its negative. ``score_training`` scores what was trained on as well. ``probe`` is another data
+    set, on which a re-validation asks how far the network's features carry a linear classifier (see
+    `lossforge.training.probe`). With ``distributed``
+    workers on one network, images are streamed from their files; see `lossforge.evaluation.distributed`.
     """
 
     name: str = Field(default="", pattern=r"^[\w.-]*$")
@@ -118,6 +145,12 @@ class TaskSection(Section):
     skip_broken: bool = False
     split_seed: int = Field(default=0, ge=0)
     label_noise: float = Field(default=0.0, ge=0, lt=1)
+    noise_kind: NoiseKind = "symmetric"
+    noise_pairs: str | ClassPairs = ()
+    noise_file: str = ""
+    noise_key: str = ""
+    imbalance: float = Field(default=1.0, ge=1, le=1e6)
+    ignore: int | None = Field(default=None, ge=-(2**31), lt=2**31)
     resize: Side | tuple[Side, Side] | None = None
     greyscale: bool = False
     normalize: bool | None = None
@@ -126,7 +159,13 @@ class TaskSection(Section):
     model: str = "small_cnn"
     width: int = Field(default=16, ge=1, le=1024)
     activation: str = "relu"
+    output_init: Literal["own", "matched"] = "own"
+    score_training: bool = False
+    probe: str = ""
+    probe_train: int = Field(default=1000, ge=10)
+    probe_test: int = Field(default=1000, ge=10)
     cohort: int | None = Field(default=None, ge=1, le=1024)
+    distributed: int = Field(default=0, ge=0, le=4096)
 
     @property
     def title(self) -> str:
@@ -141,7 +180,12 @@ class TaskSection(Section):
     @property
     def masks(self) -> bool:
         """Whether every pixel has a class, and not every sample."""
-        return self.data.startswith("masks:")
+        return has_masks(self.data)
+
+    @property
+    def ignored(self) -> int | None:
+        """The value of a mask's pixels that are out of the loss, the metrics and the classes; None: there is none."""
+        return MASK_SETS.get(self.data) if self.ignore is None else self.ignore
 
     @property
     def kind(self) -> str:
@@ -152,7 +196,7 @@ class TaskSection(Section):
     def switched_on(self, name: str) -> bool:
         """Whether ``own_validation``, ``drop_duplicates`` or ``drop_index`` is on: as set, or for data of its kinds."""
         value: bool | None = getattr(self, name)
-        return self.kind in _SWITCHES[name] if value is None else value
+        return self.kind in _SWITCHES[name] and not self.distributed if value is None else value
 
     def decided(self) -> TaskSection:
         """The task with the switches of its kind of data written out, as a run keeps them."""
@@ -214,11 +258,44 @@ class TaskSection(Section):
             )
         if self.head == "binary" and self.classes not in (None, 2):
             raise ValueError(f"head: 'binary' is for two classes, and there are {self.classes}; use softmax or sigmoid")
+        if self.ignore is not None and not self.masks:
+            raise ValueError("ignore: is for masks, of which it names the pixels that do not count; leave it out")
+        if self.head == "sigmoid" and self.output_init == "matched":
+            raise ValueError(
+                "output_init: 'matched' is for one neuron of the head binary against two of softmax; leave it out "
+                "behind sigmoids"
+            )
+        if self.masks and self.probe:
+            raise ValueError("probe: is for networks that give a class for each sample, not for masks; leave it out")
+        if self.masks and self.score_training:
+            raise ValueError("score_training: is for data with a class for each sample, not for masks; leave it out")
         if self.masks and self.label_noise:
             raise ValueError(
                 "label_noise: replaces labels of whole samples, and masks have one a pixel, where people err along "
                 "outlines and not at random; leave it out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _noise_of_its_kind(self) -> TaskSection:
+        check_noise(vars(self), masks=self.masks)
+        return self
+
+    @model_validator(mode="after")
+    def _streamed(self) -> TaskSection:
+        """A network that several workers train has images in files, cut and normalised as ImageNet's are."""
+        if not self.distributed:
+            return self
+        if self.data != "imagenet" and self.kind != "folder":
+            raise ValueError("distributed: is for data = 'imagenet' and folder:PATH, which are read from their files")
+        if not isinstance(self.resize, int):
+            raise ValueError("resize: say which size the images are cut to, such as 224, where they are streamed")
+        for name in set(type(self).model_fields) - _STREAMED:
+            off = name in _SWITCHES and not getattr(self, name)
+            if not off and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: is not for streamed images (distributed); leave it out")
+        if self.head != "softmax":
+            raise ValueError("head: of streamed images (distributed) it is softmax")
         return self
 
     @property
@@ -233,13 +310,21 @@ class TaskSection(Section):
         than these keys go on.
         """
         inputs = {"head", "resize", "greyscale", "normalize", "augmentation", "activation", "python", "classes"}
-        inputs |= {*_OF_KINDS}
+        inputs |= {*_OF_KINDS, "noise_kind", "noise_pairs", "noise_key", "imbalance", "ignore"}
+        inputs |= {"output_init", "score_training", "probe", "distributed"}
         unused = {name for name in inputs if getattr(self, name) == type(self).model_fields[name].default}
         unused |= {name for name in _SWITCHES if not self.switched_on(name)}
         unused |= {"metric"} if self.metric in (None, self._usual) else set()
+        unused |= {"noise_kind", "noise_pairs"} if self.noise_kind != "human" and not self.label_noise else set()
         # nested says what is meant: where it says otherwise there is nothing to train on. cohort: the recipe says it.
-        unused |= {"nested", "cohort"}
-        return self.decided().model_dump(mode="json", exclude=unused)
+        # Of a file of labels it is the content that counts; see `lossforge.evaluation.records`.
+        unused |= {"nested", "cohort", "noise_file"}
+        unused |= set() if self.probe else {"probe_train", "probe_test"}
+        found = self.decided().model_dump(mode="json", exclude=unused)
+        for name in _LATER_AUGMENTATIONS:
+            if "augmentation" in found and not found["augmentation"][name]:
+                del found["augmentation"][name]
+        return found
 
 
 def as_before_switches(task: dict[str, Any]) -> dict[str, Any]:

@@ -72,8 +72,8 @@ class RunFolder:
             draft = Path(tempfile.mkdtemp(prefix=f".{place.name[:100]}.", suffix=".new", dir=place.parent))
             try:
                 draft.chmod(0o755)
-                _write_durably(draft / "space.toml", dump_space(space))
-                _write_durably(draft / "manifest.json", _manifest_text(manifest))
+                write_durably(draft / "space.toml", dump_space(space))
+                write_durably(draft / "manifest.json", _manifest_text(manifest))
                 if path.exists():
                     path.rmdir()
                 draft.rename(path)
@@ -165,29 +165,38 @@ class RunFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the run for this process. Raises StoreError while another process holds it."""
-        from filelock import FileLock, Timeout
-
-        with told_as_store_error(self.path):
-            lock = FileLock(self.path / ".lock")
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                raise StoreError(
-                    f"{self.path}: another lossforge process is working on this run; wait for it or stop it"
-                ) from None
-        try:
+        with locked_folder(self.path):
             yield
-        finally:
-            lock.release()
 
     def log(self, message: str) -> None:
         """Append a line with the time to log.txt."""
-        # A message may hold what somebody's code said, in letters that cannot be written.
-        with (
-            told_as_store_error(self.log_file),
-            self.log_file.open("a", encoding="utf-8", errors="backslashreplace") as file,
-        ):
-            file.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {message}\n")
+        append_log(self.log_file, message)
+
+
+@contextmanager
+def locked_folder(path: Path) -> Iterator[None]:
+    """Hold a folder for this process. Raises StoreError while another process holds it."""
+    from filelock import FileLock, Timeout
+
+    with told_as_store_error(path):
+        lock = FileLock(path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            raise StoreError(
+                f"{path}: another lossforge process is working on this run; wait for it or stop it"
+            ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def append_log(file: Path, message: str) -> None:
+    """Append a line with the time to a log. Raises StoreError where it cannot be written."""
+    # A message may hold what somebody's code said, in letters that cannot be written.
+    with told_as_store_error(file), file.open("a", encoding="utf-8", errors="backslashreplace") as opened:
+        opened.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {message}\n")
 
 
 def refuse_changes(old: SearchSpace, new: SearchSpace, origin: str) -> None:
@@ -210,7 +219,8 @@ def read_json(path: Path, remedy: str) -> Any:
         raise StoreError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
 
 
-def _write_durably(path: Path, text: str) -> None:
+def write_durably(path: Path, text: str) -> None:
+    """Write a file, and wait until it is on the disk."""
     with path.open("w", encoding="utf-8", newline="\n") as file:
         file.write(text)
         file.flush()
@@ -226,12 +236,19 @@ def _manifest(space: SearchSpace) -> dict[str, Any]:
         "format": FORMAT,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": space.seed,
+        **machine_record(),
+        "space": _frozen(space),
+    }
+
+
+def machine_record() -> dict[str, Any]:
+    """What made a result besides its space: commit, versions, hardware, and the command."""
+    return {
         "commit": source_commit(),
         "python": platform.python_version(),
         "packages": package_versions(),
         "hardware": hardware(),
         "command": sys.argv,
-        "space": _frozen(space),
     }
 
 

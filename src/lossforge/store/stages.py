@@ -13,6 +13,7 @@ class Stage(StrEnum):
     CONTROL = "control"
     SEARCH = "search"
     AUDIT = "audit"
+    COARSE = "coarse"
     TUNING = "tuning"
     VALIDATION = "validation"
     SECOND_TUNING = "second optimizer, tuning"

@@ -10,6 +10,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "captured": ("forget",),
     "correctness": ("unpacked",),
     "metrics": ("chance_score",),
+    "probe": ("Probe",),
     "plan": ("Plan", "Replica", "ReplicaScore", "TrainingTimeoutError"),
     "train": ("train_cohort",),
 }

@@ -31,10 +31,15 @@ S divides K: each batch of ``x`` is for K / S replicas in a row.
 HEAVY = 25_000_000
 """Weights times pixels of a sample above which a CPU gains nothing from vmap; measured in docs/design-notes.md."""
 
+TINY = 10_000
+"""Weights times pixels of a sample below which a step of vmap costs a CPU as much for one network as for a hundred."""
+
 _GAINFUL = {"grouped": 16, "vmap": 8, "loop": 8}
 """Networks at once from which on a CPU gains little from twice as many; measured in docs/design-notes.md."""
 _GAINFUL_HEAVY = {"grouped": 16, "vmap": 4, "loop": 2}
 """The same for networks above `HEAVY`."""
+_GAINFUL_TINY = {**_GAINFUL, "vmap": 128}
+"""The same for networks below `TINY`."""
 
 
 class Backend(Protocol):
@@ -158,11 +163,17 @@ def gainful_lanes(backend: str, model: nn.Module, shape: Sequence[int]) -> int:
 
     It depends on the back end, the network and its samples ``(C, H, W)`` alone, never on how many workers there are.
     """
-    return (_GAINFUL_HEAVY if _is_heavy(model, shape) else _GAINFUL)[backend]
+    size = _size(model, shape)
+    return (_GAINFUL_HEAVY if size > HEAVY else _GAINFUL_TINY if size < TINY else _GAINFUL)[backend]
 
 
 def _is_heavy(model: nn.Module, shape: Sequence[int]) -> bool:
-    return sum(weight.numel() for weight in model.parameters()) * math.prod(shape[1:]) > HEAVY
+    return _size(model, shape) > HEAVY
+
+
+def _size(model: nn.Module, shape: Sequence[int]) -> int:
+    """Weights times pixels of a sample."""
+    return sum(weight.numel() for weight in model.parameters()) * math.prod(shape[1:])
 
 
 def _runs_under_vmap(model: nn.Module, shape: Sequence[int]) -> bool:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lossforge.losses.matching import matched_scales
+from lossforge.models.output_layer import output_layer
 from lossforge.seeding import derive_seed
 from lossforge.training.backends import Backend, State, make_backend
 from lossforge.training.cohort_loss import CohortLoss
@@ -28,12 +29,16 @@ _NUMBERS = 2**22
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """What a cohort is made of: lanes, the names of their weights, who runs them, and what each seed draws."""
+    """What a cohort is made of: lanes, the names of their weights, who runs them, and what each seed draws.
+
+    ``rate_factors`` are those of each parameter's learning rate; empty where the recipe has one rate for all.
+    """
 
     lanes: LaneState
     names: list[str]
     backend: Backend
     streams: dict[int, Stream]
+    rate_factors: list[float]
 
 
 def new_networks(plan: Plan, replicas: Sequence[Replica]) -> Networks:
@@ -43,7 +48,12 @@ def new_networks(plan: Plan, replicas: Sequence[Replica]) -> Networks:
     models = {seed: plan.build(derive_seed(seed, "weights")) for seed in seeds}
     stacked, buffers = torch.func.stack_module_state([models[one.seed].to(device) for one in replicas])
     names = [name for name, value in stacked.items() if value.requires_grad]
-    template = next(iter(models.values())).to("meta")
+    template = next(iter(models.values()))
+    factors: list[float] = []
+    if plan.recipe.output_rate != 1:
+        own = output_layer(template, plan.shape)
+        factors = [plan.recipe.output_rate if name.rpartition(".")[0] == own else 1.0 for name in names]
+    template = template.to("meta")
     lanes = LaneState.begin(
         Flat.of([stacked[name].detach() for name in names]),
         torch.tensor([one.learning_rate for one in replicas], device=device),
@@ -52,7 +62,7 @@ def new_networks(plan: Plan, replicas: Sequence[Replica]) -> Networks:
         buffers=buffers,
     )
     backend = make_backend(plan.recipe.backend, template, len(replicas), device.type, plan.train.x.shape[1:])
-    return Networks(lanes, names, backend, {seed: Stream.begin(plan, seed) for seed in seeds})
+    return Networks(lanes, names, backend, {seed: Stream.begin(plan, seed) for seed in seeds}, factors)
 
 
 class Cohort:
@@ -71,7 +81,9 @@ class Cohort:
         self.device = plan.train.y.device
         self.backend = networks.backend
         self.samples = Samples(plan, [networks.streams[seed] for seed in self.seeds])
-        self.loss_function = CohortLoss([one.loss for one in replicas], plan.recipe.label_smoothing, plan.head)
+        self.loss_function = CohortLoss(
+            [one.loss for one in replicas], plan.recipe.label_smoothing, plan.head, ignoring=plan.ignoring
+        )
         self.idle: frozenset[int] = frozenset()
         """Lanes that need not go on; a back end that can leaves them out."""
         numbers = [self.seeds.index(one.seed) for one in replicas]
@@ -83,12 +95,22 @@ class Cohort:
         asked = "class_share" in self.loss_function.needs
         self.class_share = self.samples.class_shares()[self.lanes.seed_of] if asked else None
         self._names = networks.names
+        self._factors = networks.rate_factors
         self.params = [part.detach().requires_grad_() for part in self.lanes.weights.parts]
         """Trainable parameters ``(K, ...)``, which share the memory of the lanes' weights."""
         self._state: State = {**dict(zip(self._names, self.params, strict=True)), **self.lanes.frozen}
 
     def _networks(self, lanes: LaneState, streams: dict[int, Stream]) -> Networks:
-        return Networks(lanes, self._names, self.backend, streams)
+        return Networks(lanes, self._names, self.backend, streams, self._factors)
+
+    def state_of(self, lane: int) -> State:
+        """A lane's weights and buffers by name, as one network has them."""
+        return {name: value[lane].detach() for name, value in {**self._state, **self.lanes.buffers}.items()}
+
+    def rate_factors(self) -> Tensor | None:
+        """The factor of each weight's learning rate, as the flat vector of weights; None where all have the same."""
+        weights = self.lanes.weights
+        return weights.layout.filled(self._factors, weights.vector) if self._factors else None
 
     def _streams(self) -> dict[int, Stream]:
         return dict(zip(self.seeds, self.samples.streams, strict=True))
@@ -172,8 +194,11 @@ class Cohort:
 
 
 def _by_sample(logits: Tensor) -> Tensor:
-    """Logits ``(K, B, classes)``, or of pixels ``(K, B, classes, H, W)``, as float32 of shape ``(K, N, classes)``."""
-    logits = logits.float()
+    """Logits ``(K, B, classes)``, or of pixels ``(K, B, classes, H, W)``, in the shape ``(K, N, classes)``.
+
+    They are float32; those of a network in float64 stay what they are.
+    """
+    logits = logits if logits.dtype is torch.float64 else logits.float()
     return logits if logits.ndim == 3 else logits.movedim(2, -1).flatten(1, -2)
 
 

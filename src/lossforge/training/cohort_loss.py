@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lossforge.data.samples import IGNORED
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.heads import SOFTMAX, Head
 from lossforge.losses.population import PopulationLoss
@@ -20,12 +21,16 @@ class CohortLoss:
         specs: a loss for each replica.
         label_smoothing: the recipe's, on top of each loss's own.
         head: what stands between logits and losses.
+        ignoring: whether targets may be `IGNORED`; the mean is then of all others, and 0 where there is none.
 
     A loss of the whole batch, such as Dice, is taken of each replica's own batch.
     """
 
-    def __init__(self, specs: Sequence[LossSpec], label_smoothing: float, head: Head = SOFTMAX) -> None:
+    def __init__(
+        self, specs: Sequence[LossSpec], label_smoothing: float, head: Head = SOFTMAX, *, ignoring: bool = False
+    ) -> None:
         self.head = head
+        self._ignoring = ignoring
         self.specs = smoothed = [_smoothed(spec, label_smoothing) for spec in specs]
         # A sweep or a control of nothing but cross-entropy is torch's own; it waits for no kernel to be compiled.
         standard = head.cross_entropy_formula
@@ -59,17 +64,21 @@ class CohortLoss:
 
         ``progress`` ``(1,)`` and ``class_share`` ``(K or 1, classes)`` are for losses that need them.
         """
+        kept = targets != IGNORED if self._ignoring else None
         if self._cross_entropy is not None:
             each = self.head.cross_entropy(logits.flatten(0, 1), targets.flatten(0, 1), self._cross_entropy)
-            return each.view(targets.shape[:2]).mean(1)
+            each = each.view(targets.shape[:2])
+            return each.mean(1) if kept is None else each.sum(1) / kept.sum(1).clamp(min=1)
         values = logits.new_zeros(len(logits))
         if self._population is not None:
             if len(self._formulas) == len(logits):
-                values = self._population(logits, targets, progress, class_share)
+                values = self._population(logits, targets, progress, class_share, kept=kept)
             else:
-                lanes = self._of_formulas(logits.device)
-                shares = class_share[lanes] if class_share is not None and len(class_share) > 1 else class_share
-                values = values.index_add(0, lanes, self._population(logits[lanes], targets[lanes], progress, shares))
+                own = self._of_formulas(logits.device)
+                shares = class_share[own] if class_share is not None and len(class_share) > 1 else class_share
+                counted = None if kept is None else kept[own]
+                found = self._population(logits[own], targets[own], progress, shares, kept=counted)
+                values = values.index_add(0, own, found)
         return self._terms.add_to(values, logits, targets)
 
     def _of_formulas(self, device: torch.device) -> Tensor:

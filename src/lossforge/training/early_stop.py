@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from lossforge.data.samples import IGNORED
 from lossforge.losses.heads import SOFTMAX, Head
 
 _SIGMAS = 2.0
@@ -18,10 +19,11 @@ class RunningAccuracy:
     part of the lanes' state; here is what is the same for all.
     """
 
-    def __init__(self, decision_step: int, head: Head = SOFTMAX) -> None:
+    def __init__(self, decision_step: int, head: Head = SOFTMAX, *, ignoring: bool = False) -> None:
         self.first = decision_step // 2
         self.end = decision_step
         self.head = head
+        self.ignoring = ignoring
         self._count = self._samples = 0
 
     def see(self, step: int, logits: Tensor, targets: Tensor, samples: int, correct: Tensor) -> None:
@@ -34,9 +36,15 @@ class RunningAccuracy:
             if targets.is_floating_point():
                 correct += targets.gather(-1, predicted.unsqueeze(-1)).sum((1, 2))
             else:
-                correct += (predicted == targets).sum(1)
+                right = (predicted == targets).sum(1)
+                # Of the pixels that count, as if all did: every batch has the same weight.
+                correct += right * self._weight(targets) if self.ignoring else right
             self._count += targets.shape[1]
             self._samples += samples
+
+    @staticmethod
+    def _weight(targets: Tensor) -> Tensor:
+        return targets.shape[1] / (targets != IGNORED).sum(1).clamp(min=1)
 
     def values(self, correct: Tensor) -> Tensor:
         """Accuracies ``(K,)`` in [0, 1]."""

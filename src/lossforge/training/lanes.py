@@ -36,7 +36,7 @@ class LaneState:
     momenta: list[Flat]
     """What the optimiser carries from step to step."""
     rates: Tensor
-    """Peak learning rates."""
+    """Learning rates: peaks, but under the schedule "plateau", which lowers them."""
     scale: Tensor
     """What each loss is multiplied with."""
     seed_of: Tensor

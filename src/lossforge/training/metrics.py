@@ -24,14 +24,15 @@ from torch import Tensor
 from lossforge.losses.heads import SOFTMAX, Head
 from lossforge.losses.targets import one_hot
 from lossforge.spaces.task_section import OF_LABELS
+from lossforge.training.calibration import calibration_error, scaled_metrics
 from lossforge.training.label_metrics import chance_of_labels, label_metrics
 
 Metrics = dict[str, Any]
 """Name to number; to lists for the confusion matrix and the curve, and see `lossforge.training.correctness`."""
 
 _DIGITS = 6
-_BINS = 15
-"""Bins of the calibration error (Guo et al. 2017, arXiv 1706.04599)."""
+_ROUNDING = 1e-6
+"""Share of a logit that rows of one matrix product may differ by, though they are of equal samples."""
 _LARGEST_CONFUSION = 100
 """Classes beyond which no confusion matrix is kept: it would be most of the ledger."""
 
@@ -50,13 +51,44 @@ def metrics_of(logits: Tensor, target: Tensor, head: Head = SOFTMAX) -> Metrics:
     return metrics
 
 
+def metrics_of_test_part(logits: Tensor, target: Tensor, head: Head = SOFTMAX) -> Metrics:
+    """`metrics_of` a test part, and what is left of its miscalibration with the temperature set; see `scaled_metrics`.
+
+    The latter of one class a sample, behind a softmax or the head of one logit.
+    """
+    scaled = scaled_metrics(logits, target, head) if target.ndim == 1 and head.name != "sigmoid" else {}
+    return {**metrics_of(logits, target, head), **scaled}
+
+
+def metrics_of_training_part(logits: Tensor, target: Tensor, head: Head = SOFTMAX) -> Metrics:
+    """How a network does on what it was trained on: logits ``(N, outputs)``, finite, classes ``(N,)`` as they are true.
+
+    train_accuracy; predicted_share, of the class that is predicted most; one_class, whether it is the only one; dead,
+    whether the logits are the same for every sample (within rounding), as where no unit of a hidden layer is alive.
+    Of labels ``(N, C)`` a prediction is right where all are, and its kind is all of them.
+    """
+    if target.ndim == 2:
+        predicted, right = logits > 0, ((logits > 0) == target.bool()).all(1)
+    else:
+        predicted = head.predicted(logits, -1)
+        right = predicted == target
+    counts = torch.unique(predicted, dim=0, return_counts=True)[1]
+    spread = logits.amax(0) - logits.amin(0)
+    return {
+        "train_accuracy": round(float(right.double().mean()), _DIGITS),
+        "predicted_share": round(int(counts.max()) / len(target), _DIGITS),
+        "one_class": len(counts) == 1,
+        "dead": bool((spread <= _ROUNDING * (1 + logits.abs().amax())).all()),
+    }
+
+
 def classification_metrics(logits: Tensor, target: Tensor, head: Head = SOFTMAX) -> Metrics:
     """Figures of a head's logits ``(N, outputs)``, finite, against class indices ``(N,)``, N at least 1.
 
-    accuracy, top5_accuracy (where C > 5); balanced_accuracy (mean recall of the classes in the target); precision,
-    recall and f1, means over the classes that occur in target or prediction, 0 where one is never predicted, or never
-    true; negative_log_likelihood in nats; calibration_error (expected, 15 bins, in [0, 1]); confusion_matrix, row by
-    true class, for up to 100 classes.
+    accuracy, top5_accuracy (where C > 5); balanced_accuracy and worst_class (mean, and least, recall of the classes in
+    the target); precision, recall and f1, means over the classes that occur in target or prediction, 0 where one is
+    never predicted, or never true; negative_log_likelihood in nats; calibration_error (expected, 15 bins, in [0, 1]);
+    confusion_matrix, row by true class, for up to 100 classes.
     """
     outputs, target = logits, target.long()
     logits = head.scores(outputs, 1)
@@ -67,11 +99,12 @@ def classification_metrics(logits: Tensor, target: Tensor, head: Head = SOFTMAX)
     found = {
         "accuracy": hits.sum() / table.sum(),
         "balanced_accuracy": (hits / true)[true > 0].mean(),
+        "worst_class": (hits / true)[true > 0].min(),
         "precision": (hits / predicted.clamp(min=1))[occurring].mean(),
         "recall": (hits / true.clamp(min=1))[occurring].mean(),
         "f1": (2 * hits / (true + predicted))[occurring].mean(),
         "negative_log_likelihood": head.cross_entropy(outputs.float(), target, reduction="mean"),
-        "calibration_error": _calibration_error(head.probabilities(outputs.double(), 1), target),
+        "calibration_error": calibration_error(head.probabilities(outputs.double(), 1), target),
     }
     if classes > 5:
         found["top5_accuracy"] = (_places(logits, target) < 5).double().mean()
@@ -93,15 +126,6 @@ def _places(logits: Tensor, target: Tensor) -> Tensor:
     own, classes = logits.gather(1, target[:, None]), torch.arange(logits.shape[1], device=logits.device)
     ahead = (logits > own) | ((logits == own) & (classes < target[:, None]))
     return ahead.sum(1)
-
-
-def _calibration_error(probabilities: Tensor, target: Tensor) -> Tensor:
-    """Expected calibration error: the mean gap between confidence and accuracy, over 15 bins of equal width."""
-    confidence, predicted = probabilities.max(1)
-    bins = (confidence * _BINS).ceil().long().clamp(1, _BINS) - 1
-    gaps = torch.zeros(_BINS, dtype=torch.float64, device=target.device)
-    gaps.index_add_(0, bins, (predicted == target).double() - confidence)
-    return gaps.abs().sum() / len(target)
 
 
 def segmentation_metrics(logits: Tensor, target: Tensor, head: Head = SOFTMAX) -> Metrics:

@@ -22,7 +22,6 @@ from lossforge.training.stacked import Layout
 if TYPE_CHECKING:
     from lossforge.spaces.schema import RecipeSection
 
-_EPS = 1e-8
 _SQUARE_DECAY = 0.999
 _MOMENTUM = 0.9
 _MUON_MOMENTUM = 0.95
@@ -38,15 +37,21 @@ class StackedOptimizer(ABC):
     Args:
         weight_decay: as torch's optimisers have it.
         one_rate: whether all lanes have the same rate.
+        epsilon: what Adam adds to the root that it divides by.
+        factors: of the rate, for each number of the flat vector; None: 1.
     """
 
     decoupled_decay = True
     vectors = 2
     """Vectors carried along: the lanes' momenta."""
 
-    def __init__(self, weight_decay: float, *, one_rate: bool) -> None:
+    def __init__(
+        self, weight_decay: float, *, one_rate: bool, epsilon: float = 1e-8, factors: Tensor | None = None
+    ) -> None:
         self.weight_decay = weight_decay
         self.one_rate = one_rate
+        self.epsilon = epsilon
+        self.factors = factors
 
     def numbers(self, values: StepValues, step: int) -> tuple[float, ...]:
         """What step ``step``, from 1, multiplies with: the rate's factor, the decay, and what `direction` takes."""
@@ -67,6 +72,8 @@ class StackedOptimizer(ABC):
         factor, decay, *scalars = numbers
         # Equal rates need no vector. A tensor, not a number of Python's: both ways give the same bits.
         rates = lanes.rates[0] if self.one_rate else layout.spread(lanes.rates)
+        if self.factors is not None:
+            rates = rates * self.factors
         if self.weight_decay and self.decoupled_decay:
             flat.mul_(1 - rates * decay)
         elif self.weight_decay:
@@ -117,7 +124,7 @@ class StackedAdam(StackedOptimizer):
     ) -> Tensor:
         """See `StackedOptimizer.direction`."""
         mean, square = momenta
-        return adam_direction(gradient, mean, square, scalars)
+        return adam_direction(gradient, mean, square, scalars, self.epsilon)
 
 
 class StackedAdamW(StackedAdam):
@@ -131,12 +138,12 @@ def adam_scalars(beta: float, step: int) -> tuple[float, ...]:
     return 1 - beta, 1 / math.sqrt(1 - _SQUARE_DECAY**step), 1 / (1 - beta**step)
 
 
-def adam_direction(gradient: Tensor, mean: Tensor, square: Tensor, scalars: Sequence[Number]) -> Tensor:
+def adam_direction(gradient: Tensor, mean: Tensor, square: Tensor, scalars: Sequence[Number], epsilon: float) -> Tensor:
     """Adam's direction; ``mean`` and ``square`` are brought up to date in place."""
     share, root_correction, mean_correction = scalars
     mean.lerp_(gradient, share)
     square.mul_(_SQUARE_DECAY).addcmul_(gradient, gradient, value=1 - _SQUARE_DECAY)
-    root = square.sqrt().mul_(root_correction).add_(_EPS)
+    root = square.sqrt().mul_(root_correction).add_(epsilon)
     return mean.div(root).mul_(mean_correction)
 
 
@@ -166,7 +173,7 @@ class StackedMuon(StackedOptimizer):
                 size = 0.2 * math.sqrt(max(matrices.shape[1:]))
                 found.copy_(orthogonalised(matrices).view_as(part).mul(size))
             else:
-                found.copy_(adam_direction(part, mean, square, adam))
+                found.copy_(adam_direction(part, mean, square, adam, self.epsilon))
         return direction
 
 
@@ -183,9 +190,10 @@ def momenta_of(recipe: RecipeSection) -> int:
     return _KINDS[recipe.optimizer].vectors
 
 
-def make_optimizer(recipe: RecipeSection, rates: Sequence[float]) -> StackedOptimizer:
-    """The recipe's optimiser for lanes with these peak rates."""
-    return _KINDS[recipe.optimizer](recipe.weight_decay, one_rate=len(set(rates)) == 1)
+def make_optimizer(recipe: RecipeSection, rates: Sequence[float], factors: Tensor | None = None) -> StackedOptimizer:
+    """The recipe's optimiser for lanes with these peak rates; ``factors`` are those of each number's own."""
+    one_rate = len(set(rates)) == 1 and recipe.schedule != "plateau"  # which looks at each lane's own losses
+    return _KINDS[recipe.optimizer](recipe.weight_decay, one_rate=one_rate, epsilon=recipe.epsilon, factors=factors)
 
 
 def clip_gradient(layout: Layout, gradient: Tensor, limit: float) -> Tensor:

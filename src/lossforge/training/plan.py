@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from lossforge.data.noise_kinds import SYMMETRIC, LabelNoise
 from lossforge.data.splits import Part
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.heads import SOFTMAX, Head
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from lossforge.data.augmentation import Preparation
     from lossforge.spaces.schema import RecipeSection
+    from lossforge.training.probe import Probe
 
 
 _SOONEST = 5
@@ -63,7 +65,10 @@ class Plan:
     """Everything of a training but its replicas. ``prepare`` makes stored samples the network's input.
 
     ``identity`` is the same for plans that differ in nothing but their limits; "" where that is not known. With
-    ``keep_correctness`` the metrics say of each scored sample that has one class whether it was right.
+    ``test`` the scored part is a test part: the metrics say of each sample that has one class whether it was right, and
+    more of their confidence. With ``score_training`` they have a few of the training part, with a ``probe`` what the
+    features are worth elsewhere. ``label_noise`` is the share of labels that ``noise`` makes wrong. With ``ignoring``
+    pixels of masks may be `IGNORED`.
     """
 
     train: Part
@@ -80,7 +85,17 @@ class Plan:
     clock: Callable[[], float] = time.monotonic
     on_epoch: Callable[[], None] | None = None
     identity: str = ""
-    keep_correctness: bool = False
+    test: bool = False
+    score_training: bool = False
+    probe: Probe | None = None
+    noise: LabelNoise = SYMMETRIC
+    ignoring: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of a sample, ``(C, H, W)``."""
+        channels, height, width = self.train.x.shape[1:]
+        return channels, height, width
 
     @property
     def batches(self) -> int:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lossforge.data.splits import noisy_labels
+from lossforge.data.label_noise import wrong_labels
+from lossforge.data.samples import IGNORED
 from lossforge.seeding import derive_seed
 from lossforge.training.plan import Plan
 
@@ -30,10 +31,8 @@ class Stream:
     def begin(cls, plan: Plan, seed: int) -> Stream:
         """Before the first epoch."""
         drawn = [] if plan.prepare is None else plan.prepare.generators([seed])
-        clean, labels = plan.train.y, None
-        if plan.label_noise:
-            noisy = noisy_labels(clean.cpu(), plan.label_noise, plan.classes, derive_seed(seed, "noise"))
-            labels = noisy.to(clean.device)
+        wrong = wrong_labels(plan.noise, plan.train, plan.label_noise, plan.classes, seed)
+        labels = None if wrong is None else wrong.to(plan.train.y.device)
         orders = torch.Generator().manual_seed(derive_seed(seed, "order"))
         return cls(orders, drawn[0] if drawn else None, labels)
 
@@ -85,7 +84,8 @@ class Samples:
             shares = self.labels.mean(1)
             return shares if len(shares) > 1 else shares.expand(len(self.streams), -1)
         labels = self.labels.flatten(1)
-        counts = torch.stack([torch.bincount(row, minlength=self.plan.classes) for row in labels]).float()
+        known = [row[row != IGNORED] if self.plan.ignoring else row for row in labels]
+        counts = torch.stack([torch.bincount(row, minlength=self.plan.classes) for row in known]).float()
         shares = counts / counts.sum(1, keepdim=True)
         return shares if len(shares) > 1 else shares.expand(len(self.streams), -1)
 

@@ -39,6 +39,11 @@ class Layout:
         """A flat vector that has a replica's value, of ``(K,)``, at each of its numbers."""
         return torch.cat([values[:, None].expand(self.lanes, size).reshape(-1) for size in self.sizes])
 
+    def filled(self, values: Sequence[float], like: Tensor) -> Tensor:
+        """A flat vector that has a parameter's value, of one for each parameter, at each of its numbers."""
+        sizes = [self.lanes * size for size in self.sizes]
+        return torch.cat([like.new_full((size,), value) for size, value in zip(sizes, values, strict=True)])
+
     def norms(self, flat: Tensor) -> Tensor:
         """Norm ``(K,)`` of each replica's part."""
         return torch.stack([row.square().sum(1) for row in self.rows(flat)]).sum(0).sqrt()

@@ -16,21 +16,18 @@ from torch import Tensor
 
 from lossforge.seeding import derive_seed
 from lossforge.training.captured import StepFunction, stepping
-from lossforge.training.cohort import Cohort, batch_limit
-from lossforge.training.correctness import KEY, packed
+from lossforge.training.cohort import Cohort
 from lossforge.training.early_stop import RunningAccuracy
 from lossforge.training.lanes import LaneState
 from lossforge.training.loss_scaling import unscaled
-from lossforge.training.metrics import metrics_of, segmentation_metrics
 from lossforge.training.optimizers import Number, clip_gradient, make_optimizer
 from lossforge.training.plan import Plan, Replica, ReplicaScore, TrainingTimeoutError
-from lossforge.training.schedules import schedule_values
+from lossforge.training.schedules import plateau_rates, schedule_values
+from lossforge.training.scoring import NOT_FINITE, scored
 from lossforge.training.stacked import flatten
 
 _CAPTURED_FROM = 20
 """Steps of a training from which on a GPU captures them: a capture takes as long as some steps."""
-_SCORE_SAMPLES = 1024
-"""Samples that are scored at once."""
 
 
 def train_cohort(
@@ -97,7 +94,8 @@ class _Run:
     step: int = 0
 
     def __post_init__(self) -> None:
-        self.optimizer = make_optimizer(self.plan.recipe, [one.learning_rate for one in self.cohort.replicas])
+        self._peaks = [one.learning_rate for one in self.cohort.replicas]
+        self.optimizer = make_optimizer(self.plan.recipe, self._peaks, self.cohort.rate_factors())
 
     @classmethod
     def begin(cls, plan: Plan, replicas: Sequence[Replica], first: int, wanted: Sequence[int]) -> _Run:
@@ -108,7 +106,7 @@ class _Run:
         places = [first + lane if first + lane in wanted else None for lane in order]
         cohort = Cohort(plan, [replicas[lane] for lane in order])
         reasons = cohort.match_gradients() if plan.recipe.match_gradient else [""] * len(replicas)
-        running = RunningAccuracy(plan.decision_step, plan.head)
+        running = RunningAccuracy(plan.decision_step, plan.head, ignoring=plan.ignoring)
         return cls(plan, cohort, places, reasons, [False] * len(replicas), running)
 
     @property
@@ -151,6 +149,9 @@ class _Run:
             if end == per_epoch or self.step == plan.steps:
                 self.lanes.curve.append(self.lanes.total / end / self.lanes.scale)
                 self.lanes.total.zero_()
+                if plan.recipe.schedule == "plateau":
+                    peaks = torch.tensor(self._peaks, device=self.cohort.device)
+                    self.lanes.rates.copy_(plateau_rates(peaks, self.lanes.curve, plan.recipe))
 
     def _rest(self) -> None:
         """From here on leave out whoever need not go on."""
@@ -225,7 +226,7 @@ class _Run:
         for lane, place in enumerate(self.places):
             if place is None or lane in going:
                 continue
-            reason = self.reasons[lane] or _NOT_FINITE
+            reason = self.reasons[lane] or NOT_FINITE
             if self.stopped[lane]:
                 floor = self.cohort.replicas[lane].floor
                 step = self.plan.decision_step
@@ -239,36 +240,12 @@ class _Run:
         if not self.alive():
             return scores
         self._rest()
-        logits, y, head = self._scored_logits(), self.plan.score.y, self.plan.head
-        figures = segmentation_metrics if y.ndim == 3 else metrics_of
-        y = y if y.ndim == 2 else y.flatten()
-        finite = logits.isfinite().flatten(1).all(1).tolist()
         curve = torch.stack(self.lanes.curve, 1).tolist()
         running = self.running.values(self.lanes.correct).tolist()
-        for lane in self.alive():
-            metrics = figures(logits[lane], y, head) if finite[lane] else {}
-            metrics["curve"] = [float(f"{value:.6g}") for value in curve[lane]]
-            if self.plan.decision_step:
-                metrics["running_accuracy"] = round(running[lane], 6)
-            if not finite[lane]:
-                scores[self.places[lane] or 0] = ReplicaScore(None, _NOT_FINITE)
-                continue
-            value = metrics[self.plan.metric]
-            if self.plan.metric == "accuracy":  # exact, and not rounded as the others are
-                value = int((head.predicted(logits[lane], -1) == y).sum()) / y.numel()
-            if self.plan.keep_correctness and self.plan.score.y.ndim == 1:
-                metrics[KEY] = packed(head.predicted(logits[lane], -1) == y)
-            scores[self.places[lane] or 0] = ReplicaScore(value, metrics=metrics)
+        for lane, score in scored(self.plan, self.cohort, self.alive()).items():
+            if score.accuracy is not None:
+                score.metrics["curve"] = [float(f"{value:.6g}") for value in curve[lane]]
+                if self.plan.decision_step:
+                    score.metrics["running_accuracy"] = round(running[lane], 6)
+            scores[self.places[lane] or 0] = score
         return scores
-
-    def _scored_logits(self) -> Tensor:
-        """Logits ``(K, N, classes)`` of the scored part."""
-        score, parts = self.plan.score, []
-        with torch.no_grad():
-            for stored in score.chunks(batch_limit(score.x, _SCORE_SAMPLES)):
-                x = self.cohort.samples.inputs(stored)
-                parts.append(self.cohort.logits(x[None], training=False))
-        return torch.cat(parts, 1)
-
-
-_NOT_FINITE = "the loss or the logits stopped being finite"

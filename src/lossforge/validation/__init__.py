@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
-    "comparison": ("Comparison", "LEGEND", "how_measured", "summaries", "told", "verdict"),
-    "protocol": ("validate",),
+    "comparison": ("Comparison", "LEGEND", "how_measured", "named", "summaries", "told", "verdict"),
+    "plans": ("Place", "check_studies", "run_plan", "said_twice", "studies_of"),
+    "protocol": ("best_of_run", "log_rows", "validate"),
+    "ranks": ("RankComparison", "compare_ranks"),
     "results": ("read_comparisons",),
     "rivals": ("further_rivals",),
-    "sentences": ("loss_sentences",),
+    "sentences": ("loss_sentences", "verdicts_by_formula"),
+    "standings": ("loss_of", "scores_by_study"),
+    "verdicts": ("Verdict",),
     "second_optimizer": ("ENOUGH", "optimizer_title", "under_both"),
 }

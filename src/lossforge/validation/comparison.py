@@ -9,6 +9,7 @@ from typing import Any
 from lossforge.spaces.task_section import metric_title
 from lossforge.validation.statistics import PairedDifference
 from lossforge.validation.verdicts import (
+    BASELINE,
     LEAST_SEEDS,
     MARGIN,
     SIGNIFICANT,
@@ -38,6 +39,9 @@ class Comparison:
     those that would separate what is not separable (None: no number that anyone trains). ``cosine`` is of the losses'
     gradients. ``p_equivalent`` is Holm's, of two one-sided tests that the two differ by less than ``margin`` points.
     What stands beside the t-test: exact Wilcoxon and sign tests, the BCa interval over seeds, and Hedges' g.
+    ``study`` is the plan's, and ``loss`` what tables call the loss. ``looks`` are the seeds at which the pair could be
+    decided: the interval holds at each of them. ``chosen`` says that the rival is one of the best known losses for the
+    task, by a coarse pass.
     """
 
     rank: int
@@ -80,6 +84,20 @@ class Comparison:
     low_bca: float | None = None
     high_bca: float | None = None
     effect_size: float | None = None
+    study: str = ""
+    loss: str = ""
+    looks: tuple[int, ...] = ()
+    chosen: bool = False
+
+    @property
+    def title(self) -> str:
+        """The study's name, or the task's where there is no plan."""
+        return self.study or self.task
+
+    @property
+    def verdict(self) -> Verdict:
+        """What it shows of the pair."""
+        return verdict_of(_pair(self).difference, self.p_adjusted, self.p_equivalent)
 
     @property
     def is_own(self) -> bool:
@@ -98,27 +116,31 @@ class Comparison:
 
 def how_measured(rows: Sequence[Comparison]) -> str:
     """What the differences in a table of comparisons are, and how the losses were trained for them."""
-    seeds = f"with 95 % interval, {rows[0].seeds} paired fresh seeds"
+    counts = sorted({row.seeds for row in rows})
+    number = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    seeds = f"with 95 % interval, {number} paired fresh seeds"
+    if any(row.looks for row in rows):
+        seeds += " (a pair that is decided gets no more; the interval holds for that)"
     kinds = " and ".join(dict.fromkeys(row.scored for row in rows))
     tuned = [row for row in rows if not row.is_own]
     if not tuned:
         return f"percentage points of {kinds} {seeds}, all losses trained alike, at no rate tuned for any"
-    first = [row for row in tuned if row.rank == 1 and row.task == tuned[0].task]
+    first = [row for row in tuned if row.rank == tuned[0].rank and row.task == tuned[0].task]
     rates = ", ".join(f"{row.rival} {row.rival_learning_rate:g}" for row in first)
     where = "" if len(tuned) == len(rows) else " where lossforge trains"
     return f"percentage points of {kinds} {seeds}, every loss at its own best learning rate{where} ({rates})"
 
 
 LEGEND = (
-    f"{Verdict.BETTER.mark} better, {Verdict.WORSE.mark} worse: adjusted p < {SIGNIFICANT:g} (Holm), with "
-    f"{LEAST_SEEDS} seeds or more; {Verdict.EQUIVALENT.mark} equivalent: within the margin, by two one-sided tests"
+    f"better, worse: adjusted p < {SIGNIFICANT:g} (Holm, over the losses), with {LEAST_SEEDS} seeds or more; "
+    "equivalent: within the margin, by two one-sided tests"
 )
-"""What the marks mean."""
+"""What the verdicts mean."""
 
 
 def verdict(row: Comparison) -> Verdict:
     """What the comparison shows."""
-    return verdict_of(_pair(row).difference, row.p_adjusted, row.p_equivalent)
+    return row.verdict
 
 
 def _pair(row: Comparison) -> Pair:
@@ -126,10 +148,10 @@ def _pair(row: Comparison) -> Pair:
 
 
 def loss_judgements(rows: Sequence[Comparison]) -> dict[tuple[str, int], LossJudgement]:
-    """What they show of each loss over all its rivals, by task and rank."""
+    """What they show of each loss over all its rivals, by study and rank."""
     found: dict[tuple[str, int], LossJudgement] = {}
-    for task in dict.fromkeys(row.task for row in rows):
-        judged = judge_losses([_pair(row) for row in rows if row.task == task])
+    for task in dict.fromkeys(row.title for row in rows):
+        judged = judge_losses([_pair(row) for row in rows if row.title == task])
         found |= {(task, int(rank)): one for rank, one in judged.items()}
     return found
 
@@ -145,29 +167,39 @@ def told(rows: Sequence[Comparison]) -> list[dict[str, Any]]:
     return [
         {
             **asdict(row),
+            "study": row.title,
+            "loss": row.loss or row.formula,
             "verdict": str(verdict(row)),
-            "loss_verdict": str(judged[row.task, row.rank].verdict),
-            "nearest_known": judged[row.task, row.rank].nearest_known,
-            "summary": sentences[row.task, row.rival],
+            "loss_verdict": str(judged[row.title, row.rank].verdict),
+            "nearest_known": judged[row.title, row.rank].nearest_known,
+            "summary": sentences[row.title, row.rival],
         }
         for row in rows
     ]
 
 
-def summaries(rows: Sequence[Comparison]) -> list[str]:
-    """A sentence for each task and rival: how many losses are better, and how many worse."""
+def summaries(rows: Sequence[Comparison], *, shortened: bool = False) -> list[str]:
+    """A sentence for each task and rival: how many losses are better, and how many worse.
+
+    ``shortened``: for each task beside cross-entropy, or its first rival, alone.
+    """
     groups = _groups(rows)
     several = len({task for task, _ in groups}) > 1
+    first: dict[str, str] = {}
+    for task, rival in groups:
+        if task not in first or rival == BASELINE:
+            first[task] = rival
     return [
         (f"{task}: " if several else "") + _sentence([verdict(row) for row in group], named(rival), group)
         for (task, rival), group in groups.items()
+        if not shortened or rival == first[task]
     ]
 
 
 def _groups(rows: Sequence[Comparison]) -> dict[tuple[str, str], list[Comparison]]:
     groups: dict[tuple[str, str], list[Comparison]] = {}
     for row in rows:
-        groups.setdefault((row.task, row.rival), []).append(row)
+        groups.setdefault((row.title, row.rival), []).append(row)
     return groups
 
 

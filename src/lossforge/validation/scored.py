@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -22,25 +22,49 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Scores in [0, 1], a seed each (0: the training failed); how many failed; which samples were right.
+    """Scores in [0, 1], a seed each (0: the training failed); how many failed; which samples were right; who failed.
 
-    ``correct`` is ``(seeds, samples)``, or None where that was not kept: by older versions, of masks or several labels,
-    and by a training of the user's own.
+    ``measures`` are further figures of every training that did not fail, in the order of its seeds; see
+    `lossforge.training.metrics`. ``correct`` is ``(seeds, samples)``, or None where that was not kept: by older
+    versions, of masks or several labels, and by a training of the user's own.
     """
 
     scores: list[float]
     failed: int
     correct: NDArray[numpy.bool_] | None
+    lost: list[bool] = field(default_factory=list)
+    measures: dict[str, list[float]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, rows: Sequence[TrainingRow]) -> Scored:
         """From a loss's rows in the ledger, in the order of the seeds."""
         values = [row.accuracy for row in rows]
-        return cls([as_score(value) for value in values], sum(not is_score(value) for value in values), _correct(rows))
+        lost = [not is_score(value) for value in values]
+        return cls([as_score(value) for value in values], sum(lost), _correct(rows), lost, _measures(rows))
+
+    def first(self, seeds: int) -> Scored:
+        """The same of its first seeds."""
+        if seeds == len(self.scores):
+            return self
+        correct = None if self.correct is None else self.correct[:seeds]
+        lost, failed = self.lost[:seeds], sum(self.lost[:seeds])
+        measures = {name: values[: seeds - failed] for name, values in self.measures.items()}
+        return Scored(self.scores[:seeds], failed, correct, lost, measures)
 
     def differences(self, other: Scored) -> list[float]:
         """Percentage points, a seed each, by which this loss is ahead."""
         return [100 * (a - b) for a, b in zip(self.scores, other.scores, strict=True)]
+
+
+def _measures(rows: Sequence[TrainingRow]) -> dict[str, list[float]]:
+    """The plain numbers among the metrics that every training has which did not fail."""
+    found = [json.loads(row.metrics) for row in rows if is_score(row.accuracy)]
+    names = [
+        name
+        for name in (found[0] if found else ())
+        if all(isinstance(one.get(name), int | float) and not isinstance(one.get(name), bool) for one in found)
+    ]
+    return {name: [float(one[name]) for one in found] for name in names}
 
 
 def _correct(rows: Sequence[TrainingRow]) -> NDArray[numpy.bool_] | None:

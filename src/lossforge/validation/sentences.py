@@ -12,17 +12,37 @@ from lossforge.validation.verdicts import BASELINE, LEAST_SEEDS, LossJudgement, 
 def loss_sentences(rows: Sequence[Comparison]) -> list[str]:
     """A sentence for each task and loss, those of which the same is said together; none with too few seeds."""
     judged = loss_judgements(rows)
-    several = len({row.task for row in rows}) > 1
-    said: dict[tuple[str, str], list[int]] = {}
+    several = len({row.title for row in rows}) > 1
+    said: dict[tuple[str, str], list[Comparison]] = {}
     for (task, rank), one in judged.items():
-        mine = [row for row in rows if (row.task, row.rank) == (task, rank)]
+        mine = [row for row in rows if (row.title, row.rank) == (task, rank)]
         if mine[0].seeds >= LEAST_SEEDS:
-            said.setdefault((task, _sentence(one, mine)), []).append(rank)
+            said.setdefault((task, _sentence(one, mine)), []).append(mine[0])
     return [
-        f"{f'{task}, ' if several else ''}{'rank' if len(ranks) == 1 else 'ranks'} "
-        f"{', '.join(map(str, ranks))}: {sentence}"
-        for (task, sentence), ranks in said.items()
+        f"{f'{task}, ' if several else ''}{_called(losses)}: {sentence}" for (task, sentence), losses in said.items()
     ]
+
+
+def verdicts_by_formula(rows: Sequence[Comparison]) -> dict[str, str]:
+    """What is said of each loss, by the formula that was searched and the one that was trained; studies in a row."""
+    judged = loss_judgements(rows)
+    several = len({row.title for row in rows}) > 1
+    found: dict[str, list[str]] = {}
+    for (title, rank), one in judged.items():
+        mine = [row for row in rows if (row.title, row.rank) == (title, rank)]
+        if mine[0].seeds < LEAST_SEEDS:
+            continue
+        text = (f"{title}: " if several else "") + _sentence(one, mine)
+        for formula in {mine[0].formula, mine[0].searched} - {""}:
+            found.setdefault(formula, []).append(text)
+    return {formula: "; ".join(texts) for formula, texts in found.items()}
+
+
+def _called(losses: Sequence[Comparison]) -> str:
+    """Discoveries go by their ranks; what a person named has its name."""
+    if all(one.loss and not one.searched for one in losses):
+        return ", ".join(one.loss for one in losses)
+    return f"{'rank' if len(losses) == 1 else 'ranks'} {', '.join(str(one.rank) for one in losses)}"
 
 
 def _sentence(judged: LossJudgement, rows: Sequence[Comparison]) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from lossforge.validation.paired import equivalence_p, seeds_to_separate
+from lossforge.validation.sequential import repeated_equivalence_p
 from lossforge.validation.statistics import PairedDifference, holm
 
 LEAST_SEEDS = 4
@@ -42,11 +43,6 @@ class Verdict(StrEnum):
     WORSE = "worse"
     EQUIVALENT = "equivalent"
     NOT_SEPARABLE = "not_separable"
-
-    @property
-    def mark(self) -> str:
-        """The sign beside an interval; "" for none."""
-        return {Verdict.BETTER: "*", Verdict.WORSE: "!", Verdict.EQUIVALENT: "="}.get(self, "")
 
 
 class LossVerdict(StrEnum):
@@ -82,6 +78,11 @@ class PairJudgement:
     p_equivalent: float
     seeds_needed: int | None
 
+    @classmethod
+    def open(cls) -> PairJudgement:
+        """Of a pair that nothing is known of yet."""
+        return cls(Verdict.NOT_SEPARABLE, 1.0, 1.0, None)
+
 
 @dataclass(frozen=True, slots=True)
 class LossJudgement:
@@ -95,23 +96,32 @@ class LossJudgement:
     nearest_known: str
 
 
-def judge_pairs(pairs: Sequence[Pair], *, margin: float = MARGIN, resolution: float = 0.0) -> list[PairJudgement]:
+def judge_pairs(
+    pairs: Sequence[Pair], *, margin: float = MARGIN, resolution: float = 0.0, looks: tuple[int, ...] = ()
+) -> list[PairJudgement]:
     """A judgement of each pair of one study, in order. ``margin`` (0: no equivalence) in the differences' unit.
 
-    ``resolution`` is what one test sample is worth: no number of seeds shows a smaller difference.
+    ``resolution`` is what one test sample is worth: no number of seeds shows a smaller difference. Where the study was
+    looked at before its end, differences are those of `lossforge.validation.sequential.at_look` at one of the
+    ``looks``, and p-values of equivalence are corrected for them too.
     """
     by_rival = _grouped(pair.rival for pair in pairs)
     judged: dict[int, PairJudgement] = {}
     for places in by_rival.values():
         found = [pairs[place].difference for place in places]
         adjusted = holm([one.p for one in found])
-        equivalent = holm([equivalence_p(one, margin) for one in found])
+        equivalent = holm([_equivalence(one, margin, looks) for one in found])
         for place, one, p, p_equivalent in zip(places, found, adjusted, equivalent, strict=True):
             verdict, needed = verdict_of(one, p, p_equivalent), None
             if verdict is Verdict.NOT_SEPARABLE:
                 needed = seeds_to_separate(one, alpha=SIGNIFICANT / len(found), resolution=resolution)
             judged[place] = PairJudgement(verdict, p, p_equivalent, needed)
     return [judged[place] for place in range(len(pairs))]
+
+
+def _equivalence(difference: PairedDifference, margin: float, looks: tuple[int, ...]) -> float:
+    p = equivalence_p(difference, margin)
+    return repeated_equivalence_p(p, difference.count, looks) if looks else p
 
 
 def _grouped(names: Iterable[str]) -> dict[str, list[int]]:
