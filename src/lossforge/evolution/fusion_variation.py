@@ -10,6 +10,7 @@ import copy
 import math
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from deap import gp
@@ -19,7 +20,7 @@ from lossforge.evolution.deap_trees import Individual, Value, round_constant
 from lossforge.losses.candidates import Candidate
 from lossforge.losses.fusions import Fusion, Part, fused
 from lossforge.losses.library import named_sum
-from lossforge.losses.shares import matched
+from lossforge.losses.shares import matched, weight_of
 from lossforge.spaces.schema import SearchSpace
 
 _TRIES = 20
@@ -27,6 +28,11 @@ _TRIES = 20
 
 class Weight:
     """What a loss is multiplied by."""
+
+
+def draw_weight(low: float, high: float) -> float:
+    """A weight from the range, evenly in its logarithm, in three digits."""
+    return round_constant(math.exp(random.uniform(math.log(low), math.log(high))))
 
 
 class FusionVocabulary:
@@ -45,10 +51,7 @@ class FusionVocabulary:
             name = str(part.loss)
             self.parts[name] = part
             self.pset.addTerminal(name, Value, name=name)
-        low, high = map(math.log, section.weight_range)
-        self.pset.addEphemeralConstant(
-            "fusion weight", lambda: round_constant(math.exp(random.uniform(low, high))), Weight
-        )
+        self.pset.addEphemeralConstant("fusion weight", partial(draw_weight, *section.weight_range), Weight)
         (self.ephemeral,) = self.pset.terminals[Weight]
         self.add, self.times = (self.pset.mapping[name] for name in ("add", "times"))
 
@@ -70,7 +73,7 @@ class FusionVocabulary:
                 weights[node.value] = weights.get(node.value, 0.0) + weight
         return fused(
             [
-                Part(float(f"{weights[name] * part.weight:.6g}"), part.loss)
+                Part(weight_of(weights[name] * part.weight), part.loss)
                 for name, part in self.parts.items()
                 if name in weights
             ]

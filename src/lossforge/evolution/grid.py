@@ -11,7 +11,7 @@ from lossforge.evolution.strategy import Proposal, Told, safe_fitness
 from lossforge.losses.candidates import parse_candidate
 from lossforge.losses.fusions import Fusion, Part
 from lossforge.losses.library import named_sum
-from lossforge.losses.shares import matched, named
+from lossforge.losses.shares import matched, named, weight_of
 from lossforge.spaces.schema import FusionSection, SearchSpace
 
 
@@ -37,7 +37,7 @@ def n_grams(
                     continue
                 fusion = Fusion(
                     tuple(
-                        Part(float(f"{weight * scaled[text].weight:.6g}"), scaled[text].loss)
+                        Part(weight_of(weight * scaled[text].weight), scaled[text].loss)
                         for text, weight in zip(chosen, weights, strict=True)
                     )
                 )

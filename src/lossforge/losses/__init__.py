@@ -25,7 +25,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     ),
     "matching": ("matched_scales",),
     "population": ("PopulationLoss",),
-    "shares": ("Share", "matched", "named", "part_spec", "shares_of"),
+    "shares": ("Share", "matched", "named", "part_spec", "shares_of", "weight_of"),
     "soft_labels": ("hard_labels_only",),
     "targets": ("one_hot",),
     "term_population": ("TermPopulation",),

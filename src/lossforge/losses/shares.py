@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from lossforge.errors import LossError
 from lossforge.expression.tree import format_number
 from lossforge.losses.compiled import LossSpec
+from lossforge.losses.drop_in import cross_entropy_norm, rounded_scale, start_norm
 from lossforge.losses.fusions import Call, Fusion, Part
 from lossforge.losses.heads import HEADS
 from lossforge.losses.library import named_sum, sum_spec
-from lossforge.losses.matching import matched_scales
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +50,38 @@ def shares_of(text: str, classes: int, head: str = "softmax") -> list[Share]:
 
 
 def scales_of(fusion: Fusion, classes: int, head: str) -> list[float]:
-    """What to multiply each part by so that its gradient near a uniform start is as long as cross-entropy's."""
-    scales = matched_scales([part_spec(part, head) for part in fusion.parts], classes, HEADS[head])
-    for part, scale in zip(fusion.parts, scales, strict=True):
-        if scale is None:
-            raise LossError(
-                f"{Part(1.0, part.loss)} has no gradient near a uniform start for {classes} classes, so it cannot be "
-                "matched in scale; leave it out, or do not match"
-            )
-    return [scale for scale in scales if scale is not None]
+    """What to multiply each part by so that its gradient near a uniform start is as long as cross-entropy's.
+
+    Not rounded, so that two sums which are one loss remain one.
+    """
+    return [_scale(part_spec(part, head), str(Part(1.0, part.loss)), classes, head) for part in fusion.parts]
+
+
+@lru_cache(maxsize=1024)
+def _scale(spec: LossSpec, text: str, classes: int, head: str) -> float:
+    wanted = cross_entropy_norm(classes, HEADS[head])
+    norm, value = start_norm(spec.build(head=head), classes)
+    if rounded_scale(wanted, norm, value) is None:
+        raise LossError(
+            f"{text} has no gradient near a uniform start for {classes} classes, so it cannot be matched in scale; "
+            "leave it out, or do not match"
+        )
+    return wanted / norm
+
+
+DIGITS = 9
+"""Significant digits of a weight."""
+
+
+def weight_of(value: float) -> float:
+    """A weight as it is written."""
+    return float(f"{value:.{DIGITS}g}")
 
 
 def matched(fusion: Fusion, classes: Sequence[int], head: str = "softmax") -> Fusion:
     """The sum with the weights that make it one of losses whose gradients are alike near a uniform start.
 
-    Its own weights then say how much each counts. For several numbers of ``classes`` the geometric mean is taken, in
-    six digits.
+    Its own weights then say how much each counts. For several numbers of ``classes`` the geometric mean is taken.
     """
     by_classes = [scales_of(fusion, count, head) for count in dict.fromkeys(classes)]
     parts = []
@@ -72,7 +89,7 @@ def matched(fusion: Fusion, classes: Sequence[int], head: str = "softmax") -> Fu
         product = 1.0
         for scale in scales:
             product *= scale ** (1 / len(scales))
-        parts.append(Part(float(f"{part.weight * product:.6g}"), part.loss))
+        parts.append(Part(weight_of(part.weight * product), part.loss))
     return Fusion(tuple(parts))
 
 
