@@ -22,6 +22,7 @@ from lossforge.validation.comparison import LEGEND, Comparison, how_measured, su
 from lossforge.validation.sentences import loss_sentences
 
 if TYPE_CHECKING:
+    from lossforge.report.fusion_tables import Table as FusionTable
     from lossforge.run import Run
     from lossforge.search.hall_of_fame import Entry
 
@@ -295,6 +296,22 @@ def print_validation(rows: list[Comparison], json: bool) -> None:
         _prose(sentence)
 
 
+def print_fusion_tables(tables: Sequence[FusionTable], json: bool) -> None:
+    """Print tables of sums of losses, each below its title."""
+    if json:
+        print_json([asdict(one) for one in tables])
+        return
+    from lossforge.report.fusion_tables import LEGEND, cells
+
+    for place, one in enumerate(tables):
+        if place:
+            _print([[]])
+        _print([[(one.title, "bold")]])
+        head, *rows = cells(one, ("*", "*"))
+        _print_table([Column(name, "formula" if name == "loss" else "word") for name in head], rows)
+    _prose(f"{LEGEND}; *best* of its column", "dim")
+
+
 def print_run(run: Run, json: bool) -> None:
     """Print what a search found, and what to type next."""
     rows = run.validation() if run.space.validation.after_search else []
@@ -314,11 +331,14 @@ def print_run(run: Run, json: bool) -> None:
     else:
         print_hall_of_fame(run.top(5), json, leader_seeds(run.path))
     more = 2 * run.space.budget.generations
+    further = f"  more generations  lossforge resume {run.path} --set budget.generations={more}"
+    if run.space.evolution.strategy == "grid":  # it has been asked to its end
+        further = f"  all of its sums   lossforge tables {run.path}"
     _print(
         [
             [],
             [("run folder: ", ""), (str(run.path), "bold")],
-            [(f"  more generations  lossforge resume {run.path} --set budget.generations={more}", "")],
+            [(further, "")],
             [(f"  validate further  lossforge validate {run.path} --seeds 32", "")],
             [(f"  export as Python  lossforge export {run.path}", "")],
         ]
