@@ -29,7 +29,6 @@ from lossforge.validation.statistics import holm, paired_difference, t_quantile
 COLUMNS = ("accuracy", "precision", "recall", "f1", "iou")
 """What a table tells of a loss, besides its name and the metric of the task."""
 _TITLES = {"f1": "F1", "iou": "IoU"}
-_FINEST = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +120,9 @@ def fusion_tables(run: Path) -> list[Table]:
         later += [(_short(formula), formula, key) for formula, key in rivals]
         rows = [
             _row(number, name, formula, validated[task.title, key], name)
-            for number, (name, formula, key) in enumerate(later, 1)
-            if first.get(key, name) == name
+            for number, (name, formula, key) in enumerate(
+                [one for one in later if first.get(one[2], one[0]) == one[0]], 1
+            )
         ]
         if rows:
             whole = [(0, name, formula, key) for name, formula, key in later]
@@ -214,6 +214,7 @@ def _table(
     best = max(rows, key=lambda row: row.score)
     mine = {row.replicate: as_score(row.accuracy) for row in trainings.get((task, keys[best.name]), [])}
     others, p_values = [], []
+    finest = _finest(rows, metric)
     for row in rows:
         its = {one.replicate: as_score(one.accuracy) for one in trainings.get((task, keys[row.name]), [])}
         common = sorted(mine.keys() & its.keys())
@@ -221,7 +222,7 @@ def _table(
         if row is not best:
             others.append(row.name)
             p = (
-                paired_difference(differences, resolution=_FINEST).p
+                paired_difference(differences, resolution=finest).p
                 if len(differences) > 1 and any(differences)
                 else 1.0
             )
@@ -229,6 +230,15 @@ def _table(
     near = {name for name, p in zip(others, holm(p_values), strict=True) if p >= 0.05}
     marked = [replace(row, near_best=row.name in near) for row in rows]
     return Table(task, order, part, metric, tuple(marked))
+
+
+def _finest(rows: Sequence[TableRow], metric: str) -> float:
+    """What one sample, or pixel, more is worth in the metric: of means over classes one of the rarest class."""
+    seen = [row for row in rows if row.confusion and row.seeds > row.failed]
+    if not seen:
+        return 1e-6
+    true = [sum(row) / (seen[0].seeds - seen[0].failed) for row in seen[0].confusion]
+    return 1 / (sum(true) if metric == "accuracy" else min((count for count in true if count), default=1.0))
 
 
 LEGEND = (
