@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
 
-from lossforge.errors import LossforgeError
+from lossforge.errors import LossError, LossforgeError
 from lossforge.losses.candidates import parse_candidate
 from lossforge.losses.fusions import Fusion
-from lossforge.losses.shares import named
+from lossforge.losses.library import LIBRARY, loss_spec
 from lossforge.search.scores import as_score, is_score
 from lossforge.spaces.task_section import metric_title
 from lossforge.store.ledger import Ledger, TrainingRow
@@ -117,7 +117,8 @@ def fusion_tables(run: Path) -> list[Table]:
             for (title, key), rows in validated.items()
             if title == task.title and key not in known
         )
-        later += [(_short(formula), formula, key) for formula, key in rivals]
+        known_names = _library(space.head)
+        later += [(known_names.get(formula, formula), formula, key) for formula, key in rivals]
         rows = [
             _row(number, name, formula, validated[task.title, key], name)
             for number, (name, formula, key) in enumerate(
@@ -130,9 +131,17 @@ def fusion_tables(run: Path) -> list[Table]:
     return tables
 
 
-def _short(formula: str) -> str:
-    candidate = parse_candidate(formula)
-    return named(candidate) if isinstance(candidate, Fusion) else formula
+def _library(head: str) -> dict[str, str]:
+    """Names of the library's losses by what is trained of them."""
+    found: dict[str, str] = {}
+    for name in LIBRARY:
+        try:
+            spec = loss_spec(name, head=head)
+        except LossError:
+            continue
+        if not spec.label_smoothing:
+            found.setdefault(spec.formula, name)
+    return found
 
 
 _Rows = dict[tuple[str, str], list[TrainingRow]]
