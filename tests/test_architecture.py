@@ -49,7 +49,7 @@ OWNERS = {
     "deap": "evolution/",
     "sympy": "expression/simplify.py",
     "matplotlib": "report/",
-    "ray": "executors/ray_pool.py",
+    "ray": "executors/ray_",
     "sqlite3": "store/ledger.py",
     "pydantic": "spaces/",
     "typer": "cli.py",

@@ -329,7 +329,7 @@ def explain(
 @app.command("list")
 def list_(
     what: Annotated[
-        str, typer.Argument(metavar="WHAT", help="losses, primitives, datasets, models, activations or spaces.")
+        str, typer.Argument(metavar="WHAT", help="losses, primitives, datasets, models, activations, spaces or plans.")
     ],
     words: Annotated[
         list[str] | None, typer.Argument(metavar="[WORD...]", help="Only what has these words, such as 'noise'.")

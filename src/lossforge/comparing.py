@@ -94,6 +94,7 @@ def _compare(plan: Plan, origin: str, path: Path, progress: Progress) -> list[Co
     from lossforge.validation.plans import Place, check_studies, run_plan, said_twice, studies_of
 
     progress.phase("reading the data")
+    _check_published(plan)
     studies = studies_of(plan, origin=origin)
     digests = check_studies(studies, origin)
     folder = PlanFolder.open_or_create(path, plan, digests)
@@ -110,6 +111,13 @@ def _compare(plan: Plan, origin: str, path: Path, progress: Progress) -> list[Co
             ) from None
         _write(path, rows, plan, progress)
     return rows
+
+
+def _check_published(plan: Plan) -> None:
+    from lossforge.validation.published import check_studies_named
+
+    if plan.published:
+        check_studies_named([study.name for study in plan.study], plan.published)
 
 
 def _write(folder: Path, rows: list[Comparison], wanted: Plan, progress: Progress) -> None:
@@ -164,6 +172,7 @@ def validate_by_plan(
         progress_text = f"comparing the best losses by the plan '{wanted.name}'"
         told.phase(progress_text)
         refuse_changed_data(folder, space)
+        _check_published(wanted)
         found = studies_of(wanted, best_of_run(folder, space, count), str(file))
         check_studies(found, str(file))
         results = folder.validation_folder / wanted.name

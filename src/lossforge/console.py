@@ -282,13 +282,15 @@ def print_validation(rows: list[Comparison], json: bool) -> None:
     if json:
         print_json(told(rows))
         return
-    from lossforge.report.comparison_table import comparison_lines, rank_lines
+    from lossforge.report.comparison_table import comparison_lines, mean_lines, rank_lines
     from lossforge.validation.second_optimizer import under_both
 
     if not rows:
         return
     _print(comparison_lines(rows, _width()))
     _print([[]])
+    if means := mean_lines(rows, _width()):
+        _print([*means, []])
     _prose(f"gain: {how_measured(rows)}; {LEGEND}", "dim")
     if sentence := under_both(rows):
         _prose(sentence, "dim")

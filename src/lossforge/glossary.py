@@ -82,6 +82,7 @@ OUTPUT = {
     "are lost that way, with an interval.",
     "re-validation": "The best losses and their rivals are tuned alike, trained again on seeds that the search never "
     "used, and scored on the test part.",
+    "coarse": "A first pass over the known losses, on validation data: it says which of them are rivals.",
     "tuning": "In the re-validation every loss, rival or discovery, gets its own best learning rate, from one grid.",
     "rival": "A known loss that the discoveries are compared with in the re-validation.",
     "second optimizer": "The re-validation trains each loss under another optimizer than the search's too, and says "
@@ -112,8 +113,8 @@ SOURCE = {
     "replicate": "The number of a repetition: replicate 3 of any loss has the same seed, which is what pairs them.",
     "place": "An index into some list, and nothing more: which one is said where it is used.",
     "request": "What is sent to a worker: the trainings of one cohort (or of several heats), as text.",
-    "stage": "What a training was for, as the ledger has it: sweep, check, control, search, audit, tuning, validation "
-    "and the second optimizer's. (Of a network, a stage is a run of blocks of one resolution, as in papers "
+    "stage": "What a training was for, as the ledger has it: sweep, check, control, search, audit, coarse, tuning, "
+    "validation and the second optimizer's. (Of a network, a stage is a run of blocks of one resolution, as in papers "
     "on residual networks; that is in models/ only.)",
     "outcome": "How a candidate or a training ended: trained, stopped, diverged, timed_out, crashed, rejected, "
     "duplicate, cached.",

@@ -112,6 +112,17 @@ def test_the_files_content_and_key_enter_the_identity_and_its_place_does_not(dat
     assert len(label_file_digest(first)) == 64
 
 
+def test_a_file_that_is_written_anew_is_read_anew(data: str, tmp_path: Path) -> None:
+    task = task_of(data, saved(tmp_path, "pt", held()), "aggre_label")
+    first = load_task(task, "cpu").train
+    saved(tmp_path, "pt", held() | {"aggre_label": WORSE})
+    second = load_task(task, "cpu").train
+    assert first.given is not None
+    assert second.given is not None
+    assert not torch.equal(first.given, second.given)
+    assert torch.equal(second.given, (second.y + 2) % 3)
+
+
 class Runs:
     """Runs a function when it is read as a pickle."""
 
@@ -170,5 +181,5 @@ def test_a_file_of_another_kind_a_damaged_one_and_none_are_told(data: str, tmp_p
     ):
         with pytest.raises(DataError, match=told):
             load_task(task_of(data, str(tmp_path / name)), "cpu")
-    with pytest.raises(DataError, match=r"task\.noise_file: '.*no\.pt' cannot be read"):
+    with pytest.raises(DataError, match=r"task\.noise_file: there is no file '.*no\.pt'"):
         label_file_digest(str(tmp_path / "no.pt"))

@@ -39,8 +39,11 @@ def test_imagenet_is_looked_for_in_the_data_folder(root: Path, tmp_path: Path, m
     monkeypatch.setenv(VARIABLE, str(tmp_path))
     with pytest.raises(DataError, match=r"'imagenet' is not whole in .*put imagenet/ with train/ and val/"):
         image_stream(task("", data="imagenet"))
-    (tmp_path / "imagenet").rmdir() if (tmp_path / "imagenet").exists() else None
-    (tmp_path / "imagenet").symlink_to(root)
+    # Beside the parts may lie test images without labels.
+    for part in ("train", "val"):
+        (tmp_path / "imagenet").mkdir(exist_ok=True)
+        (tmp_path / "imagenet" / part).symlink_to(root / part)
+    picture(tmp_path / "imagenet" / "test" / "x.png", (1, 2, 3))
     assert len(image_stream(task("", data="imagenet", resize=8)).train) == 18
 
 

@@ -132,4 +132,5 @@ def test_what_was_measured_is_said_as_it_was() -> None:
     assert "the training's own score, on the same data as in the search" in told
     assert not any(word in told for word in ("test", "accuracy", "learning rate"))
     assert "for its test part" in how_measured([own])
+    assert "no learning rate tuned (cross_entropy 0.01)" in how_measured([replace(usual, tuned=False)])
     assert "where lossforge trains (cross_entropy 0.01)" in how_measured([usual, replace(own, task="own")])

@@ -10,6 +10,7 @@ import numpy
 
 from lossforge.data.changes import own_data_digest, quick_stamp, unchanged
 from lossforge.data.csv_files import MARK, read_csv
+from lossforge.data.human_labels import label_file_digest
 from lossforge.data.image_files import read_folder, read_masks
 from lossforge.data.npz_files import read_npz
 from lossforge.data.places import data_folder
@@ -155,7 +156,8 @@ def load_task(task: TaskSection, device: str) -> TaskData:
     What was loaded is kept, until the user's file changes, or files are added to a folder or removed from it.
     """
     source, place = find_source(task.data)
-    return _loaded(task, device, source.load, place, "" if task.data in DATASETS else quick_stamp(own_path(task.data)))
+    stamped = "" if task.data in DATASETS else quick_stamp(own_path(task.data))
+    return _loaded(task, device, source.load, place, stamped + label_file_digest(task.noise_file))
 
 
 @lru_cache(maxsize=4)

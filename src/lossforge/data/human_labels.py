@@ -32,6 +32,8 @@ def label_file_digest(name: str) -> str:
     try:
         state = path.stat()
         return _digest(path, state.st_mtime_ns, state.st_size)
+    except FileNotFoundError:
+        raise DataError(f"task.noise_file: there is no file '{path}'; give the path of one with labels") from None
     except OSError as error:
         raise DataError(f"task.noise_file: '{path}' cannot be read ({error.strerror or error})") from None
 
@@ -115,8 +117,6 @@ def _held(path: Path) -> Any:
             held = readers[path.suffix.lower()](stream)
     except DataError:
         raise
-    except FileNotFoundError:
-        raise DataError(f"task.noise_file: there is no file '{path}'") from None
     except Exception as error:  # readers raise what they come across in a damaged file
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise DataError(f"task.noise_file: '{path}' cannot be read ({reason}); read are arrays of labels") from None

@@ -9,7 +9,7 @@ flipped anew for each step (the usual recipe: an area of 8 to 100 % of the image
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from lossforge.seeding import derive_seed
 from lossforge.spaces.base_folder import from_base
 
 if TYPE_CHECKING:
-    from lossforge.spaces.task_section import TaskSection
+    from lossforge.spaces.schema import TaskSection
 
 MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
@@ -101,7 +101,10 @@ def _listed(root: str, data: str, validation: int, seed: int, size: int) -> Imag
         raise DataError(
             f"task.data: there is no folder {root}; it is to hold train/ and val/, a folder a class in each"
         )
-    found = labelled_files(read_tree(Path(root)))
+    tree = read_tree(Path(root))
+    if not data.startswith("folder:"):  # beside ImageNet's parts may lie test images without labels
+        tree = replace(tree, folders=tuple(one for one in tree.folders if one.name in ("train", "val")), files=())
+    found = labelled_files(tree)
     parts = {
         name: StreamPart(tuple(str(path) for path, _ in pairs), torch.tensor([label for _, label in pairs]))
         for name, pairs in found.parts.items()

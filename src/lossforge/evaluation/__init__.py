@@ -7,8 +7,10 @@ from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
     "calibrate": ("settled", "told_cuts", "training_seconds", "with_gainful_cohorts"),
+    "distributed": ("DistributedTraining", "Share"),
     "evaluate": ("backend_name", "evaluate"),
     "feasibility": ("chance_level", "check_fit", "class_count", "resolution", "scores_unseen", "validated_sizes"),
+    "limits": ("deterministic",),
     "names": ("check_names", "faults_of_names"),
     "records": (
         "Outcome",

@@ -25,11 +25,11 @@ from lossforge.losses.heads import SOFTMAX
 from lossforge.losses.matching import matched_scales
 from lossforge.seeding import derive_seed
 from lossforge.training.correctness import KEY, packed
-from lossforge.training.metrics import metrics_of
+from lossforge.training.metrics import metrics_of, metrics_of_test_part
 from lossforge.training.schedules import plateau_rates, schedule_values
+from lossforge.training.scoring import NOT_FINITE
 
 _SCORE_BATCH = 256
-_NOT_FINITE = "the loss or the logits stopped being finite"
 State = dict[str, Any]
 """All that a training needs to go on after an epoch: tensors, numbers and texts."""
 
@@ -134,7 +134,7 @@ class DistributedTraining:
         mean = float(self._summed(total)) / self.share.world / count
         self.curve.append(mean / (self.scale or 1.0))
         if not math.isfinite(mean):
-            self.failure = _NOT_FINITE
+            self.failure = NOT_FINITE
         taken = torch.tensor(time.monotonic() - began, device=self.device)
         self.seconds += float(self._summed(taken)) / self.share.world  # workers must agree on when time is up
 
@@ -155,12 +155,13 @@ class DistributedTraining:
                     found.append(self.plain(as_input(x, self.device)).float().cpu())
         logits = self._gathered(torch.cat(found) if found else torch.empty(0, self.stream.classes), len(part))
         if not bool(logits.isfinite().all()):
-            self.failure = _NOT_FINITE
+            self.failure = NOT_FINITE
             return None, {}
-        metrics = metrics_of(logits, part.labels, SOFTMAX)
+        tested = self.training.setup.part == "test"
+        metrics = (metrics_of_test_part if tested else metrics_of)(logits, part.labels, SOFTMAX)
         right = SOFTMAX.predicted(logits, -1) == part.labels
         metrics["curve"] = [float(f"{value:.6g}") for value in self.curve]
-        if self.training.setup.part == "test":
+        if tested:
             metrics[KEY] = packed(right)
         measure = self.training.setup.task.measure
         return (int(right.sum()) / len(part) if measure == "accuracy" else float(metrics[measure])), metrics

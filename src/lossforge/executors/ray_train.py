@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import threading
 import time
 import warnings
@@ -33,8 +32,7 @@ if TYPE_CHECKING:
 
 _BEAT_SECONDS = 0.2
 _RETRIES = 3
-"""How often a training whose workers died goes on from its last checkpoint."""
-_TOLD = re.compile(r"(?:lossforge\.errors\.)?DataError: (.+)")
+"""How often a training whose workers died goes on from its last checkpoint before it counts as crashed."""
 
 
 class RayTrainExecutor:
@@ -121,10 +119,16 @@ class RayTrainExecutor:
             if not told and stop():
                 flag.set.remote()
                 told = True
+        fault = self._ray.get(flag.fault.remote())
         self._ray.kill(flag)
+        if fault:
+            # A process that decodes images tells its error with its kind.
+            raise DataError(fault.removeprefix("lossforge.errors.").removeprefix("DataError: "))
         (answer,) = found
         if isinstance(answer, BaseException):
-            return self._failed(answer, time.monotonic() - began)
+            lines = [line.strip() for line in str(answer).splitlines() if line.strip()]
+            reason = lines[-1] if lines else first_line(answer)
+            return TrainingResult.failed(1, Outcome.CRASHED, reason, time.monotonic() - began)
         if "result" not in answer:
             return None
         return _result(json.loads(answer["result"]))
@@ -163,15 +167,6 @@ class RayTrainExecutor:
                 found.append(dict(trainer.fit().metrics or {}))
         except Exception as error:
             found.append(error)
-
-    def _failed(self, error: BaseException, seconds: float) -> TrainingResult:
-        """What became of a training whose workers failed again and again. Raises DataError where data are at fault."""
-        told = _TOLD.search(str(error))
-        if told:
-            raise DataError(told.group(1).strip())
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = lines[-1] if lines else first_line(error)
-        return TrainingResult.failed(1, Outcome.CRASHED, reason, seconds)
 
 
 def _result(told: dict[str, Any]) -> TrainingResult:

@@ -11,17 +11,30 @@ from pathlib import Path
 from typing import Any
 
 from lossforge.data.places import VARIABLE
+from lossforge.errors import LossforgeError
 
 _STATE = "state.pt"
 
 
 class StopFlag:
-    """An actor that knows whether the driver wants to stop."""
+    """An actor that knows whether the driver wants to stop, and what is wrong for good.
+
+    Ray Train starts workers again after an error; where data are at fault they then leave at once.
+    """
 
     def __init__(self) -> None:
         with suppress(ValueError):
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         self._set = False
+        self._fault = ""
+
+    def fail(self, fault: str) -> None:
+        """A worker found something that no further try mends."""
+        self._fault = self._fault or fault
+
+    def fault(self) -> str:
+        """What that was; "" if nothing."""
+        return self._fault
 
     def set(self) -> None:
         """The driver wants to stop."""
@@ -33,7 +46,22 @@ class StopFlag:
 
 
 def train_loop(config: dict[str, Any]) -> None:
-    """Train epoch after epoch; after each, report and keep the state. The last report has the ``result``, as JSON."""
+    """Train epoch after epoch; after each, report and keep the state. The last report has the ``result``, as JSON.
+
+    Data that cannot be read are told to the flag, and so not tried again.
+    """
+    import ray
+
+    if ray.get(config["stop"].fault.remote()):
+        return
+    try:
+        _train(config)
+    except LossforgeError as error:
+        ray.get(config["stop"].fail.remote(str(error).strip().splitlines()[-1]))
+        raise
+
+
+def _train(config: dict[str, Any]) -> None:
     import ray
     import ray.train
     import ray.train.torch

@@ -9,7 +9,7 @@ from typing import Any
 
 from lossforge.errors import LossforgeError, probably_meant
 
-LISTS = ("losses", "primitives", "datasets", "models", "activations", "spaces")
+LISTS = ("losses", "primitives", "datasets", "models", "activations", "spaces", "plans")
 
 
 def listing(what: str) -> list[dict[str, Any]]:
@@ -42,7 +42,7 @@ def listing(what: str) -> list[dict[str, Any]]:
         ]
     if what == "activations":
         return _activations()
-    return _spaces()
+    return _spaces() if what == "spaces" else _plans()
 
 
 def _activations() -> list[dict[str, Any]]:
@@ -129,6 +129,21 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(inside)
     else:
         yield str(value)
+
+
+def _plans() -> list[dict[str, Any]]:
+    """Shipped plans by name."""
+    from lossforge.spaces.load import read_toml
+    from lossforge.spaces.shipped import shipped_plans
+
+    rows = []
+    for name, path in shipped_plans().items():
+        tables = read_toml(path)
+        description = " ".join(str(tables.get("description", "")).split())
+        rows.append(
+            {"plan": name, "studies": len(tables.get("study", ())), "description": description, "file": str(path)}
+        )
+    return rows
 
 
 def _spaces() -> list[dict[str, Any]]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lossforge.layout import Column, Line, grouped
+from lossforge.layout import Column, Line, grouped, table
 from lossforge.validation.comparison import Comparison, named, verdict
 from lossforge.validation.ranks import compare_ranks
-from lossforge.validation.standings import scores_by_study
+from lossforge.validation.standings import over_studies, scores_by_study
 from lossforge.validation.verdicts import Verdict
 
 _WORDS = {
@@ -32,6 +32,20 @@ def comparison_lines(rows: Sequence[Comparison], width: int) -> list[Line]:
     for row in rows:
         groups.setdefault(_heading(row, several=several), []).append(_cells(row))
     return grouped(_COLUMNS, groups, width)
+
+
+def mean_lines(rows: Sequence[Comparison], width: int) -> list[Line]:
+    """The mean of each loss's gains over all studies, beside every rival; nothing where there is one study only."""
+    found = sorted(over_studies(rows), key=lambda one: -one.gain)
+    if not found:
+        return []
+    columns = [
+        Column(f"mean over {found[0].studies} studies", "formula"),
+        Column("rival"),
+        Column("gain [95 % interval]"),
+    ]
+    cells = [[named(one.loss), named(one.rival), f"{one.gain:+.2f} [{one.low:+.2f}, {one.high:+.2f}]"] for one in found]
+    return table(columns, cells, width)
 
 
 def rank_lines(rows: Sequence[Comparison]) -> list[str]:

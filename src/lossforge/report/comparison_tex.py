@@ -79,9 +79,11 @@ def _caption(rows: Sequence[Comparison]) -> str:
     seeds = sorted({row.seeds for row in rows})
     number = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     metrics = " and ".join(dict.fromkeys(metric_title(row.metric) for row in rows))
+    tuned = all(row.tuned for row in rows)
+    rates = "every loss and rival at its own best learning rate" if tuned else "no learning rate tuned"
     return (
         f"Differences in percentage points of test {escaped(metrics)} to each rival, with 95\\,\\% intervals, {number} "
-        "paired seeds, every loss and rival at its own best learning rate. "
+        f"paired seeds, {rates}. "
         r"\textsuperscript{*} better, \textsuperscript{\textdagger} worse (Holm's adjusted $p < 0.05$), "
         r"\textsuperscript{=} equivalent (two one-sided tests, "
         f"margin {rows[0].margin:g})."

@@ -35,7 +35,8 @@ def check_noise(task: Mapping[str, Any], *, masks: bool) -> None:
         )
     if human and task["label_noise"]:
         raise ValueError(
-            "label_noise: with noise_kind = 'human' the file decides how many labels are wrong; leave it out"
+            "label_noise: with noise_kind = 'human' the file decides how many labels are wrong; make it 0, or "
+            "leave it out"
         )
     for name, wanted in _OF_KIND.items():
         if task[name] and kind != wanted:

@@ -8,9 +8,11 @@ from __future__ import annotations
 PUBLIC: dict[str, tuple[str, ...]] = {
     "backends": ("gainful_lanes", "make_backend"),
     "captured": ("forget",),
-    "correctness": ("unpacked",),
-    "metrics": ("chance_score",),
+    "correctness": ("KEY", "packed", "unpacked"),
+    "metrics": ("chance_score", "metrics_of", "metrics_of_test_part"),
     "probe": ("Probe",),
     "plan": ("Plan", "Replica", "ReplicaScore", "TrainingTimeoutError"),
+    "schedules": ("plateau_rates", "schedule_values"),
+    "scoring": ("NOT_FINITE",),
     "train": ("train_cohort",),
 }

@@ -32,7 +32,7 @@ HEAVY = 25_000_000
 """Weights times pixels of a sample above which a CPU gains nothing from vmap; measured in docs/design-notes.md."""
 
 TINY = 10_000
-"""Weights times pixels of a sample below which a step of vmap costs a CPU as much for one network as for a hundred."""
+"""Weights times pixels of a sample below which vmap's step costs a CPU the same for one network and for a hundred."""
 
 _GAINFUL = {"grouped": 16, "vmap": 8, "loop": 8}
 """Networks at once from which on a CPU gains little from twice as many; measured in docs/design-notes.md."""

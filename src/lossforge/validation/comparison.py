@@ -41,7 +41,7 @@ class Comparison:
     What stands beside the t-test: exact Wilcoxon and sign tests, the BCa interval over seeds, and Hedges' g.
     ``study`` is the plan's, and ``loss`` what tables call the loss. ``looks`` are the seeds at which the pair could be
     decided: the interval holds at each of them. ``chosen`` says that the rival is one of the best known losses for the
-    task, by a coarse pass.
+    task, by a coarse pass, and ``tuned`` that learning rates were sought and not given.
     """
 
     rank: int
@@ -88,6 +88,7 @@ class Comparison:
     loss: str = ""
     looks: tuple[int, ...] = ()
     chosen: bool = False
+    tuned: bool = True
 
     @property
     def title(self) -> str:
@@ -128,7 +129,8 @@ def how_measured(rows: Sequence[Comparison]) -> str:
     first = [row for row in tuned if row.rank == tuned[0].rank and row.task == tuned[0].task]
     rates = ", ".join(f"{row.rival} {row.rival_learning_rate:g}" for row in first)
     where = "" if len(tuned) == len(rows) else " where lossforge trains"
-    return f"percentage points of {kinds} {seeds}, every loss at its own best learning rate{where} ({rates})"
+    how = "every loss at its own best learning rate" if all(row.tuned for row in tuned) else "no learning rate tuned"
+    return f"percentage points of {kinds} {seeds}, {how}{where} ({rates})"
 
 
 LEGEND = (

@@ -110,9 +110,11 @@ def _settings(plan: Plan, section: StudySection, space: SearchSpace) -> Settings
 def check_studies(studies: Sequence[Study], origin: str) -> dict[str, str]:
     """Refuse data that are absent, and networks that do not fit, before anything is trained.
 
-    Returns the sha256 of each of the user's own data sets. Raises LossforgeError that names study and key.
+    Returns the sha256 of each of the user's own data sets and files of labels. Raises LossforgeError that names study
+    and key.
     """
     from lossforge.data.datasets import own_digest
+    from lossforge.data.human_labels import label_file_digest
 
     digests: dict[str, str] = {}
     for study in studies:
@@ -131,6 +133,8 @@ def check_studies(studies: Sequence[Study], origin: str) -> dict[str, str]:
                         # Streamed images are too many to be read for that.
                         if digest := None if task.distributed else own_digest(task.data):
                             digests[task.data] = digest
+                    if task.noise_file:
+                        digests[task.noise_file] = label_file_digest(task.noise_file)
             except LossforgeError as error:
                 told_by = str(error)
                 raise type(error)(told_by if told_by.startswith(place) else f"{place}: {told_by}") from error

@@ -6,7 +6,7 @@ A table names its data sets and losses. A plan's studies belong to a data set by
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -140,10 +140,7 @@ class Beside:
             if data in table.sets:
                 self._take(row, data, network)
         if not self.measured:
-            raise SpaceError(
-                f"published: no study is on a data set of the table '{table.name}'; call them SET-NETWORK, with SET "
-                f"one of {', '.join(table.sets)}"
-            )
+            raise _no_set(table)
         known = {BASELINE, *table.titles}
         self.own = [loss for loss in self.formulas if loss not in known]
         """The losses that the paper does not know, in the order of the rows."""
@@ -232,3 +229,17 @@ class Beside:
             f"{self.label(loss)}: by the paper's rule {by_rule} of {len(rules)} data sets; by paired tests beside "
             f"cross-entropy {by_test} of {len(judged)} studies."
         )
+
+
+def check_studies_named(studies: Iterable[str], name: str) -> None:
+    """Raise SpaceError where there is no published table of that name, or none of the studies is on one of its sets."""
+    table = published_table(name)
+    if not {study.partition("-")[0] for study in studies} & set(table.sets):
+        raise _no_set(table)
+
+
+def _no_set(table: PublishedTable) -> SpaceError:
+    return SpaceError(
+        f"published: no study is on a data set of the table '{table.name}'; call them SET-NETWORK, with SET one of "
+        f"{', '.join(table.sets)}"
+    )

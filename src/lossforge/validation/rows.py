@@ -62,6 +62,7 @@ def _row(result: Result, judged: Judged) -> Comparison:
         study=study.title,
         loss=one.name,
         looks=looks if len(looks) > 1 else (),
+        tuned=any(sweep.accuracies for sweep in result.sweeps),
         chosen=judged.rival >= len(study.rivals),
         **asdict(other_tests(mine.differences(other), resolution=result.finest)),
     )
