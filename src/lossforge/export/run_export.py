@@ -55,7 +55,7 @@ def export_run(run: Path, output: Path | None, number: int) -> Path:
 def _export(entry: Entry, folder: RunFolder, space: SearchSpace, comparisons: list[Comparison]) -> Export:
     """An entry, with what its re-validation found."""
     loss = candidate_spec(entry.formula, space.head, space.recipe.label_smoothing)
-    rows = [row for row in comparisons if row.formula == loss.formula]
+    rows = [row for row in comparisons if row.formula in (entry.formula, loss.formula)]
     classes = rows[0].classes if rows and rows[0].classes else _classes(space)
     head = HEADS[space.head]
     scale = matched_scales([loss], classes, head)[0] if classes and space.recipe.match_gradient else None
