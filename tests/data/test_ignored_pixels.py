@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from lossforge.data.datasets import load_task
-from lossforge.data.examine import describe
+from lossforge.data.examine import describe, first_lines
 from lossforge.data.samples import IGNORED
 from lossforge.errors import DataError
 from lossforge.export.recipe import recipe_lines
@@ -70,6 +70,7 @@ def test_the_doctor_says_how_many_do_not_count(tmp_path: Path) -> None:
     rows = {name: told for name, _, told in describe(data)}
     assert rows["ignored"] == f"{data.train.ignored:.1%} of the training pixels do not count".replace(".0%", "%")
     assert rows["classes"] == "2 of each pixel: 2, 5"
+    assert rows["ignored"] in first_lines(data, "mean_iou")
     other = load_task(task_of(tmp_path / "a.npz", ignore=7), "cpu")
     assert other.classes == 3
     assert "no training mask holds 7 (task.ignore): no pixel of them is left out" in other.notes

@@ -170,7 +170,7 @@ def test_masks_keep_the_share_of_empty_ones(tmp_path: Path) -> None:
     data = load_task(TaskSection(data=f"masks:{path}", drop_duplicates=False), "cpu")
     assert data.segmentation
     assert (data.classes, data.names) == (2, ("0", "255"))
-    assert (data.train.y.shape, data.train.y.dtype) == ((32, 8, 8), torch.int64)
+    assert (data.train.y.shape, data.train.y.dtype) == ((32, 8, 8), torch.int16)
     assert int((data.train.y.amax((1, 2)) > 0).sum()) == 16
     assert len(data.test) == 10
     for x, y in zip(data.train.x, data.train.y, strict=True):

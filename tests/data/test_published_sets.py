@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy
 import pytest
+import torch
 from PIL import Image
 from tests.helpers.cohorts import request_of
 from tests.helpers.known_sets import LABELS, TEST, TRAIN, photographs, save
@@ -157,6 +158,31 @@ def test_masks_are_numbers_and_255_does_not_count(data_folder: Path, name: str) 
     small = loaded(name, resize=8)
     assert small.train.y.shape[1:] == (8, 8)
     check_fit(TaskSection(data=name, resize=16, model="unet", width=2))
+
+
+def refuse(*args: object) -> None:
+    raise AssertionError("nothing is to be decoded again")
+
+
+def test_many_masks_are_decoded_once_and_mapped(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_coco(data_folder)
+    first = loaded("coco_stuff")
+    monkeypatch.setattr("lossforge.data.decoded._KEPT_FROM", 5)
+    for _ in range(2):
+        forget_loaded()
+        kept = loaded("coco_stuff")
+        for part, other in ((kept.train, first.train), (kept.test, first.test)):
+            assert torch.equal(part.x, other.x)
+            assert torch.equal(part.y, other.y)
+        monkeypatch.setattr("lossforge.data.published_masks._mask", refuse)
+    # A mask that is written over is read anew.
+    monkeypatch.undo()
+    monkeypatch.setenv("LOSSFORGE_DATA", str(data_folder))
+    monkeypatch.setattr("lossforge.data.decoded._KEPT_FROM", 5)
+    for path in sorted(data_folder.rglob("stuffthing*/val2017/*.png")):
+        save(path, numpy.zeros((20, 24), dtype=numpy.uint8))
+    forget_loaded()
+    assert int(loaded("coco_stuff").test.y.abs().sum()) == 0
 
 
 def test_coco_is_found_under_other_names_too(data_folder: Path) -> None:

@@ -58,4 +58,9 @@ def test_the_interval_of_a_mean_holds_as_often_as_it_says() -> None:
 
 def test_scores_are_those_of_most_seeds() -> None:
     rows = [ROW, replace(ROW, rival="ngl", accuracy=0.95, seeds=16)]
-    assert scores_by_study(rows) == {"f": [0.95], "cross_entropy": [0.8], "ngl": [0.8]}
+    assert scores_by_study(rows) == {"f": [0.8], "cross_entropy": [0.8], "ngl": [0.8]}
+    early = [replace(ROW, gain=2.0, seeds=4, rival_accuracy=0.7), replace(ROW, formula="g", gain=-1.0, seeds=16)]
+    found = scores_by_study(early)
+    assert found["cross_entropy"] == [0.8]
+    assert found["f"] == pytest.approx([0.82])
+    assert found["g"] == pytest.approx([0.79])

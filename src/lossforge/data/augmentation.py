@@ -144,7 +144,7 @@ class Preparation:
         turned = functional.grid_sample(
             masks[:, None].float(), grid, mode="nearest", padding_mode="reflection", align_corners=False
         )
-        found = turned[:, 0].long()
+        found = turned[:, 0].to(masks.dtype)
         if self.ignoring:
             found = found.masked_fill((grid.abs() > 1).any(-1), IGNORED)
         return functional.grid_sample(x, grid, padding_mode="reflection", align_corners=False), found

@@ -47,7 +47,7 @@ def describe(data: TaskData) -> list[tuple[str, str, str]]:
 
 def first_lines(data: TaskData, metric: str) -> list[str]:
     """What to know of the data before a search, in the words of `describe`; costly checks are on a share of them."""
-    lines = [*data.notes, *data.labels, *resized_away(data), *telling(data)]
+    lines = [*data.notes, *(told for _, _, told in _ignored(data)), *data.labels, *resized_away(data), *telling(data)]
     found = data.duplicates
     if found and (found.bad or found.dropped_train or found.dropped_validation or found.conflicting):
         lines.append(found.told)

@@ -17,6 +17,7 @@ Keys = tuple[str, str]
 
 _VOID = 255
 """What most published masks have where nobody says what is to be seen."""
+_AT_ONCE = 1_024
 _VALIDATION = ("val", "valid", "validation", "dev")
 _FORMS = (("x_{}", "y_{}"), ("{}_x", "{}_y"), ("{}_images", "{}_labels"), ("{}_data", "{}_labels"))
 _ALONE = (("x", "y"), ("images", "labels"), ("data", "target"), ("data", "labels"))
@@ -134,18 +135,18 @@ def _masks(array: Array, x: Array, origin: str) -> Labels:
 
 
 def from_masks(
-    train: tuple[Array, Labels],
-    test: tuple[Array, Labels] | None,
+    train: tuple[Array, Array],
+    test: tuple[Array, Array] | None,
     origin: str,
     *,
-    validation: tuple[Array, Labels] | None = None,
+    validation: tuple[Array, Array] | None = None,
     ignore: int | None = None,
 ) -> RawData:
     """Number the classes of the masks 0, 1 ... in the order of their values: 0 and 255 become 0 and 1.
 
     Pixels of the value ``ignore`` are of no class, and become `IGNORED`.
     """
-    values = numpy.unique(train[1])
+    values = _held(train[1])
     found = values if ignore is None else values[values != ignore]
     if len(found) < 2:
         held = " and ".join(map(str, values.tolist()))
@@ -159,20 +160,34 @@ def from_masks(
         if part is None:
             continue
         x, masks = part
-        unknown = numpy.setdiff1d(masks, values if ignore is None else [*values, ignore])
+        unknown = numpy.setdiff1d(_held(masks), values if ignore is None else [*values, ignore])
         if len(unknown):
             raise DataError(f"{origin}: {name} masks hold {unknown[0]}, which no training mask holds")
         if x.shape[1:] != train[0].shape[1:]:
             raise DataError(
                 f"{origin}: {name} images are {x.shape[1:]}, training images {train[0].shape[1:]}; give one size"
             )
-        numbered = numpy.searchsorted(found, masks).astype(numpy.int64)
-        if ignore is not None:
-            numbered[masks == ignore] = IGNORED
-        parts[name] = Samples(x, numbered)
+        parts[name] = Samples(x, _numbered(masks, found, ignore))
     names = tuple(str(value) for value in found.tolist())
     notes = _notes(values.tolist(), ignore)
     return RawData(parts["training"], parts.get("test"), names, validation=parts.get("validation"), notes=notes)
+
+
+def _held(masks: Array) -> Array:
+    """The values in masks ``(N, H, W)``, sorted; of some at a time, since they may be mapped from a disk."""
+    starts = range(0, len(masks), _AT_ONCE)
+    return numpy.unique(numpy.concatenate([numpy.unique(masks[start : start + _AT_ONCE]) for start in starts]))
+
+
+def _numbered(masks: Array, found: Array, ignore: int | None) -> Array:
+    """Masks with the place of each value in ``found``, int16: they are the largest of what is kept in memory."""
+    numbered = numpy.empty(masks.shape, numpy.int16)
+    for start in range(0, len(masks), _AT_ONCE):
+        some, into = masks[start : start + _AT_ONCE], numbered[start : start + _AT_ONCE]
+        into[:] = numpy.searchsorted(found, some)
+        if ignore is not None:
+            into[some == ignore] = IGNORED
+    return numbered
 
 
 def _notes(values: list[int], ignore: int | None) -> tuple[str, ...]:

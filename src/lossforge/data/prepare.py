@@ -221,10 +221,10 @@ def _fit(x: Array, size: tuple[int, int], device: str, *, grey: bool) -> Array:
     return array
 
 
-def _fit_masks(masks: Labels, size: tuple[int, int]) -> Array:
+def _fit_masks(masks: Array, size: tuple[int, int]) -> Array:
     """Masks by their nearest pixel: classes are never mixed."""
     whole = _middle(torch.from_numpy(masks)[:, None].double(), size)
-    array: Array = functional.interpolate(whole, size, mode="nearest-exact")[:, 0].long().numpy()
+    array: Array = functional.interpolate(whole, size, mode="nearest-exact")[:, 0].short().numpy()
     return array
 
 

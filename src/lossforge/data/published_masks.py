@@ -15,7 +15,7 @@ from lossforge.data.decode_files import decode_files
 from lossforge.data.decoded import Report, Work, kept_or_decoded
 from lossforge.data.decoding import open_image, read_placing, size_told
 from lossforge.data.npz_files import from_masks
-from lossforge.data.samples import Array, Form, Labels, RawData
+from lossforge.data.samples import Array, Form, RawData
 from lossforge.data.torchvision_sets import told_as_data_error
 from lossforge.data.tree import read_tree
 from lossforge.errors import DataError
@@ -98,7 +98,7 @@ def _stamp(parts: dict[str, Pairs]) -> str:
     return " ".join(stamp(read_tree(folder)) for folder in folders)
 
 
-def _masks(pairs: Pairs, form: Form, root: Path, key: str, classes: int) -> Labels:
+def _masks(pairs: Pairs, form: Form, root: Path, key: str, classes: int) -> Array:
     """Masks ``(N, H, W)``, uint8; many are kept on disk and mapped, as images are."""
     work = partial(Work, partial(_mask, pairs, form, classes), [mask.name for _, mask in pairs], numpy.uint8, Report())
     samples, report = kept_or_decoded(work, len(pairs), str(root), f"{key} masks {form.size} {form.ignore}")

@@ -52,14 +52,14 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """Samples ``x``, uint8 or float32 of shape ``(N, C, H, W)``, and ``y``, int64.
+    """Samples ``x``, uint8 or float32 of shape ``(N, C, H, W)``, and ``y``, int64, or int16 where they are masks.
 
     ``y`` holds class indices ``(N,)``, or rows of labels ``(N, C)``, each 0 or 1, or a mask a sample, ``(N, H, W)``.
     Pixels that do not count are `IGNORED`. ``given`` are the labels ``(N,)`` that people gave, where there are such.
     """
 
     x: Array
-    y: Labels
+    y: Array
     given: Labels | None = None
 
     def __len__(self) -> int:

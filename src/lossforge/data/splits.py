@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Samples ``x``, uint8 or float32 of shape ``(N, C, H, W)``, and ``y``, int64.
+    """Samples ``x``, uint8 or float32 of shape ``(N, C, H, W)``, and ``y``, int64, or int16 where they are masks.
 
     ``y`` holds class indices ``(N,)``, rows of labels ``(N, C)``, each 0 or 1, or masks ``(N, H, W)``, on the device;
     so is ``x``, unless the set is too large: then ``rows`` (N,) says which of all the samples in ``x``, in memory or on

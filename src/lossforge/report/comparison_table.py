@@ -26,12 +26,27 @@ _COLUMNS = [
 
 
 def comparison_lines(rows: Sequence[Comparison], width: int) -> list[Line]:
-    """Lines of up to ``width`` characters: each loss of each study with its score, and every rival below it."""
+    """Lines of up to ``width`` characters: each loss of each study with its score, and every rival below it.
+
+    Where there is one rival only, each study with its losses.
+    """
+    if len({row.rival for row in rows}) == 1 and len({row.title for row in rows}) < len(rows):
+        return _against_one(rows, width)
     several = len({row.title for row in rows}) > 1
     groups: dict[str, list[tuple[str, ...]]] = {}
     for row in rows:
         groups.setdefault(_heading(row, several=several), []).append(_cells(row))
     return grouped(_COLUMNS, groups, width)
+
+
+def _against_one(rows: Sequence[Comparison], width: int) -> list[Line]:
+    columns = [Column("loss", "formula"), *_COLUMNS[1:]]
+    groups: dict[str, list[tuple[str, ...]]] = {}
+    for row in rows:
+        what = row.loss if row.loss and not row.searched else row.formula
+        cells = (f"{row.rank}. {what}{_failed(row.failed)}", f"{row.accuracy:.2%}", *_cells(row)[2:])
+        groups.setdefault(f"{row.title}: against {named(row.rival)}", []).append(cells)
+    return grouped(columns, groups, width)
 
 
 def mean_lines(rows: Sequence[Comparison], width: int) -> list[Line]:

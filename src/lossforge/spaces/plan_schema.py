@@ -55,7 +55,7 @@ class TuningSection(Section):
     """How learning rates are found, of losses and rivals alike, where a study's recipe has ``"sweep"``.
 
     The coarse pass has rates and seeds of its own (no rates: the same). ``keep`` is how many of the plan's losses a
-    coarse pass over all studies leaves (0: all).
+    coarse pass over all studies leaves (0: all), besides those that are named one by one.
     """
 
     learning_rates: list[Rate] = Field(default=[0.001, 0.003, 0.01], min_length=1)

@@ -128,6 +128,8 @@ def how_measured(rows: Sequence[Comparison]) -> str:
         return f"percentage points of {kinds} {seeds}, all losses trained alike, at no rate tuned for any"
     first = [row for row in tuned if row.rank == tuned[0].rank and row.task == tuned[0].task]
     rates = ", ".join(f"{row.rival} {row.rival_learning_rate:g}" for row in first)
+    if len({row.title for row in tuned}) > 1:
+        rates = "tables and files have them"
     where = "" if len(tuned) == len(rows) else " where lossforge trains"
     how = "every loss at its own best learning rate" if all(row.tuned for row in tuned) else "no learning rate tuned"
     return f"percentage points of {kinds} {seeds}, {how}{where} ({rates})"

@@ -163,7 +163,8 @@ def run_plan(plan: Plan, studies: Sequence[Study], place: Place, *, stop: Stop, 
                 place.log(line)
             progress.working(executor.meter)
             progress.expect(sum(cost.work for cost in costs))
-            return _Plan(studies, costs, place, progress).run(ledger, executor, stop, keep)
+            kept_by_name = {title_of(one) for one in plan.losses}
+            return _Plan(studies, costs, place, progress, kept_by_name).run(ledger, executor, stop, keep)
         finally:
             executor.close()
     finally:
@@ -204,6 +205,7 @@ class _Plan:
     costs: list[Cost]
     place: Place
     progress: Progress
+    named: set[str]
 
     def run(self, ledger: Ledger, executor: Executor, stop: Stop, keep: int) -> list[Comparison]:
         recorder = Recorder(ledger, executor, stop, self.progress.trained, self.place.log)
@@ -229,7 +231,7 @@ class _Plan:
         """The studies with the ``keep`` losses that a coarse pass over all of them ranks best, by mean rank.
 
         All studies keep the same losses, so that they can be ranked over all. A loss that one of them cannot train is
-        left out.
+        left out; what the plan names, and a run's best, stay.
         """
         common = set.intersection(*({one.name for one in study.losses} for study in self.studies))
         ranks: dict[str, list[float]] = {}
@@ -245,7 +247,9 @@ class _Plan:
                 equal = sum(other == score for other in scores)
                 ranks.setdefault(one.name, []).append(better + (equal + 1) / 2)
         names = list(ranks)
+        found = {one.name for study in self.studies for one in study.losses if one.searched}
         best = sorted(names, key=lambda name: (fmean(ranks[name]), names.index(name)))[:keep]
+        best += [name for name in names if name in self.named | found and name not in best]
         self.place.log(f"the coarse pass leaves {', '.join(best)}")
         self.progress.line(f"the coarse pass leaves {', '.join(best)}")
         kept = [replace(one, losses=[loss for loss in one.losses if loss.name in best]) for one in self.studies]

@@ -19,12 +19,19 @@ def loss_of(row: Comparison) -> str:
 def scores_by_study(rows: Sequence[Comparison]) -> dict[str, list[float]]:
     """Mean score of each loss and rival in every study, by name; those that are not in all studies are left out.
 
-    A loss that was trained on different numbers of seeds beside different rivals has the score of the most.
+    Seeds differ where pairs were decided early, so a loss has its study's first rival's score, of most seeds, with
+    its own paired gain over it; a rival has that of its own most seeds.
     """
     studies = list(dict.fromkeys(row.title for row in rows))
+    first = {row.title: row.rival for row in reversed(rows)}
+    base: dict[str, tuple[int, float]] = {}
+    for row in rows:
+        if row.rival == first[row.title]:
+            base[row.title] = max(base.get(row.title, (0, 0.0)), (row.seeds, row.rival_accuracy))
     found: dict[str, dict[str, tuple[int, float]]] = {}
     for row in rows:
-        for name, score in ((loss_of(row), row.accuracy), (row.rival, row.rival_accuracy)):
+        gained = [(loss_of(row), base[row.title][1] + row.gain / 100)] if row.rival == first[row.title] else []
+        for name, score in (*gained, (row.rival, row.rival_accuracy)):
             own = found.setdefault(name, {})
             if own.get(row.title, (0, 0.0))[0] < row.seeds:
                 own[row.title] = (row.seeds, score)
