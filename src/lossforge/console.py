@@ -166,7 +166,7 @@ def _loss_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     """Name and text of everything that is told of a loss; what it does not have, or would repeat, is left out."""
     yield "loss", loss["loss"]
     yield "formula", loss["formula"] + _with_head(loss["head"])
-    yield from _part_rows(loss["parts"] or ())
+    yield from _part_rows(loss.get("parts") or ())
     if loss["label_smoothing"]:
         yield "smoothing", f"targets mixed with {loss['label_smoothing']:g} of the uniform distribution"
     if loss["simplified"] not in (loss["formula"], loss["final"]):

@@ -87,7 +87,11 @@ def fusion_tables(run: Path) -> list[Table]:
     ledger = Ledger(folder.ledger_file, read_only=True)
     try:
         candidates = [row for row in ledger.candidates() if row.signature is not None]
-        searched = _by_key([*ledger.trainings(Stage.CONTROL), *ledger.trainings(Stage.SEARCH)])
+        candidates_rows = ledger.trainings(Stage.SEARCH)
+        # Cross-entropy may have been trained on more seeds than any sum.
+        seeds = {(row.task, row.replicate) for row in candidates_rows}
+        control = [row for row in ledger.trainings(Stage.CONTROL) if (row.task, row.replicate) in seeds]
+        searched = _by_key([*control, *candidates_rows])
         validated = _by_key(ledger.trainings(Stage.VALIDATION))
     finally:
         ledger.close()
