@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from lossforge.data.duplicates import Parts, without_duplicates
 from lossforge.data.missing import imputed
+from lossforge.data.one_against_rest import against_rest
 from lossforge.data.resized_masks import lost_classes, masks_with
 from lossforge.data.samples import Array, Form, Labels, RawData, Samples
 from lossforge.data.scale import Scale
@@ -29,7 +30,7 @@ _AT_ONCE = 1_024
 
 def task_data(raw: RawData, form: Form, task: TaskSection, device: str) -> TaskData:
     """The task's three parts. Raises DataError where they cannot be had from these samples."""
-    raw = with_given_labels(_held_out(raw, task), task)
+    raw = against_rest(with_given_labels(_held_out(raw, task), task), task)
     divided = _divide(raw, task)
     if task.impute is not None:
         raw = imputed(raw, divided[0], task.impute)

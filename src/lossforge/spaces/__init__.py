@@ -8,6 +8,7 @@ from __future__ import annotations
 PUBLIC: dict[str, tuple[str, ...]] = {
     "base_folder": ("VARIABLE", "base_folder", "best_base", "from_base", "working_from"),
     "faults": ("Fault", "in_words"),
+    "fusion_section": ("FusionSection",),
     "load": (
         "apply_overrides",
         "dump_space",
@@ -26,6 +27,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "AugmentationSection",
         "ExecutionSection",
         "FitnessSection",
+        "FusionSection",
         "RecipeSection",
         "SearchSpace",
         "TaskSection",

@@ -135,6 +135,7 @@ class TaskSection(Section):
     train: int | None = Field(default=None, ge=10)
     validation: int | None = Field(default=None, ge=10)
     test: int | None = Field(default=None, ge=10)
+    positive: tuple[str, ...] = ()
     own_validation: bool | None = None
     drop_duplicates: bool | None = None
     drop_index: bool | None = None
@@ -311,7 +312,7 @@ class TaskSection(Section):
         """
         inputs = {"head", "resize", "greyscale", "normalize", "augmentation", "activation", "python", "classes"}
         inputs |= {*_OF_KINDS, "noise_kind", "noise_pairs", "noise_key", "imbalance", "ignore"}
-        inputs |= {"output_init", "score_training", "probe", "distributed"}
+        inputs |= {"output_init", "score_training", "probe", "distributed", "positive"}
         unused = {name for name in inputs if getattr(self, name) == type(self).model_fields[name].default}
         unused |= {name for name in _SWITCHES if not self.switched_on(name)}
         unused |= {"metric"} if self.metric in (None, self._usual) else set()
