@@ -76,7 +76,7 @@ def rank_lines(rows: Sequence[Comparison]) -> list[str]:
     if len(scores) < 2 or studies < 2:
         return []
     found = compare_ranks(scores)
-    told = ", ".join(f"{named(name)} {rank:.2f}" for name, rank in zip(found.names, found.ranks, strict=True))
+    told = "; ".join(f"{named(name)} {rank:.2f}" for name, rank in zip(found.names, found.ranks, strict=True))
     apart = f"ranks that differ by {found.critical_difference:.2f} or more are told apart (Nemenyi)"
     return [f"mean ranks over {studies} studies: {told}", f"{apart}; p = {found.p_friedman:.2g} that none differs"]
 

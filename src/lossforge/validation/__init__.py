@@ -14,7 +14,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "ranks": ("RankComparison", "compare_ranks"),
     "results": ("read_comparisons",),
     "rivals": ("further_rivals",),
-    "sentences": ("loss_sentences", "verdicts_by_formula"),
+    "sentences": ("collapse_sentences", "loss_sentences", "verdicts_by_formula"),
     "statistics": ("holm", "paired_difference", "t_quantile"),
     "standings": ("loss_of", "over_studies", "scores_by_study"),
     "verdicts": ("Verdict",),
