@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lossforge.data.derived_classes import positive_told, with_only, with_positive
 from lossforge.data.duplicates import Parts, without_duplicates
 from lossforge.data.missing import imputed
 from lossforge.data.resized_masks import lost_classes, masks_with
@@ -29,8 +30,10 @@ _AT_ONCE = 1_024
 
 def task_data(raw: RawData, form: Form, task: TaskSection, device: str) -> TaskData:
     """The task's three parts. Raises DataError where they cannot be had from these samples."""
-    raw = with_given_labels(_held_out(raw, task), task)
+    raw = with_only(with_given_labels(_held_out(raw, task), task), task)
+    # The parts are those of the set's own classes: one class against the rest is scored on the same samples as all.
     divided = _divide(raw, task)
+    raw = with_positive(raw, task)
     if task.impute is not None:
         raw = imputed(raw, divided[0], task.impute)
     train = fitted(raw.train, form, device)
@@ -55,7 +58,7 @@ def task_data(raw: RawData, form: Form, task: TaskSection, device: str) -> TaskD
         parts, tail = long_tailed(parts, task, raw.classes)
     normalize = not raw.ready if task.normalize is None else task.normalize
     scale = scale_of(parts.train) if normalize else None
-    told = labels_told(task, noise, parts.train, raw.names)
+    told = (*positive_told(task, parts.train, raw.names), *labels_told(task, noise, parts.train, raw.names))
     return TaskData(*parts, raw.classes, scale, raw.names, raw.notes, raw.columns, found, lost, noise, tail, told)
 
 
@@ -71,8 +74,8 @@ def _refuse_unfit(raw: RawData, task: TaskSection) -> None:
         raise DataError(f"task.metric: top5_accuracy needs more than 5 classes, and '{task.data}' has {raw.classes}")
     if task.head == "binary" and raw.classes != 2:
         raise DataError(
-            f"task.head: 'binary' is for two classes, and '{task.data}' has {raw.classes}; use softmax, or sigmoid for "
-            "one against the rest"
+            f"task.head: 'binary' is for two classes, and '{task.data}' has {raw.classes}; use softmax, or name those "
+            "that are one, against the rest, in task.positive"
         )
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 from lossforge.errors import DataError, LossError, LossforgeError, ModelError, SpaceError, offered
 from lossforge.spaces.faults import Fault, in_words
+from lossforge.spaces.mask_keys import has_masks
 from lossforge.spaces.schema import SearchSpace
-from lossforge.spaces.task_section import has_masks
 
 
 def check_names(space: SearchSpace, origin: str = "") -> None:
