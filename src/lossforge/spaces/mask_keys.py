@@ -51,7 +51,9 @@ def _is_byte(value: Any) -> bool:
 
 
 def _as_value(value: Any) -> Any:
-    """A number as a command line writes it, as a number."""
+    """A number, and no value, as a command line writes them."""
+    if value == "null":
+        return None
     return int(value) if isinstance(value, str) and value.removeprefix("-").isdecimal() else value
 
 

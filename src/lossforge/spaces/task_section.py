@@ -338,6 +338,8 @@ class TaskSection(Section):
         unused |= {"nested", "cohort", "noise_file"}
         unused |= set() if self.probe else {"probe_train", "probe_test"}
         found = self.decided().model_dump(mode="json", exclude=unused)
+        for name in {"only", "positive"} & set(found):
+            found[name] = sorted(found[name])  # in any order they are the same classes
         for name in _LATER_AUGMENTATIONS:
             if "augmentation" in found and not found["augmentation"][name]:
                 del found["augmentation"][name]
