@@ -30,7 +30,7 @@ KNOWS: dict[str, set[str]] = {
 }
 KNOWS["evaluation"] = {"training", *KNOWS["training"]}
 KNOWS["executors"] = {"evaluation", "standard_output", *KNOWS["evaluation"]}
-KNOWS["evolution"] = {"expression", "spaces", *GROUND}
+KNOWS["evolution"] = {"expression", "losses", "spaces", *GROUND}
 KNOWS["store"] = {"spaces", *GROUND}
 KNOWS["search"] = {*KNOWS}
 KNOWS["validation"] = {*KNOWS}

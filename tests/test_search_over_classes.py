@@ -82,6 +82,7 @@ seeds = 2
 tuning_seeds = 1
 learning_rates = [0.01]
 rivals = ["cross_entropy"]
+best_known = 0
 second_optimizer = "none"
 """
 

@@ -79,6 +79,7 @@ def test_a_search_on_masks_from_start_to_export(squares: Path, tmp_path: Path) -
     run = tmp_path / "run"
     keys = [*KEYS, f"task.data='masks:{squares}'", "validation.top=1", "validation.seeds=2", "validation.epochs=3"]
     rivals = "validation.rivals=['cross_entropy', 'dice', 'tversky']"
+    keys.append("validation.best_known=0")
     found = lossforge.search(SMOKE, run=run, seed=1, workers=1, overrides=[*keys, rivals])
     assert {entry.metric for entry in found.hall_of_fame} == {"mean_iou"}
     assert [row.rival for row in found.validation()] == ["cross_entropy", "dice", "tversky"]

@@ -42,6 +42,7 @@ epochs = 1
 tuning_seeds = 2
 learning_rates = [0.01, 0.03]
 rivals = ["cross_entropy", "ngl"]
+best_known = 0
 """
 
 

@@ -295,6 +295,26 @@ def export(
 
 
 @app.command()
+def tables(
+    run: RunArgument,
+    latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX, for the package booktabs.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print one CSV, with confusion matrices.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Tables of a run of sums of losses, n-gram by n-gram: accuracy, precision, recall, F1, IoU, with intervals."""
+    from lossforge.console import print_fusion_tables
+    from lossforge.report.fusion_tables import as_csv, as_latex, fusion_tables
+
+    if latex + csv + json > 1:
+        raise typer.BadParameter("give one of --latex, --csv and --json")
+    found = fusion_tables(run)
+    if latex or csv:
+        typer.echo((as_latex if latex else as_csv)(found), nl=False)
+    else:
+        print_fusion_tables(found, json)
+
+
+@app.command()
 def explain(
     words: Annotated[list[str] | None, typer.Argument(metavar="WORD", help="A word of the output; none: all.")] = None,
     json: JsonOption = False,

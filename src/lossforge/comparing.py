@@ -22,7 +22,7 @@ from lossforge.interrupts import stop_on_signal
 from lossforge.spaces.base_folder import working_from
 from lossforge.spaces.load import load_space
 from lossforge.spaces.plan_schema import Plan
-from lossforge.spaces.plans import find_plan, load_plan, plan_of_space
+from lossforge.spaces.plans import find_plan, load_plan, plan_of_space, with_seeds
 from lossforge.spaces.shipped import find_space
 from lossforge.store.run_folder import RunFolder
 
@@ -73,10 +73,9 @@ def _plan(
     if plan is not None:
         file = find_plan(plan)
         found = load_plan(file, changes)
-        given: dict[str, object] = {"losses": [*found.losses, *losses]} if losses else {}
-        if seeds is not None:
-            given |= {"seeds": seeds, "study": [one.model_copy(update={"seeds": None}) for one in found.study]}
-        return found.model_copy(update=given), str(file)
+        if losses:
+            found = found.model_copy(update={"losses": [*found.losses, *losses]})
+        return found if seeds is None else with_seeds(found, seeds), str(file)
     if not losses:
         raise SpaceError("there is no loss to compare: give names or formulas, or a plan with --plan")
     from lossforge.evaluation.names import faults_of_names
@@ -164,8 +163,7 @@ def validate_by_plan(
     file = find_plan(plan, space.name)
     wanted = load_plan(file, [*overrides, *own])
     if seeds is not None:
-        studies = [one.model_copy(update={"seeds": None}) for one in wanted.study]
-        wanted = wanted.model_copy(update={"seeds": whole_number(seeds, "seeds", 2), "study": studies})
+        wanted = with_seeds(wanted, whole_number(seeds, "seeds", 2))
     count = space.validation.top if top is None else whole_number(top, "top", 1)
     data_dir = wanted.execution.data_dir
     with shown_progress(progress) as told, places_of(folder, space), using_data_folder(data_dir):

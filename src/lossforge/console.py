@@ -22,6 +22,7 @@ from lossforge.validation.comparison import LEGEND, Comparison, how_measured, su
 from lossforge.validation.sentences import loss_sentences
 
 if TYPE_CHECKING:
+    from lossforge.report.fusion_tables import Table as FusionTable
     from lossforge.run import Run
     from lossforge.search.hall_of_fame import Entry
 
@@ -165,6 +166,7 @@ def _loss_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     """Name and text of everything that is told of a loss; what it does not have, or would repeat, is left out."""
     yield "loss", loss["loss"]
     yield "formula", loss["formula"] + _with_head(loss["head"])
+    yield from _part_rows(loss.get("parts") or ())
     if loss["label_smoothing"]:
         yield "smoothing", f"targets mixed with {loss['label_smoothing']:g} of the uniform distribution"
     if loss["simplified"] not in (loss["formula"], loss["final"]):
@@ -181,11 +183,26 @@ def _loss_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
         yield "df/dp", loss["derivative"] or (_MIXED if loss["mixes_classes"] else _UNREADABLE)
     if loss["derivative_latex"] and len(loss["derivative_latex"]) <= _SHORT:
         yield "its LaTeX", loss["derivative_latex"]
-    if loss["size"] is not None:
-        yield "size", loss["size"]
-        yield "signature", loss["signature"] or "none: the gradient is zero"
+    yield from _name_rows(loss)
     yield "screens", _verdict(loss["screen"])
     yield from _asked_rows(loss)
+
+
+def _part_rows(parts: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, object]]:
+    """A line for each loss of a sum."""
+    for part in parts:
+        shares = _by_classes(part["share"], "{:.0%}")
+        alike = _by_classes(part["matched_weight"], "{:.4g}")
+        yield f"part {part['weight']:g} x", f"{part['loss']}   gradient near a uniform start: {shares} of the parts'"
+        yield "", f"as long as cross-entropy's with the weight {alike}"
+
+
+def _name_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    """What it is counted and known by."""
+    if loss["size"] is not None:
+        yield "size", loss["size"]
+    if loss["size"] is not None or loss["signature"]:
+        yield "signature", loss["signature"] or "none: the gradient is zero"
 
 
 def _asked_rows(loss: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
@@ -281,6 +298,22 @@ def print_validation(rows: list[Comparison], json: bool) -> None:
         _prose(sentence)
 
 
+def print_fusion_tables(tables: Sequence[FusionTable], json: bool) -> None:
+    """Print tables of sums of losses, each below its title."""
+    if json:
+        print_json([asdict(one) for one in tables])
+        return
+    from lossforge.report.fusion_tables import LEGEND, cells
+
+    for place, one in enumerate(tables):
+        if place:
+            _print([[]])
+        _print([[(one.title, "bold")]])
+        head, *rows = cells(one, ("*", "*"))
+        _print_table([Column(name, "formula" if name == "loss" else "word") for name in head], rows)
+    _prose(f"{LEGEND}; *best* of its column", "dim")
+
+
 def print_run(run: Run, json: bool) -> None:
     """Print what a search found, and what to type next."""
     rows = run.validation() if run.space.validation.after_search else []
@@ -300,11 +333,14 @@ def print_run(run: Run, json: bool) -> None:
     else:
         print_hall_of_fame(run.top(5), json, leader_seeds(run.path))
     more = 2 * run.space.budget.generations
+    further = f"  more generations  lossforge resume {run.path} --set budget.generations={more}"
+    if run.space.evolution.strategy == "grid":  # it has been asked to its end
+        further = f"  all of its sums   lossforge tables {run.path}"
     _print(
         [
             [],
             [("run folder: ", ""), (str(run.path), "bold")],
-            [(f"  more generations  lossforge resume {run.path} --set budget.generations={more}", "")],
+            [(further, "")],
             [(f"  validate further  lossforge validate {run.path} --seeds 32", "")],
             [(f"  export as Python  lossforge export {run.path}", "")],
         ]

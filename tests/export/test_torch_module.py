@@ -32,7 +32,7 @@ from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import Expression, format_formula
 from lossforge.losses.compiled import ExpressionLoss
 from lossforge.losses.drop_in import DropInLoss
-from lossforge.losses.library import CROSS_ENTROPY, loss
+from lossforge.losses.library import CROSS_ENTROPY, loss, loss_spec
 
 NGL = loss("ngl").formula
 LOSSES = [
@@ -402,3 +402,36 @@ def test_the_label_smoothing_of_the_training_is_the_default() -> None:
         torch.testing.assert_close(
             criterion(logits, target), nn.CrossEntropyLoss(label_smoothing=expected)(logits, target)
         )
+
+
+@pytest.mark.parametrize("head", ["softmax", "binary"])
+def test_terms_and_sums_with_them_are_exported_with_what_they_need(head: str, tmp_path: Path) -> None:
+    texts = ["dice", "focal + 0.5 * tversky(a=0.4)", "bi_tempered + bce + 2 * dice(e=0.5)", "3 * bce"]
+    losses = [
+        Export(f"Loss{place}", loss_spec(text, head=head).formula, scale=1.5, classes=2, smoothing=0.1, head=head)
+        for place, text in enumerate(texts)
+    ]
+    path = tmp_path / "losses.py"
+    path.write_text(module_source(losses, "Run x, seed 0."), encoding="utf-8")
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(8, 1 if head == "binary" else 2, generator=generator) * 4
+    target = torch.randint(2, (8,), generator=generator)
+    given: list[dict[str, Any]] = [{}, {"label_smoothing": 0.0, "weight": torch.tensor([1.0, 3.0])}]
+    work = [(one.name, arguments, logits, target) for one in losses for arguments in given]
+    torch.save(work, path.with_suffix(".work"))
+    site = sorted({str(Path(file).parents[1]) for file in (torch.__file__, sys.modules["numpy"].__file__) if file})
+    subprocess.run(
+        [sys.executable, "-I", "-S", "-c", LOADER, str(path), str(path.with_suffix(".work")), *site],
+        check=True,
+        timeout=120,
+    )
+    answers = iter(torch.load(f"{path.with_suffix('.work')}.answers", weights_only=False))
+    for text in texts:
+        for arguments in given:
+            criterion = loss(text, head=head, **{"label_smoothing": 0.1, **arguments})
+            z = logits.clone().requires_grad_()
+            value = 1.5 * criterion(z, target)
+            value.backward()
+            exported_value, gradient = next(answers)
+            torch.testing.assert_close(exported_value, value.detach())
+            torch.testing.assert_close(gradient, z.grad)

@@ -72,6 +72,23 @@ def bce(z: Tensor, y: Tensor) -> Tensor:
     return functional.binary_cross_entropy_with_logits(z, y, reduction="none").sum(1)
 
 
+def bce_of_probabilities(z: Tensor, y: Tensor) -> Tensor:
+    rest = (1 - torch.softmax(z, 1)).clamp(min=1e-6)
+    return -(y * log_p(z) + (1 - y) * rest.log()).sum(1)
+
+
+def adaptive_focal(d: float, threshold: float) -> Meaning:
+    """Without what depends on a training's progress; the difficulty's gradient is none."""
+
+    def meaning(z: Tensor, y: Tensor) -> Tensor:
+        p = torch.softmax(z, 1)
+        focal = -y * (1 - p) ** 2 * log_p(z)
+        hard = -(1 - y) * (p > threshold) * (1 - p).clamp(min=1e-6).log()
+        return (focal + hard).sum(1) * (1 + d * (1 - true(p.detach(), y)))
+
+    return meaning
+
+
 def overlap(a: float, b: float, e: float, exponent: float = 1.0) -> Meaning:
     """Mean over classes of a power of 1 - Tversky index."""
 
@@ -304,6 +321,9 @@ MEANINGS: list[tuple[str, dict[str, float], Meaning]] = [
     ("ngl", {}, ngl(lambda p: p)),
     ("ngl_sigmoid", {}, ngl(torch.sigmoid)),
     ("bce", {}, bce),
+    ("binary_cross_entropy", {}, bce_of_probabilities),
+    ("adaptive_focal", {}, adaptive_focal(0.0, 0.5)),
+    ("adaptive_focal", {"difficulty_weight": 3, "hard_negative_threshold": 0.3}, adaptive_focal(3.0, 0.3)),
     ("dice", {}, overlap(0.5, 0.5, 1.0)),
     ("dice", {"e": 0.01}, overlap(0.5, 0.5, 0.01)),
     ("tversky", {}, overlap(0.3, 0.7, 1.0)),

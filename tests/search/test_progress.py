@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 from collections import Counter
 
 import pytest
@@ -12,7 +13,7 @@ from rich.console import Console
 from lossforge import api
 from lossforge.executors.meter import Meter
 from lossforge.search.hall_of_fame import Entry
-from lossforge.search.progress import LineProgress, LiveProgress, Progress, in_notebook
+from lossforge.search.progress import LineProgress, LiveProgress, Progress, duration, in_notebook
 from lossforge.search.progress import shown as progress_shown
 
 FORMULA = "-(y_true * log(y_pred)) + 0.125 * square(sin(y_pred - y_true)) / aq(y_pred, 3.25)"
@@ -161,12 +162,31 @@ def test_outside_a_notebook_a_program_is_told_nothing_unless_it_asks(
 ) -> None:
     assert not in_notebook()
     for asked in (None, False):
-        with api._shown(asked) as progress:
+        with api.shown_progress(asked) as progress:
             progress.line("a line")
         assert type(progress) is Progress
     assert capsys.readouterr().err == ""
-    with api._shown(True) as progress:
+    with api.shown_progress(True) as progress:
         progress.line("a line")
     assert capsys.readouterr().err == "a line\n"
-    with api._shown(progress) as same:
+    with api.shown_progress(progress) as same:
         assert same is progress
+
+
+def test_time_left_goes_by_the_pace_and_what_is_not_needed_any_more_counts_as_done(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    told = Progress()
+    assert told.work_left() == ""
+    told.expect(1000.0)
+    told.unit = 2.0
+    assert told.work_left() == ""
+    clock[0] = 100.0
+    told.trained(100)  # 200 seconds of work in 100: two workers' pace
+    assert told.work_left() == f"at most {duration(800.0 / (230 / 130))} left"
+    told.reached(900.0)
+    assert told.work_left() == f"at most {duration(100.0 / (230 / 130))} left"
+    told.reached(1000.0)
+    assert told.work_left() == "at most 0 s left"

@@ -11,7 +11,7 @@ import pytest
 from lossforge.errors import SpaceError
 from lossforge.spaces.load import load_space
 from lossforge.spaces.plan_schema import ContenderSection, Plan
-from lossforge.spaces.plans import dump_plan, find_plan, load_plan, plan_of_space, read_plan, study_space
+from lossforge.spaces.plans import dump_plan, find_plan, load_plan, plan_of_space, read_plan, study_space, with_seeds
 from lossforge.spaces.shipped import shipped_plans, shipped_spaces
 
 PLAN: dict[str, Any] = {
@@ -88,6 +88,14 @@ def test_overrides_reach_a_study_by_its_name() -> None:
     spaces = [study_space(read, study) for study in read.study]
     assert [space.task[0].train for space in spaces] == [500, 500]
     assert [space.task[0].width for space in spaces] == [4, 16]
+
+
+def test_seeds_of_a_command_are_every_studys_and_within_reason() -> None:
+    read = with_seeds(plan(), 12)
+    assert [read.seeds_of(study) for study in read.study] == [12, 12]
+    for seeds in (1, 0, -3, 10_001, 10**8):
+        with pytest.raises(SpaceError, match=r"--seeds: must be 2 to 10,000"):
+            with_seeds(plan(), seeds)
 
 
 def test_a_plan_written_out_is_the_same_plan() -> None:

@@ -62,7 +62,7 @@ def test_every_network_trains_in_a_cohort(
     monkeypatch.setattr(Cohort, "__init__", kept)
     scores = train_cohort(plan(name, shape), [Replica(LossSpec(CROSS_ENTROPY), seed, 0.01) for seed in (0, 1)])
     # Inception v3 starts so steep that one step's running statistics are too far off for float32.
-    assert all(score.accuracy is not None for score in scores) or name == "inception_v3"
+    assert all(score.accuracy is not None for score in scores) or name.startswith("inception_v3")
     ((cohort, before),) = cohorts
     assert cohort.backend.name == ("grouped" if name == "small_cnn" else "vmap")
     assert all(bool(value.isfinite().all()) for value in cohort.params)

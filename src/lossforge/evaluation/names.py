@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from lossforge.errors import DataError, LossError, LossforgeError, ModelError, SpaceError, offered
+from lossforge.errors import DataError, FormulaError, LossError, LossforgeError, ModelError, SpaceError, offered
+from lossforge.expression.heads import HEADS
 from lossforge.spaces.faults import Fault, in_words
 from lossforge.spaces.mask_keys import has_masks
 from lossforge.spaces.schema import SearchSpace
@@ -41,7 +42,7 @@ def _faults(data: object, *, imports: bool) -> Iterator[tuple[Fault, LossforgeEr
             except (DataError, ModelError) as error:
                 yield Fault(f"{place}.{key}", str(error).removeprefix(f"task.{key}: ")), error
     validation = data.get("validation")
-    head = "sigmoid" if any(table.get("head") == "sigmoid" for table in tables) else "softmax"
+    head = "sigmoid" if _head_of(tables) == "sigmoid" else "softmax"
     plain = any(not has_masks(str(table.get("data") or "masks:")) for table in tables)
     for key in ("rivals", "known"):
         named = validation.get(key) if isinstance(validation, dict) else None
@@ -51,6 +52,35 @@ def _faults(data: object, *, imports: bool) -> Iterator[tuple[Fault, LossforgeEr
             except SpaceError as error:
                 told = str(error).removeprefix("validation.rivals: ")
                 yield Fault(f"validation.{key}", told), SpaceError(f"validation.{key}: {told}")
+    yield from _faults_of_fusion(data.get("fusion"), _head_of(tables), table=plain)
+
+
+def _head_of(tables: list[dict[str, object]]) -> str:
+    found = next((table.get("head") for table in tables if table.get("head") in HEADS), "softmax")
+    return str(found)
+
+
+def _faults_of_fusion(section: object, head: str, *, table: bool) -> Iterator[tuple[Fault, LossforgeError]]:
+    """Losses to be added that do not exist, or not behind the head."""
+    losses = section.get("losses") if isinstance(section, dict) else None
+    for name in losses if isinstance(losses, list) else ():
+        if isinstance(name, str) and name:
+            try:
+                _check_part(name, head, table=table)
+            except SpaceError as error:
+                yield Fault("fusion.losses", str(error)), error
+
+
+def _check_part(name: str, head: str, *, table: bool) -> None:
+    from lossforge.losses.library import ALIASES, LIBRARY, loss_spec, named_sum
+
+    try:
+        found = named_sum(name)
+        if found is None or len(found.parts) > 1 or found.parts[0].weight != 1:
+            raise SpaceError(f"'{name}' is not a loss of the library{offered(name, [*LIBRARY, *ALIASES])}")
+        loss_spec(name, head=head, table=table)
+    except (FormulaError, LossError) as error:
+        raise SpaceError(str(error)) from None
 
 
 def _checks(table: dict[str, object], imports: bool) -> Iterator[tuple[str, Callable[[], object]]]:

@@ -8,7 +8,7 @@ from lossforge.evaluation.records import Setup, Training
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.signature import signature
 from lossforge.losses.compiled import LossSpec
-from lossforge.losses.terms import parse_term
+from lossforge.losses.term_signature import term_key
 from lossforge.seeding import derive_seed
 from lossforge.spaces.schema import SearchSpace, TaskSection
 
@@ -19,10 +19,12 @@ def key_in(space: SearchSpace, loss: LossSpec) -> str:
 
 
 def loss_key(loss: LossSpec, *, keep_scale: bool, head: str = "softmax") -> str:
-    """Key of a loss behind a head: its signature; a term, or a formula without a gradient, has its text."""
-    term = parse_term(loss.formula)
-    if term is not None:
-        return str(term)
+    """Key of a loss behind a head: its signature; a term alone, or a loss without a gradient, has its text.
+
+    Of a sum with terms it is that of the batches' gradient; see `lossforge.losses.term_signature`.
+    """
+    if loss.is_term:
+        return term_key(loss, keep_scale=keep_scale, head=head) or loss.formula
     return signature(parse_formula(loss.formula), keep_scale=keep_scale, head=head) or loss.formula
 
 

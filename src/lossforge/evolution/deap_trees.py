@@ -21,6 +21,7 @@ from lossforge.expression.primitives import LEAVES, PRIMITIVES
 from lossforge.expression.protection import clip
 from lossforge.expression.tree import CONSTANT, SAMPLE, Definition, Expression, constant, leaf
 from lossforge.expression.vocabulary import EVERY_LEAF, OPERATIONS
+from lossforge.losses.candidates import Candidate
 
 
 class GainFitness(base.Fitness):  # type: ignore[misc]
@@ -32,7 +33,7 @@ class GainFitness(base.Fitness):  # type: ignore[misc]
 class Individual(gp.PrimitiveTree):  # type: ignore[misc]
     """DEAP's tree with a fitness and the candidate's key; ``expression`` is what it was made from, if it was."""
 
-    def __init__(self, content: Any, key: str = "", expression: Expression | None = None) -> None:
+    def __init__(self, content: Any, key: str = "", expression: Candidate | None = None) -> None:
         super().__init__(content)
         self.fitness = GainFitness()
         self.key = key
@@ -104,8 +105,9 @@ class Vocabulary:
         over_classes = OPERATIONS[name].result != "argument"
         return [Elementwise if over_classes else Value] * arity, _TYPES[OPERATIONS[name].result]
 
-    def to_individual(self, expression: Expression, key: str = "") -> Individual:
-        """The tree in DEAP's form."""
+    def to_individual(self, expression: Candidate, key: str = "") -> Individual:
+        """The tree in DEAP's form, of a formula."""
+        assert isinstance(expression, Expression)
         return Individual([self._node(node) for node in expression.walk()], key, expression)
 
     def _node(self, node: Expression) -> Any:

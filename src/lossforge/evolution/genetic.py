@@ -10,11 +10,12 @@ from deap import tools
 
 from lossforge.errors import DuplicateTellError
 from lossforge.evolution.deap_trees import Individual
+from lossforge.evolution.fusion_variation import FusionVariation
+from lossforge.evolution.grid import GridStrategy
 from lossforge.evolution.random_state import RandomState
-from lossforge.evolution.strategy import Proposal, Told, safe_fitness
+from lossforge.evolution.strategy import Proposal, Strategy, Told, safe_fitness
 from lossforge.evolution.variation import Variation
-from lossforge.expression.formula import parse_formula
-from lossforge.expression.tree import Expression, format_formula
+from lossforge.losses.candidates import Candidate, parse_candidate
 from lossforge.seeding import derive_seed
 from lossforge.spaces.schema import SearchSpace
 
@@ -22,12 +23,16 @@ from lossforge.spaces.schema import SearchSpace
 class GeneticStrategy:
     """A generational GP. The population holds each key once; the elites survive, offspring fill the rest."""
 
-    def __init__(self, space: SearchSpace) -> None:
+    exhausted = False
+    """Evolution never is."""
+
+    def __init__(self, space: SearchSpace, classes: Sequence[int] = ()) -> None:
         self.settings = space.evolution
-        self.variation = Variation(space)
+        fuses = bool(space.fusion.losses)
+        self.variation = FusionVariation(space, classes) if fuses else Variation(space)
         self.random = RandomState(derive_seed(space.seed, "evolution"))
         self.population: list[Individual] = []
-        self.seeds = [parse_formula(seed) for seed in space.expression.seeds]
+        self.seeds = self.variation.seeds
         self.seeds_asked = 0
         self.asked = 0
 
@@ -94,7 +99,7 @@ class GeneticStrategy:
             for individual in sorted(self.population, key=_rank)
         ]
 
-    def _expression(self, individual: Individual) -> Expression:
+    def _expression(self, individual: Individual) -> Candidate:
         known = individual.expression
         return self.variation.vocabulary.to_expression(individual) if known is None else known
 
@@ -102,7 +107,7 @@ class GeneticStrategy:
         """Population in its order, generator state, and how many seeds were asked."""
         return {
             "population": [
-                {"key": item.key, "formula": format_formula(self._expression(item)), "fitness": item.fitness.values[0]}
+                {"key": item.key, "formula": str(self._expression(item)), "fitness": item.fitness.values[0]}
                 for item in self.population
             ],
             "random": self.random.save(),
@@ -113,7 +118,7 @@ class GeneticStrategy:
         """Restore what `save` returned."""
         self.population = []
         for item in saved["population"]:
-            individual = self.variation.vocabulary.to_individual(parse_formula(item["formula"]), item["key"])
+            individual = self.variation.vocabulary.to_individual(parse_candidate(item["formula"]), item["key"])
             individual.fitness.values = (safe_fitness(item["fitness"]),)
             self.population.append(individual)
         self.random.load(saved["random"])
@@ -133,6 +138,8 @@ class RandomStrategy(GeneticStrategy):
         return self.variation.fresh()
 
 
-def make_strategy(space: SearchSpace) -> GeneticStrategy:
-    """The strategy that the space names."""
-    return RandomStrategy(space) if space.evolution.strategy == "random" else GeneticStrategy(space)
+def make_strategy(space: SearchSpace, classes: Sequence[int] = ()) -> Strategy:
+    """The strategy that the space names. ``classes`` are the numbers of classes of its tasks, for sums of losses."""
+    if space.evolution.strategy == "grid":
+        return GridStrategy(space, classes)
+    return (RandomStrategy if space.evolution.strategy == "random" else GeneticStrategy)(space, classes)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from lossforge.expression.tree import Expression
+from lossforge.losses.candidates import Candidate
 
 WORST_FITNESS = -1.0
 """Fitness of a failed candidate: no gain over cross-entropy (an accuracy difference) can be below."""
@@ -16,7 +16,7 @@ WORST_FITNESS = -1.0
 class Proposal:
     """A candidate that a strategy proposes, and how it came about ("seed", "crossover", ...)."""
 
-    expression: Expression
+    expression: Candidate
     origin: str
 
 
@@ -25,15 +25,20 @@ class Told:
     """A judged candidate: its key, the expression as trained (sign repaired), and its fitness."""
 
     key: str
-    expression: Expression
+    expression: Candidate
     fitness: float
 
 
 class Strategy(Protocol):
     """Proposes candidates one at a time; learns their fitness a generation at a time."""
 
-    def ask(self) -> Proposal:
-        """The next proposal. It may be one that was proposed before; the caller skips those."""
+    @property
+    def exhausted(self) -> bool:
+        """Whether there is nothing more to ask."""
+        ...
+
+    def ask(self) -> Proposal | None:
+        """The next proposal; None where there is none. It may be one of before; the caller skips those."""
         ...
 
     def mark(self) -> Any:

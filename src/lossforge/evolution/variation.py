@@ -10,6 +10,8 @@ from deap import gp
 
 from lossforge.evolution import typed_variation
 from lossforge.evolution.deap_trees import Individual, Vocabulary, round_constant
+from lossforge.expression.formula import parse_formula
+from lossforge.losses.candidates import Candidate
 from lossforge.spaces.schema import SearchSpace
 
 _TRIES = 20
@@ -27,6 +29,7 @@ class Variation:
         self.limits = space.expression
         given = space.expression
         self.vocabulary = Vocabulary(given.primitives, given.constant_range, given.leaves, given.definitions)
+        self.seeds: list[Candidate] = [parse_formula(seed) for seed in given.seeds]
         self._weights = space.evolution.mutation_weights()
         if not self.vocabulary.typed:
             del self._weights["relate"]

@@ -9,7 +9,7 @@ from lossforge.errors import LossforgeError, StoreError
 from lossforge.evaluation.feasibility import class_count
 from lossforge.export.recipe import gain_lines, limits, recipe_lines
 from lossforge.export.torch_module import Export, module_source
-from lossforge.losses.compiled import LossSpec
+from lossforge.losses.candidates import candidate_spec
 from lossforge.losses.heads import HEADS
 from lossforge.losses.matching import matched_scales
 from lossforge.search.hall_of_fame import Entry
@@ -54,8 +54,8 @@ def export_run(run: Path, output: Path | None, number: int) -> Path:
 
 def _export(entry: Entry, folder: RunFolder, space: SearchSpace, comparisons: list[Comparison]) -> Export:
     """An entry, with what its re-validation found."""
-    rows = [row for row in comparisons if row.formula == entry.formula]
-    loss = LossSpec(entry.formula, space.recipe.label_smoothing)
+    loss = candidate_spec(entry.formula, space.head, space.recipe.label_smoothing)
+    rows = [row for row in comparisons if row.formula in (entry.formula, loss.formula)]
     classes = rows[0].classes if rows and rows[0].classes else _classes(space)
     head = HEADS[space.head]
     scale = matched_scales([loss], classes, head)[0] if classes and space.recipe.match_gradient else None
@@ -66,7 +66,8 @@ def _export(entry: Entry, folder: RunFolder, space: SearchSpace, comparisons: li
     return Export(
         name=f"Discovered{entry.rank}",
         formula=loss.formula,
-        provenance=_provenance(entry, rows),
+        class_mean=loss.class_mean,
+        provenance=_provenance(entry, rows, loss.formula),
         recipe=tuple(recipe),
         scale=scale or 1.0,
         classes=classes if scale else 0,
@@ -88,12 +89,14 @@ def _classes(space: SearchSpace) -> int:
         return 0
 
 
-def _provenance(entry: Entry, rows: list[Comparison]) -> tuple[str, ...]:
+def _provenance(entry: Entry, rows: list[Comparison], written: str) -> tuple[str, ...]:
     lines = [
         f"Found in generation {entry.generation} by {entry.origin}, rank {entry.rank}, signature {entry.signature}.",
         f"In the search: {entry.gain:+.2f} points of {searched_title(entry.metric)} over cross-entropy, "
         f"{entry.seeds} seeds.",
     ]
+    if entry.formula != written:
+        lines.append(f"It is the sum {entry.formula}.")
     if entry.searched != entry.formula:
         lines.append(f"The search trained {entry.searched}, which is the same loss written in another way.")
     return tuple(lines if rows else [*lines, "Not re-validated: the gain in the search may be luck."])

@@ -157,6 +157,21 @@ def _signature(projected: NDArray[numpy.float64], norm: float, keep_scale: bool)
     return Signature(hashlib.sha256(f"{_VERSION} {text}".encode()).hexdigest()[:32], sign)
 
 
+def signature_of(
+    gradient: NDArray[numpy.float64], size: float, *, keep_scale: bool = False, head: str = "softmax"
+) -> Signature | None:
+    """Signature of what is no formula, from its gradient over the probe, flat; None where it is zero or not finite.
+
+    ``size`` is the loss's largest magnitude there.
+    """
+    import numpy
+
+    norm = float(numpy.sqrt(numpy.square(gradient).sum()))
+    if not _SMALLEST * min(1.0, size) < norm < float("inf"):
+        return None
+    return _signature(signature_probe(False, head)[1] @ (gradient / norm), norm, keep_scale)
+
+
 def signature(
     expression: Expression, *, keep_scale: bool = False, soft_targets: bool = False, head: str = "softmax"
 ) -> str | None:

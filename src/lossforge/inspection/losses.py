@@ -53,7 +53,11 @@ def explain_all(
     found = []
     for name, behind, spec, expression in zip(names_or_formulas, heads, specs, expressions, strict=True):
         called, counts = name.split("(")[0], CLASSES[:1] if behind == "binary" else CLASSES
-        told = _of_term(spec) if expression is None else _of_formula(spec, expression, next(shorter), screeners[behind])
+        told = (
+            _of_term(spec, behind)
+            if expression is None
+            else _of_formula(spec, expression, next(shorter), screeners[behind])
+        )
         moves = expression is None or told["signature"] is not None
         relative, similarity = nearest(spec, but=ALIASES.get(called, called), head=behind)
         asked: dict[str, Any] = {
@@ -62,7 +66,8 @@ def explain_all(
             "nearest": {"name": relative, "similarity": similarity},
         }
         answers = asked if moves else dict.fromkeys(asked)
-        found.append({"loss": name, "head": behind, "formula": spec.formula, **told, **answers})
+        parts = _parts(name, counts, behind)
+        found.append({"loss": name, "head": behind, "formula": spec.formula, "parts": parts, **told, **answers})
     return found
 
 
@@ -145,8 +150,37 @@ def _by_class(final: Expression | None) -> dict[str, Any]:
     }
 
 
-def _of_term(spec: LossSpec) -> dict[str, Any]:
-    """The same keys for a term, which is no formula."""
+def _parts(text: str, classes: Sequence[int], head: str) -> list[dict[str, Any]] | None:
+    """The losses of a sum, each with its weight and, for numbers of classes, its share of the gradient at the start.
+
+    None for a loss that is no sum of named ones, or of which a part has no gradient there.
+    """
+    from lossforge.errors import LossError
+    from lossforge.losses.shares import shares_of
+
+    try:
+        by_classes = {str(count): shares_of(text, count, head) for count in classes}
+    except LossError:
+        return None
+    first = by_classes[str(classes[0])]
+    if not first:
+        return None
+    return [
+        {
+            "loss": part.loss,
+            "weight": part.weight,
+            "share": {count: round(found[place].share, 6) for count, found in by_classes.items()},
+            "matched_weight": {count: found[place].matched for count, found in by_classes.items()},
+        }
+        for place, part in enumerate(first)
+    ]
+
+
+def _of_term(spec: LossSpec, head: str) -> dict[str, Any]:
+    """The same keys for a term, or a sum with one, which is no formula."""
+    from lossforge.evaluation.space_trainings import loss_key
+
+    key = loss_key(spec, keep_scale=False, head=head)
     return {
         "simplified": spec.formula,
         "final": spec.formula,
@@ -157,17 +191,16 @@ def _of_term(spec: LossSpec) -> dict[str, Any]:
         "derivative_latex": None,
         "size": None,
         "label_smoothing": spec.label_smoothing,
-        "signature": None,
-        "screen": _term_screen(spec),
+        "signature": None if "(" in key else key,
+        "screen": _term_screen(spec, head),
     }
 
 
-def _term_screen(spec: LossSpec) -> dict[str, Any]:
+def _term_screen(spec: LossSpec, head: str) -> dict[str, Any]:
     """The verdict on a term."""
-    from lossforge.screening.settings import ScreenSettings
     from lossforge.screening.terms import screen_term
 
-    rejected_by, reason = screen_term(spec, ScreenSettings())
+    rejected_by, reason = screen_term(spec, _settings(head))
     return {
         "passed": rejected_by is None,
         "rejected_by": None if rejected_by is None else str(rejected_by),

@@ -13,12 +13,13 @@ from lossforge.errors import LossError
 from lossforge.expression.codegen import compile_expression
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.interpreter import Interpreter
-from lossforge.expression.signature import probe_gradients, signature_probe
+from lossforge.expression.signature import probe_gradients
 from lossforge.losses.behind_heads import baseline
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.drop_in import DropInLoss
 from lossforge.losses.heads import LEAST_LOG
 from lossforge.losses.library import LIBRARY, loss_spec
+from lossforge.losses.term_signature import term_gradient
 
 CLASSES = (2, 10, 100)
 """Numbers of classes for which minimiser and gradient are told."""
@@ -143,20 +144,9 @@ def _library_gradients(head: str) -> dict[str, Tensor]:
 def _probe_gradient(loss: LossSpec, head: str) -> Tensor:
     """Gradient on the logits of the signature's probe, flat, of norm 1 (or 0); its parts are a term's batches."""
     if loss.is_term:
-        gradient = _term_gradient(loss, head)
+        gradient = term_gradient(loss, head)[0]
     else:
         losses = Interpreter([parse_formula(loss.formula)], [loss.label_smoothing], head=head)
         gradient = torch.from_numpy(probe_gradients(losses)[0])
     norm = float(gradient.norm())
     return gradient / norm if 0 < norm < float("inf") else torch.zeros_like(gradient)
-
-
-def _term_gradient(loss: LossSpec, head: str) -> Tensor:
-    criterion = loss.build(reduction="sum", head=head)
-    gradients: list[Tensor] = []
-    for logits, y_true in signature_probe(False, head)[0]:
-        z, y = torch.from_numpy(logits).requires_grad_(), torch.from_numpy(y_true)
-        # The probe has two columns where there is one logit: the difference of theirs.
-        value = criterion(z[:, 1:] - z[:, :1], y[:, 1:]) if head == "binary" else criterion(z, y)
-        gradients += torch.autograd.grad(value, z)
-    return torch.cat([gradient.flatten() for gradient in gradients])

@@ -9,7 +9,7 @@ from lossforge.expression.vocabulary import OPERATIONS
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.heads import HEADS, SOFTMAX
 from lossforge.losses.term_losses.overlap import NO_OVERLAP
-from lossforge.losses.terms import OVERLAP, TERMS
+from lossforge.losses.terms import OVERLAP, refuse_head
 
 _OF_EACH_LABEL = {"y_pred", "y_true", "progress", CONSTANT}
 """Leaves that a loss may have to be taken of each label apart."""
@@ -35,7 +35,7 @@ def published_behind(name: str, spec: LossSpec, head: str, *, table: bool = Fals
     samples are no masks, for one that counts their overlap.
     """
     if spec.is_term:
-        TERMS[name].module.refuse(name, head)
+        refuse_head(name, head)
     if head != "sigmoid":
         return spec
     if spec.is_term:

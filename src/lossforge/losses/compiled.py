@@ -20,15 +20,17 @@ from lossforge.losses.drop_in import DropInLoss, widened
 from lossforge.losses.heads import HEADS
 from lossforge.losses.targets import class_indices
 from lossforge.losses.term_losses.base import TermLoss
-from lossforge.losses.terms import parse_term
+from lossforge.losses.term_losses.weighted_sum import FusionLoss
+from lossforge.losses.terms import Term, parse_terms
 
 
 @dataclass(frozen=True, slots=True)
 class LossSpec:
     """What a loss is, in plain text and numbers: enough to build it anywhere.
 
-    ``formula`` is a formula, or the call of a term such as ``dice(e=1.0)``. ``label_smoothing`` in [0, 1)
-    belongs to the loss; ``class_mean`` averages a formula over classes instead of summing.
+    ``formula`` is a formula, the call of a term such as ``dice(e=1.0)``, or a sum of both such as
+    ``-y_true * log(y_pred) + 0.5 * dice(e=1.0)``. ``label_smoothing`` in [0, 1) belongs to the loss; ``class_mean``
+    averages a formula over classes instead of summing.
     """
 
     formula: str
@@ -42,18 +44,42 @@ class LossSpec:
 
     @property
     def is_term(self) -> bool:
-        """Whether it is a term, and no formula. Raises LossError for a term that cannot be read."""
-        return parse_term(self.formula) is not None
+        """Whether it is a term, or a sum with one, and no formula. Raises LossError for one that cannot be read."""
+        return parse_terms(self.formula) is not None
 
-    def build(self, **arguments: Any) -> ExpressionLoss | TermLoss:
+    @property
+    def elementwise(self) -> LossSpec | None:
+        """The formula in it, which is all of it where it has no term; None where there is none."""
+        found = parse_terms(self.formula)
+        if found is None:
+            return self
+        formula = next((part.loss for part in found.parts if isinstance(part.loss, Expression)), None)
+        return None if formula is None else LossSpec(format_formula(formula), self.label_smoothing)
+
+    @property
+    def terms(self) -> tuple[tuple[float, Term], ...]:
+        """The terms in it, each with its weight."""
+        found = parse_terms(self.formula)
+        parts = () if found is None else found.parts
+        return tuple((part.weight, part.loss) for part in parts if isinstance(part.loss, Term))
+
+    def build(self, **arguments: Any) -> ExpressionLoss | TermLoss | FusionLoss:
         """The module; ``arguments`` are those of ``nn.CrossEntropyLoss``, and ``head``."""
         arguments.setdefault("label_smoothing", self.label_smoothing)
-        term = parse_term(self.formula)
-        if term is not None:
-            if self.class_mean:
-                raise LossError(f"loss '{term.name}' has its own reduction over classes; class_mean is for formulas")
-            return term.build(**arguments)
-        return ExpressionLoss(self.formula, class_mean=self.class_mean, **arguments)
+        found = parse_terms(self.formula)
+        if found is None:
+            return ExpressionLoss(self.formula, class_mean=self.class_mean, **arguments)
+        terms, formula = self.terms, self.elementwise
+        if self.class_mean:
+            name = terms[0][1].name if len(found.parts) == 1 else self.formula
+            raise LossError(f"loss '{name}' has its own reduction over classes; class_mean is for formulas")
+        if len(found.parts) == 1 and terms[0][0] == 1:
+            return terms[0][1].build(**arguments)
+        head = arguments.get("head", "softmax")
+        parts: list[tuple[float, DropInLoss]] = [(weight, term.build(head=head)) for weight, term in terms]
+        if formula is not None:
+            parts = [(1.0, ExpressionLoss(formula.formula, head=head)), *parts]
+        return FusionLoss(str(found), parts, **arguments)
 
 
 class ExpressionLoss(DropInLoss):

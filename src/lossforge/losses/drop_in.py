@@ -355,6 +355,11 @@ def matched_scale(loss: DropInLoss, classes: int) -> float | None:
     Six digits. ``weight``, ``ignore_index`` and ``reduction`` do not enter; classes are equally frequent. None where
     the gradient is zero or not finite.
     """
+    return rounded_scale(cross_entropy_norm(classes, loss.behind), *start_norm(loss, classes))
+
+
+def start_norm(loss: DropInLoss, classes: int) -> tuple[float, float]:
+    """Norm of the gradient on `start_probe`, over the course of a training, and the loss's largest value there."""
     kept = loss.weight, loss.ignore_index, loss.reduction, loss.shares, loss.reached, loss._follows
     loss.weight, loss.ignore_index, loss.reduction, loss._follows = None, -100, "mean", True
     loss.shares, loss.reached = torch.full((classes,), 1 / classes, dtype=torch.float64), torch.zeros(())
@@ -368,7 +373,7 @@ def matched_scale(loss: DropInLoss, classes: int) -> float | None:
     finally:
         loss.weight, loss.ignore_index, loss.reduction, loss.shares, loss.reached, loss._follows = kept
     norm = norms[0] if len(norms) == 1 else math.sqrt(sum(norm * norm for norm in norms) / len(norms))
-    return rounded_scale(cross_entropy_norm(classes, loss.behind), norm, largest)
+    return norm, largest
 
 
 def _scale_when_compiled(loss: DropInLoss, classes: int) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lossforge.errors import LossError, offered
+from lossforge.errors import FormulaError, LossError, offered
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.heads import check_head
 from lossforge.expression.tree import WHERE
@@ -17,8 +17,10 @@ from lossforge.losses.compiled import ExpressionLoss, LossSpec
 from lossforge.losses.entries import clean, evolved, imbalance, label_noise, segmentation
 from lossforge.losses.entries.clean import CROSS_ENTROPY
 from lossforge.losses.entries.entry import OVER_ALL, OVER_BATCH, OVER_CLASSES, NamedLoss
+from lossforge.losses.fusions import Call, Fusion, call_parameters, called_name, is_one_call, parse_fusion
+from lossforge.losses.sums import summed
 from lossforge.losses.term_losses.base import TermLoss
-from lossforge.losses.terms import call_parameters, called_name
+from lossforge.losses.term_losses.weighted_sum import FusionLoss
 
 __all__ = [
     "ALIASES",
@@ -32,6 +34,8 @@ __all__ = [
     "head_of",
     "loss",
     "loss_spec",
+    "named_sum",
+    "sum_spec",
 ]
 
 GROUPS: dict[str, tuple[NamedLoss, ...]] = {
@@ -68,11 +72,58 @@ def loss_spec(name_or_formula: str, *, head: str | None = None, table: bool = Fa
     if parameters:
         raise LossError(f"the formula {name_or_formula!r} takes no parameters, but got {', '.join(parameters)}")
     called, entry = called_name(name_or_formula), _called(name_or_formula)
+    found = None if entry is not None else named_sum(name_or_formula)
+    if found is not None:
+        return sum_spec(found, head=head, table=table)
     if entry is not None:
         return _behind(entry, entry.spec(**call_parameters(name_or_formula)), head, table)
     if called is not None and called not in OPERATIONS and "=" in name_or_formula and WHERE not in name_or_formula:
         raise LossError(f"there is no loss named '{called}'{_others(called)}")
     return LossSpec(str(parse_formula(name_or_formula)))
+
+
+_NAMES = frozenset({*LIBRARY, *ALIASES})
+
+
+def named_sum(text: str) -> Fusion | None:
+    """The sum in which losses of the library stand by name; None for a text without one.
+
+    Raises LossError or FormulaError for a sum that cannot be read, or a loss in it that there is not.
+
+    >>> str(named_sum("focal + 0.5*dice(e=1)"))
+    'focal + 0.5 * dice(e=1.0)'
+    """
+    found = parse_fusion(text, _NAMES)
+    for called in () if found is None else found.calls:
+        _entry_of(called).spec(**dict(called.parameters))
+    return found
+
+
+def sum_spec(fusion: Fusion, *, head: str | None = None, table: bool = False) -> LossSpec:
+    """Description of a sum behind a head; None: the one that its losses were made for. See `loss_spec`."""
+    head = head or _common_head(fusion)
+    parts = [
+        (
+            part.weight,
+            _behind(_entry_of(part.loss), _entry_of(part.loss).spec(**dict(part.loss.parameters)), head, table)
+            if isinstance(part.loss, Call)
+            else LossSpec(str(part.loss)),
+        )
+        for part in fusion.parts
+    ]
+    return summed(parts, head)
+
+
+def _entry_of(called: Call) -> NamedLoss:
+    return LIBRARY[ALIASES.get(called.name, called.name)]
+
+
+def _common_head(fusion: Fusion) -> str:
+    """The head that the losses of a sum were made for: softmax, unless one is for another."""
+    others = sorted({_entry_of(called).head for called in fusion.calls} - {"softmax"})
+    if len(others) > 1:
+        raise LossError(f"the losses of a sum have one head, and these were made for {' and '.join(others)}")
+    return others[0] if others else "softmax"
 
 
 def _behind(entry: NamedLoss, spec: LossSpec, head: str | None, table: bool) -> LossSpec:
@@ -101,13 +152,19 @@ def _entry(name: str) -> NamedLoss | None:
 def _called(text: str) -> NamedLoss | None:
     """The loss of a call such as ``focal(gamma=2)``."""
     called = called_name(text)
-    return None if called is None or WHERE in text else _entry(called)
+    return None if called is None or WHERE in text or not is_one_call(text) else _entry(called)
 
 
 def head_of(name_or_formula: str) -> str:
     """The head that a loss was made for: "softmax" but for some of the library."""
     entry = _entry(name_or_formula) or _called(name_or_formula)
-    return "softmax" if entry is None else entry.head
+    if entry is not None:
+        return entry.head
+    try:
+        found = named_sum(name_or_formula)
+    except (FormulaError, LossError):
+        return "softmax"  # whoever builds it is told
+    return "softmax" if found is None else _common_head(found)
 
 
 _MODULE_ARGUMENTS = ("weight", "ignore_index", "reduction", "label_smoothing", "class_share")
@@ -120,7 +177,7 @@ def loss(
     head: str | None = None,
     class_counts: Sequence[float] | Tensor | None = None,
     **arguments: object,
-) -> ExpressionLoss | TermLoss:
+) -> ExpressionLoss | TermLoss | FusionLoss:
     """Build a loss by name or formula: ``loss("focal", gamma=2)``, ``loss("-y_true * log(y_pred)")``.
 
     The result is called like ``nn.CrossEntropyLoss`` and takes its arguments ``weight``,

@@ -5,12 +5,15 @@ Such a term is written, and travels to workers, as a call: ``tversky(a=0.3, b=0.
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from lossforge.errors import LossError, offered
+from lossforge.expression.heads import check_head
+from lossforge.expression.tree import Expression, call, constant
+from lossforge.losses.fusions import Call, Fusion, Part, call_parameters, called_name, fused, is_one_call, parse_fusion
 from lossforge.losses.term_losses.base import TermLoss
 from lossforge.losses.term_losses.bi_tempered import BiTemperedLoss
 from lossforge.losses.term_losses.binary import BinaryCrossEntropyLoss
@@ -48,23 +51,30 @@ TERMS: dict[str, Kind] = {
     "logit_norm": Kind(LogitNormLoss, {"tau": Parameter(0.04, 1e-3, 1e3)}),
 }
 """Every term by name."""
+_MAYBE = re.compile(rf"\b(?:{'|'.join(TERMS)})\s*\(", re.ASCII)
 OVERLAP = tuple(name for name, kind in TERMS.items() if kind.module is OverlapLoss)
 """Terms that count, class by class, where masks overlap."""
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(Call):
     """A term by name, with the value of each of its parameters; ``str`` gives the text of the call."""
 
-    name: str
-    parameters: tuple[tuple[str, float], ...]
+    __slots__ = ()
 
     def __str__(self) -> str:
         return f"{self.name}({', '.join(f'{name}={value!r}' for name, value in self.parameters)})"
 
     def build(self, **arguments: Any) -> TermLoss:
         """The module; ``arguments`` are those of ``nn.CrossEntropyLoss``, and ``head``."""
+        refuse_head(self.name, arguments.get("head", "softmax"))
         return TERMS[self.name].module(str(self), dict(self.parameters), **arguments)
+
+
+def refuse_head(name: str, head: str) -> None:
+    """Raise LossError for a head that there is not, or behind which the term ``name`` means nothing."""
+    module = TERMS[name].module
+    if check_head(head) not in module.heads:
+        raise LossError(f"loss '{name}' cannot have the head '{head}': {module.headless}")
 
 
 def term(name: str, **given: float) -> Term:
@@ -85,45 +95,8 @@ def term(name: str, **given: float) -> Term:
     return Term(name, tuple(values.items()))
 
 
-_HEAD = re.compile(r"\s*([A-Za-z_]\w*)\s*\(", re.ASCII)
-_ARGUMENT = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*([-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?)\s*", re.ASCII)
-
-
-_EXAMPLE = "with its parameters by name, such as tversky(a=0.3, b=0.7)"
-
-
-def called_name(text: str) -> str | None:
-    """``"dice"`` for a text that begins like ``dice(``, whatever follows; None for all others."""
-    head = _HEAD.match(text)
-    return None if head is None else head.group(1)
-
-
-def call_parameters(text: str) -> dict[str, float]:
-    """Parameters of a call such as ``focal(gamma=2)``. Raises LossError for anything else."""
-    head = _HEAD.match(text)
-    name = "" if head is None else head.group(1)
-    body = text.rstrip()
-    if head is None or not body.endswith(")"):
-        raise LossError(f"loss '{name}' is written as a call that stands alone, {_EXAMPLE}")
-    found: dict[str, float] = {}
-    inside = body[head.end() : -1]
-    for part in inside.split(",") if inside.strip() else []:
-        argument = _ARGUMENT.fullmatch(part)
-        if argument is None:
-            raise LossError(
-                f"loss '{name}' is written as a call that stands alone, {_EXAMPLE}; {part.strip()[:40]!r} does not fit"
-            )
-        parameter, value = argument.group(1), float(argument.group(2))
-        if parameter in found:
-            raise LossError(f"loss '{name}': {parameter} is given twice")
-        if not math.isfinite(value):
-            raise LossError(f"loss '{name}': {parameter} must be a finite number, not {argument.group(2)}")
-        found[parameter] = value
-    return found
-
-
 def parse_term(text: str) -> Term | None:
-    """Read a call of a term; None for a text that does not begin as one.
+    """Read a call of a term; None for a text that does not begin as one, or is a sum.
 
     Raises LossError where the call cannot be read, or a parameter is unknown or out of its range.
 
@@ -131,4 +104,50 @@ def parse_term(text: str) -> Term | None:
     'tversky(a=0.2, b=0.8, e=1.0)'
     """
     name = called_name(text)
-    return term(name, **call_parameters(text)) if name in TERMS and name is not None else None
+    if name is None or name not in TERMS or not is_one_call(text):
+        return None
+    return term(name, **call_parameters(text))
+
+
+_NAMES = frozenset(TERMS)
+
+
+@lru_cache(maxsize=4096)
+def parse_terms(text: str) -> Fusion | None:
+    """Read a weighted sum of terms, and of at most one formula, which comes first; None for a formula.
+
+    Raises LossError or FormulaError where it cannot be read.
+
+    >>> str(parse_terms("0.5 * dice(e=1) + y_true * y_pred + y_pred + dice()"))
+    'y_true * y_pred + y_pred + 1.5 * dice(e=1.0)'
+    """
+    if not _MAYBE.search(text):
+        return None
+    alone = parse_term(text)
+    if alone is not None:
+        return Fusion((Part(1.0, alone),))
+    found = parse_fusion(text, _NAMES)
+    if found is None:
+        return None
+    formula: Expression | None = None
+    terms: list[Part] = []
+    for part in found.parts:
+        if isinstance(part.loss, Call):
+            terms.append(Part(part.weight, term(part.loss.name, **dict(part.loss.parameters))))
+        else:
+            formula = added(formula, part.weight, part.loss)
+    return sum_of(formula, terms)
+
+
+def sum_of(formula: Expression | None, terms: list[Part]) -> Fusion:
+    """The sum in the order in which it is written: the formula first, then the terms by name."""
+    first = [] if formula is None else [Part(1.0, formula)]
+    return fused([*first, *sorted(terms, key=lambda part: str(part.loss))])
+
+
+def added(formula: Expression | None, weight: float, other: Expression) -> Expression:
+    """``formula + weight * other``."""
+    if formula is None:
+        return other if weight == 1 else call("mul", constant(weight), other)
+    scaled = other if abs(weight) == 1 else call("mul", constant(abs(weight)), other)
+    return call("add" if weight > 0 else "sub", formula, scaled)

@@ -8,5 +8,6 @@ from __future__ import annotations
 PUBLIC: dict[str, tuple[str, ...]] = {
     "comparison_files": ("write_files",),
     "comparison_table": ("comparison_lines", "mean_lines", "rank_lines"),
+    "fusion_tables": ("LEGEND", "Table", "as_csv", "as_latex", "cells", "fusion_tables"),
     "loss_plot": ("plot_losses",),
 }

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
+    "candidates": ("CandidateScreener", "Judgement", "Lot"),
     "descent": ("compile_kernels", "kernels_are_compiled", "kernels_folder"),
     "helpers": ("Helpers", "helper_count"),
     "screener": ("Begun", "Screened", "Screener"),

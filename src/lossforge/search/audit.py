@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from lossforge.expression.canonical import canonical_key
-from lossforge.expression.formula import parse_formula
+from lossforge.expression.tree import Expression
+from lossforge.losses.candidates import parse_candidate
 from lossforge.screening.settings import Screen
 from lossforge.search.scores import as_score
 from lossforge.seeding import derive_seed
@@ -25,7 +26,10 @@ GOOD = 0.9
 
 def audit_key(row: CandidateRow) -> str:
     """Key of a rejected candidate: its signature, or where it has none its canonical form's."""
-    return row.signature or canonical_key(parse_formula(row.formula))
+    if row.signature:
+        return row.signature
+    candidate = parse_candidate(row.formula)
+    return canonical_key(candidate) if isinstance(candidate, Expression) else row.formula
 
 
 def drawn(rows: Iterable[CandidateRow], share: float, seed: int) -> dict[str, CandidateRow]:

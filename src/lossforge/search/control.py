@@ -153,14 +153,14 @@ def _single_class(row: TrainingRow, names: Sequence[str]) -> str:
     """The class that a network predicts for all samples, or all pixels; "" where it predicts several."""
     metrics = json.loads(row.metrics)
     table, by_class = metrics.get("confusion_matrix"), metrics.get("class_iou")
-    if table:
-        predicted = [sum(column) for column in zip(*table, strict=True)]
-        if max(predicted) >= _ONE_CLASS * sum(predicted):
-            return str(names[predicted.index(max(predicted))])
-    elif by_class:
+    if by_class:
         found = [place for place, value in enumerate(by_class) if value]
         if len(found) == 1:
             return str(names[found[0]])
+    elif table:
+        predicted = [sum(column) for column in zip(*table, strict=True)]
+        if max(predicted) >= _ONE_CLASS * sum(predicted):
+            return str(names[predicted.index(max(predicted))])
     return ""
 
 

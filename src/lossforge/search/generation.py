@@ -7,6 +7,7 @@ first candidates are being looked for.
 from __future__ import annotations
 
 import gc
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -18,10 +19,8 @@ from typing import Any
 from lossforge.evaluation.records import Outcome, Training
 from lossforge.evaluation.space_trainings import TaskTrainings
 from lossforge.evolution.strategy import Proposal, Strategy, Told
-from lossforge.expression.formula import parse_formula
-from lossforge.expression.tree import Expression, format_formula
-from lossforge.losses.compiled import LossSpec
-from lossforge.screening.screener import Begun, Screened, Screener
+from lossforge.losses.candidates import Candidate, candidate_spec, parse_candidate
+from lossforge.screening.candidates import CandidateScreener, Judgement, Lot
 from lossforge.search.audit import drawn
 from lossforge.search.recorder import Recorder
 from lossforge.search.scores import Judged, Scores
@@ -38,8 +37,8 @@ class Asked:
     """What came of asking: rows for the ledger, and the new and rediscovered candidates in order."""
 
     rows: list[CandidateRow] = field(default_factory=list)
-    new: dict[str, Expression] = field(default_factory=dict)
-    cached: dict[str, Expression] = field(default_factory=dict)
+    new: dict[str, Candidate] = field(default_factory=dict)
+    cached: dict[str, Candidate] = field(default_factory=dict)
     tally: Counter[str] = field(default_factory=Counter)
     """Counts by outcome; rejected ones by screen."""
 
@@ -49,20 +48,20 @@ class Asked:
         self.tally[row.rejected_by or row.outcome] += 1
 
 
-class _Trained(Mapping[str, Expression]):
+class _Trained(Mapping[str, Candidate]):
     """Losses that are trained, or will be at the end of this generation's asking, by key.
 
     The tree of a judged one is made when it is asked for: thousands of them would only lie about.
     """
 
-    def __init__(self, new: dict[str, Expression], judged: dict[str, Judged]) -> None:
+    def __init__(self, new: dict[str, Candidate], judged: dict[str, Judged]) -> None:
         self._new, self._judged = new, judged
 
     def __contains__(self, key: object) -> bool:
         return key in self._new or key in self._judged
 
-    def __getitem__(self, key: str) -> Expression:
-        return self._new[key] if key in self._new else parse_formula(self._judged[key].formula)
+    def __getitem__(self, key: str) -> Candidate:
+        return self._new[key] if key in self._new else parse_candidate(self._judged[key].formula)
 
     def __iter__(self) -> Iterator[str]:
         return iter({**self._new, **self._judged})
@@ -78,7 +77,7 @@ class Generation:
         self,
         space: SearchSpace,
         strategy: Strategy,
-        screener: Screener,
+        screener: CandidateScreener,
         scores: Scores,
         recorder: Recorder,
         rates: dict[str, float],
@@ -122,6 +121,8 @@ class Generation:
         """
         settings = self.space.evolution
         wanted = settings.population if number == 0 else settings.population - settings.elites
+        if settings.strategy == "grid":  # one generation, however many there are
+            wanted = sys.maxsize // settings.attempts
         members = {told.key for told in self.strategy.members()}
         trained = _Trained(asked.new, self.scores.judged)
         with closing(self._proposals(wanted * settings.attempts)) as lots:
@@ -142,18 +143,21 @@ class Generation:
                 if len(asked.new) >= wanted or self.recorder.stop():
                     break
 
-    def _proposals(self, left: int) -> Generator[tuple[list[Proposal], Begun], None, None]:
+    def _proposals(self, left: int) -> Generator[tuple[list[Proposal], Lot], None, None]:
         """Up to ``left`` proposals in lots, of which the next are with the screens' helpers already.
 
         Those of which nobody gets to hear were never asked: how many are ahead changes nothing.
         """
-        ahead: deque[tuple[list[Proposal], Begun, Any]] = deque()
+        ahead: deque[tuple[list[Proposal], Lot, Any]] = deque()
         mark = self.strategy.mark()
         try:
             while not self.recorder.stop():
                 while left > 0 and len(ahead) <= self.screener.ahead:
-                    proposals = [self.strategy.ask() for _ in range(min(left, _BATCH))]
-                    left -= len(proposals)
+                    asked = (self.strategy.ask() for _ in range(min(left, _BATCH)))
+                    proposals = [proposal for proposal in asked if proposal is not None]
+                    left = left - len(proposals) if proposals else 0
+                    if not proposals:
+                        break
                     begun = self.screener.begin([proposal.expression for proposal in proposals])
                     ahead.append((proposals, begun, self.strategy.mark()))
                 if not ahead:
@@ -165,7 +169,7 @@ class Generation:
                 self.screener.drop(begun)
             self.strategy.rewind(mark)
 
-    def _file(self, asked: Asked, members: set[str], number: int, origin: str, screened: Screened) -> CandidateRow:
+    def _file(self, asked: Asked, members: set[str], number: int, origin: str, screened: Judgement) -> CandidateRow:
         """Note what becomes of a screened proposal, and return its row."""
         key, outcome = screened.signature, Outcome.TRAINED
         if screened.rejected_by is not None or key is None:
@@ -181,7 +185,7 @@ class Generation:
             generation=number,
             position=len(asked.rows),
             origin=origin,
-            formula=format_formula(screened.expression),
+            formula=str(screened.expression),
             size=screened.expression.size,
             signature=key,
             outcome=str(outcome),
@@ -224,7 +228,9 @@ class Generation:
             training
             for key, formula in formulas.items()
             for plan in self._plans
-            for training in plan.trainings(LossSpec(formula), key, replicates, floors.get(plan.title, 0.0))
+            for training in plan.trainings(
+                candidate_spec(formula, self.space.head), key, replicates, floors.get(plan.title, 0.0)
+            )
         ]
 
     def _final(self, row: CandidateRow) -> CandidateRow:
@@ -269,7 +275,7 @@ def judged_from_rows(
     scores = Scores(settings)
     for row in candidates:
         if Outcome(row.outcome).of_training and row.signature is not None and row.signature not in scores.judged:
-            expression = parse_formula(row.formula)
+            expression = parse_candidate(row.formula)
             scores.judged[row.signature] = Judged(
                 row.signature, row.formula, expression.size, row.generation, row.origin
             )

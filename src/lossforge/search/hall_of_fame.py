@@ -7,11 +7,11 @@ import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lossforge.errors import FormulaError, StoreError
+from lossforge.errors import FormulaError, LossError, StoreError
+from lossforge.evaluation.space_trainings import key_in
 from lossforge.expression.final_form import form_behind
-from lossforge.expression.formula import parse_formula
-from lossforge.expression.signature import signature
-from lossforge.expression.tree import Expression, format_formula
+from lossforge.expression.tree import Expression
+from lossforge.losses.candidates import Candidate, candidate_spec, parse_candidate
 from lossforge.search.scores import Scores
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.files import write_atomically
@@ -58,11 +58,11 @@ def hall_of_fame(scores: Scores, space: SearchSpace, control_key: str) -> list[E
     entries = []
     for rank, key in enumerate(scores.ranking(space.fitness.finalist_seeds, control_key, LENGTH), start=1):
         judged, fitness = scores.judged[key], scores.fitness(key)
-        form = _form(parse_formula(judged.formula), space)
+        form = _form(parse_candidate(judged.formula), space)
         entries.append(
             Entry(
                 rank=rank,
-                formula=format_formula(form),
+                formula=str(form),
                 fitness=fitness,
                 gain=round(100 * scores.gain(key), 9),
                 size=form.size,
@@ -120,19 +120,20 @@ def checked_entries(path: Path, space: SearchSpace) -> list[Entry]:
     entries = read_hall_of_fame(path)
     for entry in entries:
         try:
-            tree = parse_formula(entry.searched)
-        except FormulaError as error:
+            tree = parse_candidate(entry.searched)
+        except (FormulaError, LossError) as error:
             raise damaged(path, f"the formula of rank {entry.rank} cannot be read: {error}") from None
         form = _form(tree, space)
-        same = entry.formula in (format_formula(form), entry.searched)
-        keep_scale = not space.recipe.match_gradient
-        if not same or signature(tree, keep_scale=keep_scale, head=space.head) != entry.signature:
+        same = entry.formula in (str(form), entry.searched)
+        if not same or key_in(space, candidate_spec(str(tree), space.head)) != entry.signature:
             raise damaged(path, f"the formula of rank {entry.rank} is not the one that was searched")
     return entries
 
 
-def _form(expression: Expression, space: SearchSpace) -> Expression:
-    """What people read, and what is re-validated and exported."""
+def _form(expression: Candidate, space: SearchSpace) -> Candidate:
+    """What people read, and what is re-validated and exported; a sum of named losses is what it is."""
+    if not isinstance(expression, Expression):
+        return expression
     return form_behind(expression, soft_targets=space.recipe.label_smoothing > 0, head=space.head)
 
 

@@ -14,6 +14,7 @@ from lossforge.evolution.strategy import Strategy
 from lossforge.executors.choice import make_executor, needs_isolation
 from lossforge.executors.protocol import Executor, Stop
 from lossforge.glossary import MEANINGS
+from lossforge.screening.candidates import CandidateScreener
 from lossforge.screening.descent import compile_kernels
 from lossforge.screening.helpers import Helpers, helper_count
 from lossforge.screening.screener import Screener
@@ -70,7 +71,7 @@ def is_finished(folder: RunFolder, space: SearchSpace) -> bool:
     The table of a finished one is written again: the process may have died between the last checkpoint and it.
     """
     with _opened(folder) as (state, ledger, done):
-        if state is None or done + 1 < space.budget.generations:
+        if state is None or (done + 1 < space.budget.generations and not _exhausted(state)):
             return False
         # Who was to get further seeds was decided before they were trained; what they then led to asks for no more.
         promoted = short_of_seeds(scores_at(ledger, space, done), space.fitness)
@@ -79,6 +80,12 @@ def is_finished(folder: RunFolder, space: SearchSpace) -> bool:
             return False
         _write_results(folder, space, scores)
         return True
+
+
+def _exhausted(state: dict[str, object]) -> bool:
+    """Whether a grid has been asked to its end."""
+    strategy = state.get("strategy")
+    return isinstance(strategy, dict) and bool(strategy.get("exhausted"))
 
 
 @contextmanager
@@ -150,16 +157,17 @@ class _Search:
         rates = sweep_learning_rates(self.space, recorder, self.folder, self.progress)
         scores = scores_at(self.ledger, self.space, done)
         floors = self._control(recorder, scores, rates, begun=done >= 0)
-        strategy = make_strategy(self.space)
+        settings = screen_settings(self.space)
+        strategy = make_strategy(self.space, settings.classes)
         if state is not None:
             self._load(strategy, state)
         if compiling.is_alive():
             self.progress.phase("compiling the screens, once a machine")
         compiling.join()
-        settings, count = screen_settings(self.space), helper_count(self.executor.workers)
+        count = helper_count(self.executor.workers)
         helpers = Helpers(count, settings) if count else None
         try:
-            screener = Screener(settings, helpers=helpers)
+            screener = CandidateScreener(Screener(settings, helpers=helpers))
             generation = Generation(self.space, strategy, screener, scores, recorder, rates, self._asked, floors)
             with long_lived():
                 self._generations(generation, done)
@@ -179,6 +187,9 @@ class _Search:
         scores, strategy, rates = generation.scores, generation.strategy, generation.rates
         self.progress.start_search(self.space.budget.generations, self.ledger.tally())
         for number in range(done + 1, self.space.budget.generations):
+            if strategy.exhausted:
+                break
+            done = number
             self.progress.start_generation(number)
             rows = generation.run(number)
             self.ledger.add_candidates(rows)
@@ -192,7 +203,7 @@ class _Search:
                 f"gain {best[0].gain if best else 0:+.2f}"
             )
             self.progress.end_generation(number, best, [scores.gain(told.key) for told in strategy.members()])
-        generation.finish(max(done + 1, self.space.budget.generations))
+        generation.finish(done + 1)
         _write_results(self.folder, self.space, scores)
 
     def _load(self, strategy: Strategy, state: dict[str, object]) -> None:

@@ -33,6 +33,10 @@ _EVERY = 30.0
 """Seconds between two lines on how far a long comparison is."""
 
 
+_GUESS = 30.0
+"""Seconds of work that the estimate of a training's length counts for."""
+
+
 def duration(seconds: float) -> str:
     """Seconds, minutes or hours, as people say them.
 
@@ -82,7 +86,10 @@ class Progress:
         """Time left at most, from the pace so far; "" where nothing is known of it."""
         if not self.work_total or not self.work_timed:
             return ""
-        pace = self.work_timed / max(time.monotonic() - self.work_started, 1e-9)
+        # Until there is more to go by, workers are taken to be as fast as a training alone was.
+        workers = self.meter.workers if self.meter and self.meter.workers else 1
+        known = _GUESS / workers + time.monotonic() - self.work_started
+        pace = (_GUESS + self.work_timed) / known
         return f"at most {duration((self.work_total - min(self.work_done, self.work_total)) / pace)} left"
 
     def changed(self) -> None:

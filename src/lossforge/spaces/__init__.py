@@ -8,6 +8,7 @@ from __future__ import annotations
 PUBLIC: dict[str, tuple[str, ...]] = {
     "base_folder": ("VARIABLE", "base_folder", "best_base", "from_base", "working_from"),
     "faults": ("Fault", "in_words"),
+    "fusion_section": ("FusionSection",),
     "load": (
         "apply_overrides",
         "dump_space",
@@ -18,8 +19,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "validate_frozen",
         "validate_space",
     ),
-    "plan_schema": ("LIBRARY", "ContenderSection", "Plan", "StudySection", "title_of"),
-    "plans": ("dump_plan", "find_plan", "load_plan", "plan_of_space", "read_plan", "study_space"),
+    "plan_schema": ("LIBRARY", "MOST_SEEDS", "ContenderSection", "Plan", "StudySection", "title_of"),
+    "plans": ("dump_plan", "find_plan", "load_plan", "plan_of_space", "read_plan", "study_space", "with_seeds"),
     "mask_keys": ("CLASS_TABLE", "MASK_SETS", "MaskColours", "has_masks"),
     "noise_keys": ("NoiseKind",),
     "recipe_section": ("RecipeSection",),
@@ -27,6 +28,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "AugmentationSection",
         "ExecutionSection",
         "FitnessSection",
+        "FusionSection",
         "RecipeSection",
         "SearchSpace",
         "TaskSection",

@@ -14,6 +14,8 @@ from lossforge.spaces.task_section import Head
 Tables = dict[str, Any]
 """Keys of a space's ``[task]`` or ``[recipe]``; they are checked once a study has all of them."""
 
+MOST_SEEDS = 10_000
+"""Seeds of a study, at most."""
 LIBRARY = "library"
 """Stands, among the losses of a plan, for every loss of the library that fits a study."""
 
@@ -84,7 +86,7 @@ class StudySection(Section):
     name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
     task: Tables = Field(default={})
     recipe: Tables = Field(default={})
-    seeds: int | None = Field(default=None, ge=2, le=10_000)
+    seeds: int | None = Field(default=None, ge=2, le=MOST_SEEDS)
     margin: float | None = Field(default=None, ge=0)
 
 
@@ -100,7 +102,7 @@ class Plan(Section):
     description: str = ""
     seed: int = Field(default=0, ge=0, lt=2**63)
     margin: float = Field(default=0.5, ge=0)
-    seeds: int = Field(default=16, ge=2, le=10_000)
+    seeds: int = Field(default=16, ge=2, le=MOST_SEEDS)
     looks: bool = True
     published: Literal["", "ngl"] = ""
     losses: list[Named] = Field(default=[])

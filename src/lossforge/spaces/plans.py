@@ -10,7 +10,7 @@ from typing import Any
 from lossforge.errors import SpaceError, offered
 from lossforge.spaces.faults import find_faults, in_words
 from lossforge.spaces.load import apply_overrides, overridden_keys, read_toml, validate_space
-from lossforge.spaces.plan_schema import ContenderSection, Plan, StudySection
+from lossforge.spaces.plan_schema import MOST_SEEDS, ContenderSection, Plan, StudySection
 from lossforge.spaces.schema import SearchSpace
 from lossforge.spaces.shipped import shipped_plans
 
@@ -86,7 +86,7 @@ def plan_of_space(space: SearchSpace, losses: list[str], seeds: int | None = Non
         "name": space.name,
         "description": f"losses in the task of the space '{space.name}'",
         "seed": space.seed,
-        "seeds": seeds or validation.seeds,
+        "seeds": validation.seeds,
         "margin": validation.margin,
         "looks": validation.looks,
         "losses": losses,
@@ -101,7 +101,16 @@ def plan_of_space(space: SearchSpace, losses: list[str], seeds: int | None = Non
         "budget": space.budget.model_dump(mode="json"),
         "execution": space.execution.model_dump(mode="json"),
     }
-    return read_plan(data, space.name)
+    plan = read_plan(data, space.name)
+    return plan if seeds is None else with_seeds(plan, seeds)
+
+
+def with_seeds(plan: Plan, seeds: int) -> Plan:
+    """The plan with so many seeds at most in every study. Raises SpaceError for fewer than 2, or too many."""
+    if not 2 <= seeds <= MOST_SEEDS:
+        raise SpaceError(f"--seeds: must be 2 to {MOST_SEEDS:,}, not {seeds:,}")
+    studies = [one.model_copy(update={"seeds": None}) for one in plan.study]
+    return plan.model_copy(update={"seeds": seeds, "study": studies})
 
 
 def dump_plan(plan: Plan) -> str:

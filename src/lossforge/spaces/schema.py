@@ -13,6 +13,7 @@ from lossforge.expression.primitives import LEAVES, PRIMITIVES
 from lossforge.expression.protection import BOUND
 from lossforge.expression.tree import Definition
 from lossforge.expression.vocabulary import EVERY_LEAF, OPERATIONS
+from lossforge.spaces.fusion_section import FusionSection
 from lossforge.spaces.recipe_section import Rate, RecipeSection
 from lossforge.spaces.section import Section
 from lossforge.spaces.task_section import AugmentationSection, TaskSection
@@ -24,6 +25,7 @@ __all__ = [
     "ExecutionSection",
     "ExpressionSection",
     "FitnessSection",
+    "FusionSection",
     "RecipeSection",
     "ScreeningSection",
     "SearchSpace",
@@ -181,7 +183,7 @@ class EvolutionSection(Section):
     shrink_mutation: float = Field(default=1.0, ge=0)
     constant_mutation: float = Field(default=1.0, ge=0)
     relate_mutation: float = Field(default=2.0, ge=0)
-    strategy: Literal["genetic", "random"] = "genetic"
+    strategy: Literal["genetic", "random", "grid"] = "genetic"
     attempts: int = Field(default=200, ge=1)
 
     @model_validator(mode="after")
@@ -276,6 +278,7 @@ class SearchSpace(Section):
     recipe: RecipeSection = RecipeSection()
     fitness: FitnessSection = FitnessSection()
     evolution: EvolutionSection = EvolutionSection()
+    fusion: FusionSection = FusionSection()
     budget: BudgetSection = BudgetSection()
     validation: ValidationSection = ValidationSection()
     execution: ExecutionSection = ExecutionSection()
@@ -311,6 +314,8 @@ class SearchSpace(Section):
                 "task: all tasks of a space have one head, for two losses that are one behind a softmax are two behind "
                 "sigmoids; give every task the same head"
             )
+        if self.evolution.strategy == "grid" and not self.fusion.losses:
+            raise ValueError('fusion.losses: say which losses a grid adds, such as ["focal", "dice", "cross_entropy"]')
         unlikely = [task.title for task in self.task if task.python or task.masks]
         if self.fitness.measure == "likelihood" and unlikely:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""K losses on K networks' logits: formulas all in one call of the interpreter, terms by their modules."""
+"""K losses on K networks' logits: formulas all in one call of the interpreter, terms of a kind together."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from lossforge.data.samples import IGNORED
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.heads import SOFTMAX, Head
 from lossforge.losses.population import PopulationLoss
+from lossforge.losses.term_population import TermPopulation
 
 
 class CohortLoss:
@@ -36,10 +37,12 @@ class CohortLoss:
         plain = {spec.label_smoothing for spec in smoothed if spec.formula == standard and not spec.class_mean}
         alike = len(set(smoothed)) == 1 and len(plain) == 1
         self._cross_entropy = plain.pop() if alike else None
-        self._formulas = [k for k, spec in enumerate(smoothed) if not spec.is_term]
-        self._terms = {k: spec.build(head=head.name) for k, spec in enumerate(smoothed) if spec.is_term}
-        formulas = [] if alike else [smoothed[k] for k in self._formulas]
+        found = [(k, spec.elementwise) for k, spec in enumerate(smoothed)]
+        formulas = [] if alike else [spec for _, spec in found if spec is not None]
+        self._formulas = [k for k, spec in found if spec is not None]
+        self._terms = TermPopulation(smoothed, head.name)
         self._population = PopulationLoss(formulas, head.name) if formulas else None
+        self._lanes: dict[torch.device, Tensor] = {}
         self.needs: frozenset[str] = frozenset() if self._population is None else self._population.needs
         """What the losses read besides logits and target: "progress", "class_share"."""
 
@@ -48,7 +51,7 @@ class CohortLoss:
         """The same for losses whose `tables` can stand in each other's place; None for terms, which are programs."""
         if self._cross_entropy is not None:
             return "cross_entropy", self._cross_entropy
-        return None if self._terms or self._population is None else self._population.room
+        return None if self._terms.lanes or self._population is None else self._population.room
 
     def tables(self, like: Tensor) -> list[Tensor]:
         """The losses as data on the device of ``like``, float32: whoever overwrites them has other losses here."""
@@ -61,44 +64,27 @@ class CohortLoss:
 
         ``progress`` ``(1,)`` and ``class_share`` ``(K or 1, classes)`` are for losses that need them.
         """
-        if self._ignoring:
-            kept = targets != IGNORED
-            return self._of_kept(logits, targets, kept, progress, class_share)
+        kept = targets != IGNORED if self._ignoring else None
         if self._cross_entropy is not None:
             each = self.head.cross_entropy(logits.flatten(0, 1), targets.flatten(0, 1), self._cross_entropy)
-            return each.view(targets.shape[:2]).mean(1)
-        if not self._terms and self._population is not None:
-            together: Tensor = self._population(logits, targets, progress, class_share)
-            return together
-        values: list[Tensor] = [logits.new_zeros(())] * len(logits)
+            each = each.view(targets.shape[:2])
+            return each.mean(1) if kept is None else each.sum(1) / kept.sum(1).clamp(min=1)
+        values = logits.new_zeros(len(logits))
         if self._population is not None:
-            shares = class_share[self._formulas] if class_share is not None and len(class_share) > 1 else class_share
-            found = self._population(logits[self._formulas], targets[self._formulas], progress, shares)
-            for place, k in enumerate(self._formulas):
-                values[k] = found[place]
-        for k, term in self._terms.items():
-            values[k] = term(logits[k], targets[k])
-        return torch.stack(values)
+            if len(self._formulas) == len(logits):
+                values = self._population(logits, targets, progress, class_share, kept=kept)
+            else:
+                own = self._of_formulas(logits.device)
+                shares = class_share[own] if class_share is not None and len(class_share) > 1 else class_share
+                counted = None if kept is None else kept[own]
+                found = self._population(logits[own], targets[own], progress, shares, kept=counted)
+                values = values.index_add(0, own, found)
+        return self._terms.add_to(values, logits, targets)
 
-    def _of_kept(
-        self, logits: Tensor, targets: Tensor, kept: Tensor, progress: Tensor | None, class_share: Tensor | None
-    ) -> Tensor:
-        """The same, of class indices of which those not ``kept`` ``(K, B)`` do not count."""
-        if self._cross_entropy is not None:
-            each = self.head.cross_entropy(logits.flatten(0, 1), targets.flatten(0, 1), self._cross_entropy)
-            return each.view(targets.shape[:2]).sum(1) / kept.sum(1).clamp(min=1)
-        values: list[Tensor] = [logits.new_zeros(())] * len(logits)
-        if self._population is not None:
-            own = self._formulas
-            shares = class_share[own] if class_share is not None and len(class_share) > 1 else class_share
-            found = self._population(logits[own], targets[own], progress, shares, kept=kept[own])
-            for place, k in enumerate(own):
-                values[k] = found[place]
-        for k, term in self._terms.items():
-            # The mean of nothing is no number: where nothing counts, of something, and then not at all.
-            some = kept[k].any()
-            values[k] = torch.where(some, term(logits[k], targets[k].where(some, 0)), 0.0)
-        return torch.stack(values)
+    def _of_formulas(self, device: torch.device) -> Tensor:
+        if device not in self._lanes:
+            self._lanes[device] = torch.tensor(self._formulas, device=device)
+        return self._lanes[device]
 
 
 def _smoothed(spec: LossSpec, label_smoothing: float) -> LossSpec:

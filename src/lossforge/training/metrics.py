@@ -133,7 +133,7 @@ def segmentation_metrics(logits: Tensor, target: Tensor, head: Head = SOFTMAX) -
 
     accuracy (of pixels) and balanced_accuracy (mean recall of the classes that occur in the target); mean_iou and dice:
     means over the classes that occur in target or prediction, of counts over all pixels; class_iou, a number a class,
-    None for one that does not occur.
+    None for one that does not occur; confusion_matrix of pixels, row by true class, for up to 100 classes.
     """
     table = _confusion(head.scores(logits, 1), target)
     hits, true, predicted = table.diagonal(), table.sum(1), table.sum(0)
@@ -149,6 +149,8 @@ def segmentation_metrics(logits: Tensor, target: Tensor, head: Head = SOFTMAX) -
     metrics: Metrics = {name: round(float(value), _DIGITS) for name, value in found.items()}
     known = iter(iou.tolist())
     metrics["class_iou"] = [round(next(known), _DIGITS) if occurs else None for occurs in occurring.tolist()]
+    if len(table) <= _LARGEST_CONFUSION:
+        metrics["confusion_matrix"] = table.long().tolist()
     return metrics
 
 

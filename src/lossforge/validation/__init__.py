@@ -15,6 +15,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "results": ("read_comparisons",),
     "rivals": ("further_rivals",),
     "sentences": ("loss_sentences", "verdicts_by_formula"),
+    "statistics": ("holm", "paired_difference", "t_quantile"),
     "standings": ("loss_of", "over_studies", "scores_by_study"),
     "verdicts": ("Verdict",),
     "second_optimizer": ("ENOUGH", "optimizer_title", "under_both"),

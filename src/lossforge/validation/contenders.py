@@ -9,7 +9,7 @@ from lossforge.errors import FormulaError, LossError, LossforgeError, SpaceError
 from lossforge.evaluation.records import Training
 from lossforge.evaluation.space_trainings import key_in, trainings
 from lossforge.losses.compiled import LossSpec
-from lossforge.losses.library import LIBRARY, loss_spec
+from lossforge.losses.library import LIBRARY, loss_spec, named_sum
 from lossforge.spaces.plan_schema import LIBRARY as EVERY_LOSS
 from lossforge.spaces.plan_schema import ContenderSection, Plan, StudySection
 from lossforge.spaces.plans import study_space
@@ -51,6 +51,11 @@ class Contender:
         return trainings(self.space, task, self.loss, self.key, rate, seeds, stage=stage, part=part, epochs=epochs)
 
 
+def told_name(loss: LossSpec, searched: str) -> str:
+    """What tables call a discovery: its formula, or the sum of named losses that the search trained."""
+    return loss.formula if named_sum(searched) is None else searched
+
+
 def contender(text: str, space: SearchSpace, name: str = "", *, is_rival: bool = False) -> Contender:
     """A loss by its name or formula. Raises LossError or FormulaError where it is none, or none behind the head."""
     task = space.task[0]
@@ -67,7 +72,9 @@ def contenders_of(
     """
     space = study_space(plan, study, origin=origin)
     losses = [
-        Contender(loss.formula, loss, key_in(space, loss), space, size=size, search_gain=gain, searched=searched)
+        Contender(
+            told_name(loss, searched), loss, key_in(space, loss), space, size=size, search_gain=gain, searched=searched
+        )
         for loss, size, gain, searched in discovered
     ]
     place = f"{origin or plan.name}, study '{study.name}'"

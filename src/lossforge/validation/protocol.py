@@ -12,18 +12,21 @@ from lossforge.errors import LossforgeError, SpaceError
 from lossforge.evaluation.space_trainings import key_in
 from lossforge.executors.choice import make_executor, needs_isolation
 from lossforge.executors.protocol import Stop
+from lossforge.losses.candidates import candidate_spec
 from lossforge.losses.compiled import LossSpec
 from lossforge.search.progress import Progress
 from lossforge.search.recorder import Recorder
 from lossforge.search.standing import checked_leaders
+from lossforge.spaces.plan_schema import MOST_SEEDS
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.ledger import Ledger
 from lossforge.store.run_folder import RunFolder
 from lossforge.validation.coarse import Tried
 from lossforge.validation.comparison import Comparison, summaries
-from lossforge.validation.contenders import Contender, contender
+from lossforge.validation.contenders import Contender, contender, told_name
 from lossforge.validation.measures import Measured, measured
 from lossforge.validation.results import write_comparisons
+from lossforge.validation.rivals import parts_of
 from lossforge.validation.rows import comparisons
 from lossforge.validation.second_optimizer import second_optimizer, under_second_optimizer, with_second
 from lossforge.validation.sentences import loss_sentences
@@ -46,8 +49,8 @@ def validate(
     ``rivals`` are further ones, names or formulas, beside those of the space.
     Raises InterruptedSearchError once ``stop()`` is true, StoreError where the run has no hall of fame yet.
     """
-    if seeds < 2:
-        raise SpaceError(f"--seeds: must be 2 or more, not {seeds}; an interval needs pairs")
+    if not 2 <= seeds <= MOST_SEEDS:
+        raise SpaceError(f"--seeds: must be 2 to {MOST_SEEDS:,}, not {seeds:,}; an interval needs pairs")
     discovered = best_of_run(folder, space, top)
     studies = [_study(space, index, discovered, seeds, rivals) for index in range(len(space.task))]
     ledger = Ledger(folder.ledger_file)
@@ -83,7 +86,7 @@ def best_of_run(folder: RunFolder, space: SearchSpace, top: int) -> list[tuple[L
             f"{folder.path}: the search found no loss that trains, so there is nothing to validate; "
             "give it more generations with 'lossforge resume --set budget.generations=N'"
         )
-    return [(LossSpec(one.formula), one.size, one.gain, one.searched) for one in best]
+    return [(candidate_spec(one.formula, space.head), one.size, one.gain, one.searched) for one in best]
 
 
 def log_rows(folder: RunFolder, rows: Sequence[Comparison]) -> None:
@@ -122,10 +125,13 @@ def _study(
     recipe = space.recipe.model_copy(update={"learning_rate": "sweep"})
     own = space.model_copy(update={"task": [space.task[index]], "recipe": recipe})
     losses = [
-        Contender(loss.formula, loss, key_in(own, loss), own, size=size, search_gain=gain, searched=searched)
+        Contender(
+            told_name(loss, searched), loss, key_in(own, loss), own, size=size, search_gain=gain, searched=searched
+        )
         for loss, size, gain, searched in discovered
     ]
-    named = dict.fromkeys([*space.validation.rivals, *further])
+    parts = parts_of(searched for *_, searched in discovered)
+    named = dict.fromkeys([*space.validation.rivals, *parts, *further])
     rivals = [contender(name, own, is_rival=True) for name in named]
     return Study(own.task[0].title, own, losses, rivals, settings_of(space, seeds))
 

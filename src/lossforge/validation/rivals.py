@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from lossforge.errors import FormulaError, LossError
-from lossforge.losses.library import loss_spec
+from lossforge.losses.library import loss_spec, named_sum
 
 _BRACKETS = {"(": 1, ")": -1}
 
@@ -26,6 +26,16 @@ def further_rivals(given: str | Iterable[str], head: str = "softmax", *, table: 
         except (FormulaError, LossError) as error:
             raise LossError(f"--rivals: {error}") from None
     return names
+
+
+def parts_of(formulas: Iterable[str]) -> list[str]:
+    """The named losses in sums, each once: what a sum has to be better than. A loss alone is no sum.
+
+    >>> parts_of(["focal + 0.5 * dice(e=2)", "brier", "-y_true * log(y_pred)", "dice(e=2) + brier"])
+    ['focal', 'dice(e=2.0)', 'brier']
+    """
+    sums = [found for text in formulas if (found := named_sum(text)) is not None and len(found.parts) > 1]
+    return list(dict.fromkeys(str(called) for one in sums for called in one.calls))
 
 
 def _separated(text: str) -> Iterator[str]:

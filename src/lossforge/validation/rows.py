@@ -29,7 +29,7 @@ def _row(result: Result, judged: Judged) -> Comparison:
     looks = study.settings.planned
     return Comparison(
         rank=judged.loss + 1,
-        formula=one.loss.formula,
+        formula=one.name if one.searched else one.loss.formula,
         size=one.size,
         rival=rival.name,
         search_gain=one.search_gain,

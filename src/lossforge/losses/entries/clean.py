@@ -90,6 +90,16 @@ ENTRIES = (
         ranges={"alpha": "[0, inf)"},
         note="The default is label smoothing's usual share; the paper's own for each network could not be read again.",
     ),
+    NamedLoss(
+        "binary_cross_entropy",
+        "binary cross-entropy of the head's probabilities, summed over classes",
+        "textbook",
+        {},
+        lambda: LossSpec("-y_true * log(y_pred) - (1 - y_true) * log(1 - y_pred)"),
+        note="As code has it that gives a softmax's outputs to a binary cross-entropy: of two classes it is twice "
+        "cross-entropy. 1 - p is held at 1e-6 or more. Behind sigmoids it is binary cross-entropy itself; 'bce' is "
+        "that of sigmoids whatever the head.",
+    ),
     of_term(
         "bce",
         "binary cross-entropy of every class: sigmoids in place of softmax, computed from the logits",

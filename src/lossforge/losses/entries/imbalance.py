@@ -53,6 +53,30 @@ def _asymmetric(gamma_neg: float, gamma_pos: float, m: float, stopped: float) ->
     return formula(f"-({right} + {wrong})")
 
 
+def _adaptive_focal(
+    gamma: float,
+    difficulty_weight: float,
+    hard_negative_threshold: float,
+    focal_weight_decay: float,
+    adaptive_gamma: float,
+    epoch_scaling_factor: float,
+) -> LossSpec:
+    focus = _power("(1 - y_pred)", gamma)
+    if gamma and adaptive_gamma:
+        focus = f"exp({number(gamma)} * (1 - {times(adaptive_gamma, 'progress')}) * log(1 - y_pred)) * "
+    decay = "" if focal_weight_decay == 1 else f"exp({number(math.log(focal_weight_decay))} * progress) * "
+    parts = [f"{decay}y_true * {focus}log(y_pred)"]
+    if hard_negative_threshold < 1:
+        hard = f"max(sign(y_pred - {number(hard_negative_threshold)}), 0)"
+        parts.append(f"(1 - y_true) * {hard} * log(1 - y_pred)")
+    factors = ""
+    if difficulty_weight:
+        factors = f" * (1 + {times(difficulty_weight, '(1 - stop(true_c(y_pred)))')})"
+    if epoch_scaling_factor:
+        factors += f" * (1 + {times(epoch_scaling_factor, 'progress')})"
+    return formula(f"-({' + '.join(parts)}){factors}")
+
+
 ENTRIES = (
     NamedLoss(
         "focal",
@@ -63,6 +87,33 @@ ENTRIES = (
         ranges={"gamma": "[0, inf)"},
         note="The paper's is that of one sigmoid, with a weight alpha of the positive class; this is the usual form "
         "for classes that exclude each other, and alpha is the module's weight.",
+    ),
+    NamedLoss(
+        "adaptive_focal",
+        "focal loss that changes in the course of a training, with weights for hard samples and hard negatives",
+        "lossforge, by the names that Geetha Ramani et al. give without a definition",
+        {
+            "gamma": 2.0,
+            "difficulty_weight": 0.0,
+            "hard_negative_threshold": 0.5,
+            "focal_weight_decay": 1.0,
+            "adaptive_gamma": 0.0,
+            "epoch_scaling_factor": 0.0,
+        },
+        _adaptive_focal,
+        ranges={
+            "gamma": "[0, inf)",
+            "difficulty_weight": "[0, inf)",
+            "hard_negative_threshold": "(0, 1]",
+            "focal_weight_decay": "(0, 1]",
+            "adaptive_gamma": "[0, 1]",
+            "epoch_scaling_factor": "[0, inf)",
+        },
+        note="The definitions are ours. With t the training's progress, 0 to 1, the sample's loss is (1 + d (1 - p_t)) "
+        "(1 + s t) (w^t focal + hard negatives): d, difficulty_weight, multiplies the gradient of a sample by that of "
+        "its difficulty, which is not differentiated; s is epoch_scaling_factor, and lengthens all gradients alike; w, "
+        "focal_weight_decay, is what the focal part weighs at the end; its exponent is gamma (1 - adaptive_gamma t). "
+        "Hard negatives are -log(1 - p) of each wrong class above hard_negative_threshold; at 1 there are none.",
     ),
     NamedLoss(
         "ldam",

@@ -56,9 +56,8 @@ class OverlapLoss(TermLoss):
         classes = y_pred.shape[dim]
         y_pred = y_pred.movedim(dim, -1).reshape(-1, classes)
         y_true = y_true.movedim(dim, -1).reshape(-1, classes)
-        hit = (y_pred * y_true).sum(0)
-        wrong = self.a * (y_pred * (1 - y_true)).sum(0) + self.b * ((1 - y_pred) * y_true).sum(0)
-        loss = self.focused(wrong / (hit + wrong + self.e))
+        loss = missed(overlaps(y_pred, y_true), self.a, self.b, self.e)
+        loss = loss if self.exponent == 1 else focused(loss, self.exponent)
         weight = torch.ones_like(loss) if self.weight is None else self.weight.to(logits.dtype)
         loss = loss * weight
         if self.reduction != "mean":
@@ -68,9 +67,20 @@ class OverlapLoss(TermLoss):
             return mean if len(y_true) else mean.new_full((), torch.nan) + 0 * mean
         return torch.where(kept.any(), mean, torch.nan)
 
-    def focused(self, miss: Tensor) -> Tensor:
-        """``miss``, in [0, 1), to the power 1 / gamma; a straight line below `SMALLEST_MISS`."""
-        if self.exponent == 1:
-            return miss
-        power = miss.clamp(min=SMALLEST_MISS) ** self.exponent
-        return power * (miss / SMALLEST_MISS).clamp(max=1)
+
+def overlaps(y_pred: Tensor, y_true: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Soft counts TP, FP and FN, each ``(..., C)``, of probabilities and targets ``(..., N, C)``."""
+    return (y_pred * y_true).sum(-2), (y_pred * (1 - y_true)).sum(-2), ((1 - y_pred) * y_true).sum(-2)
+
+
+def missed(counts: tuple[Tensor, Tensor, Tensor], a: float | Tensor, b: float | Tensor, e: float | Tensor) -> Tensor:
+    """(a FP + b FN) / (TP + a FP + b FN + e), in [0, 1), of counts as `overlaps` gives them."""
+    hit, false, left = counts
+    wrong = a * false + b * left
+    return wrong / (hit + wrong + e)
+
+
+def focused(miss: Tensor, exponent: float | Tensor) -> Tensor:
+    """``miss``, in [0, 1), to a power; a straight line below `SMALLEST_MISS`."""
+    power = miss.clamp(min=SMALLEST_MISS) ** exponent
+    return power * (miss / SMALLEST_MISS).clamp(max=1)
