@@ -138,6 +138,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "tomato_leaf": write_leaves,
     "tomato_leaf_5": write_leaves,
     "crack_segmentation": write_cracks,
+    "crack_sources": write_cracks,
 }
 
 
@@ -262,6 +263,16 @@ def test_cracks_begin_at_128_and_keep_their_parts(data_folder: Path) -> None:
     notes = " ".join(row[2] for row in describe(data))
     assert "CFD 5, Sylvie_Chambon 5, Volker 5, cracktree200 5, noncrack 5" in notes
     assert loaded("crack_segmentation", resize=None, mask_threshold=250).test.y.sum() < data.test.y.sum()
+
+
+def test_a_photograph_of_a_crack_is_of_its_source(data_folder: Path) -> None:
+    write_cracks(data_folder)
+    data = loaded("crack_sources", resize=None)
+    assert data.names == ("CFD", "Sylvie_Chambon", "Volker", "cracktree200", "noncrack")
+    for part in parts_of(data):
+        light = part.x.flatten(1).float().max(1).values - part.x.flatten(1).float().min(1).values
+        assert torch.equal(light < 40, part.y == 4)
+    assert loaded("crack_sources", positive=["noncrack"]).names == ("rest", "noncrack")
 
 
 @pytest.mark.parametrize("name", sorted(WRITERS))

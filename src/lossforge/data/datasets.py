@@ -15,7 +15,7 @@ from lossforge.data.image_files import read_folder, read_masks
 from lossforge.data.land_cover import read_land_cover, read_scenes
 from lossforge.data.npz_files import read_npz
 from lossforge.data.places import data_folder
-from lossforge.data.published_masks import read_coco_stuff, read_cracks, read_voc2012
+from lossforge.data.published_masks import read_coco_stuff, read_crack_sources, read_cracks, read_voc2012
 from lossforge.data.published_sets import (
     read_colorectal,
     read_five_tomato_leaves,
@@ -101,6 +101,10 @@ _PUBLISHED: dict[str, tuple[str, Reader]] = {
     "crack_segmentation": (
         "11,200 photographs of roads and walls, 448×448, masks of cracks; not downloaded",
         read_cracks,
+    ),
+    "crack_sources": (
+        "the same photographs by the set that each is from, or noncrack; not downloaded",
+        read_crack_sources,
     ),
 }
 """Sets that only we read, each with what it is."""

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy
 
 from lossforge.data.class_names import COCO_STUFF, VOC
+from lossforge.data.decode_files import decode_files
 from lossforge.data.mask_colours import MaskReading, by_threshold
 from lossforge.data.mask_pairs import mask_pairs
-from lossforge.data.published_pairs import Pairs, read_pairs
+from lossforge.data.published_pairs import Pairs, check_pairs, read_pairs
 from lossforge.data.samples import Array, Form, RawData
 from lossforge.data.torchvision_sets import told_as_data_error
 from lossforge.data.tree import Folder, read_tree
@@ -35,6 +36,8 @@ _CRACKS = (
     "from https://www.kaggle.com/datasets/lakshaymiddha/crack-segmentation-dataset)"
 )
 _CRACK_FOLDERS = ("crack_segmentation_dataset", "crack-segmentation-dataset", "crack_segmentation")
+_PEOPLE = ("Sylvie", "Eugen")
+"""First names of those whom sets among them are called after."""
 _CRACK_FROM = 128
 """Masks are JPEGs: from this grey level on a pixel is of a crack."""
 _MAPS = ("stuffthingmaps_trainval2017", "stuffthingmaps_trainvaltest2017", "stuffthingmaps", "annotations")
@@ -71,16 +74,36 @@ def read_coco_stuff(place: str, form: Form) -> RawData:
 def read_cracks(place: str, form: Form) -> RawData:
     """Cracks in photographs of roads and walls, gathered from several sets; ``test`` is its test part."""
     with told_as_data_error("crack_segmentation", _CRACKS, Path(place)):
-        bases = [Path(place, name) for name in _CRACK_FOLDERS] + [Path(place)]
-        whole = [base for base in bases if all((base / part / "masks").is_dir() for part in ("train", "test"))]
-        root = _there([base / "train" / "masks" for base in whole or bases[:1]]).parent.parent
-        tree = read_tree(root)
-        # The whole set lies beside its parts once more, in images/ and masks/.
-        parts = Folder(root, tuple(one for one in tree.folders if one.name in ("train", "test")), ())
-        pairs = mask_pairs(parts, validation=False).parts
+        root, pairs = _crack_pairs(Path(place))
         threshold = _CRACK_FROM if form.mask_threshold is None else form.mask_threshold
         raw = read_pairs(pairs, root, form, "crack_segmentation", by_threshold(threshold, ("background", "crack")))
         return replace(raw, notes=(*raw.notes, _sources(pairs)))
+
+
+def read_crack_sources(place: str, form: Form) -> RawData:
+    """The same photographs, each of the class of the set that it was taken from; ``noncrack`` ones show no crack."""
+    with told_as_data_error("crack_sources", _CRACKS, Path(place)):
+        root, pairs = _crack_pairs(Path(place))
+        key = check_pairs(pairs, "crack_sources")
+        names = sorted({source_of(image.stem) for image, _ in pairs["train"]})
+        other = next((image for image, _ in pairs["test"] if source_of(image.stem) not in names), None)
+        if other is not None:
+            raise ValueError(f"{other} is of a source that no training image has")
+        numbered = {
+            part: [(image, names.index(source_of(image.stem))) for image, _ in own] for part, own in pairs.items()
+        }
+        samples, notes = decode_files(numbered, form, root, key)
+        return RawData(samples["train"], samples["test"], tuple(names), notes=tuple(notes))
+
+
+def _crack_pairs(place: Path) -> tuple[Path, dict[str, Pairs]]:
+    """The set's folder, and the pairs of its training and test parts."""
+    bases = [place / name for name in _CRACK_FOLDERS] + [place]
+    whole = [base for base in bases if all((base / part / "masks").is_dir() for part in ("train", "test"))]
+    root = _there([base / "train" / "masks" for base in whole or bases[:1]]).parent.parent
+    # The whole set lies beside its parts once more, in images/ and masks/.
+    parts = Folder(root, tuple(one for one in read_tree(root).folders if one.name in ("train", "test")), ())
+    return root, mask_pairs(parts, validation=False).parts
 
 
 def _sources(pairs: dict[str, Pairs]) -> str:
@@ -97,7 +120,7 @@ def source_of(name: str) -> str:
     ['CFD', 'Sylvie_Chambon', 'Volker', 'noncrack']
     """
     parts = name.replace("-", "_").split("_")
-    return "_".join(parts[:2]) if parts[0] == "Sylvie" else parts[0]
+    return "_".join(parts[:2]) if parts[0] in _PEOPLE else parts[0]
 
 
 def _names(table: Path) -> list[str]:
