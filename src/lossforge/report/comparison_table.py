@@ -33,9 +33,15 @@ def comparison_lines(rows: Sequence[Comparison], width: int) -> list[Line]:
     if len({row.rival for row in rows}) == 1 and len({row.title for row in rows}) < len(rows):
         return _against_one(rows, width)
     several = len({row.title for row in rows}) > 1
-    groups: dict[str, list[tuple[str, ...]]] = {}
+    most: dict[tuple[str, int], Comparison] = {}
     for row in rows:
-        groups.setdefault(_heading(row, several=several), []).append(_cells(row))
+        kept = most.setdefault((row.title, row.rank), row)
+        if row.seeds > kept.seeds:
+            most[row.title, row.rank] = row
+    groups = {
+        _heading(one, several=several): [_cells(row) for row in rows if (row.title, row.rank) == place]
+        for place, one in most.items()
+    }
     return grouped(_COLUMNS, groups, width)
 
 
@@ -76,7 +82,7 @@ def rank_lines(rows: Sequence[Comparison]) -> list[str]:
 
 
 def _heading(row: Comparison, *, several: bool) -> str:
-    """Of a loss in a study: which it is, what it scored, and how it was found."""
+    """Of a loss in a study, by its row of most seeds: which it is, what it scored, and how it was found."""
     study = f"{row.title}: " if several else ""
     what = row.loss if row.loss and not row.searched else row.formula
     rate = "" if row.is_own else f", rate {row.learning_rate:g}"
