@@ -12,7 +12,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "published": ("check_studies_named",),
     "published_text": ("write_beside",),
     "ranks": ("RankComparison", "compare_ranks"),
-    "results": ("read_comparisons",),
+    "results": ("comparisons_by_plan", "read_comparisons", "verdicts_of_run"),
     "rivals": ("further_rivals",),
     "sentences": ("collapse_sentences", "loss_sentences", "verdicts_by_formula"),
     "statistics": ("holm", "paired_difference", "t_quantile"),
