@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from lossforge.spaces.augmentation_section import LATER_AUGMENTATIONS, AugmentationSection
 from lossforge.spaces.mask_keys import (
     MASK_SETS,
     ClassNames,
@@ -60,8 +61,6 @@ _OF_KINDS = {
     "skip_broken": ("folder", "masks"),
 }
 """Other keys that are for some kinds of a user's own data only."""
-_LATER_AUGMENTATIONS = ("zoom", "shift")
-"""Augmentations that runs of earlier versions do not have."""
 _TITLES = {
     "top5_accuracy": "top-5 accuracy",
     "f1": "F1",
@@ -91,28 +90,6 @@ def searched_title(metrics: str) -> str:
     return " and ".join(
         "the training's own score" if one == "score" else f"validation {metric_title(one)}" for one in names
     )
-
-
-class AugmentationSection(Section):
-    """How training images are varied, anew in every epoch, each on its own.
-
-    ``zoom`` scales height and width each by a factor within 1 ± itself, ``shift`` moves by up to that share of each.
-    """
-
-    crop: int = Field(default=0, ge=0, le=256)
-    flip: bool = False
-    rotation: float = Field(default=0.0, ge=0, le=180)
-    zoom: float = Field(default=0.0, ge=0, lt=1)
-    shift: float = Field(default=0.0, ge=0, lt=1)
-    brightness: float = Field(default=0.0, ge=0, le=1)
-    contrast: float = Field(default=0.0, ge=0, le=1)
-    saturation: float = Field(default=0.0, ge=0, le=1)
-    cutout: int = Field(default=0, ge=0, le=1024)
-
-    @property
-    def is_on(self) -> bool:
-        """Whether anything is varied."""
-        return self != AugmentationSection()
 
 
 class TaskSection(Section):
@@ -340,7 +317,7 @@ class TaskSection(Section):
         found = self.decided().model_dump(mode="json", exclude=unused)
         for name in {"only", "positive"} & set(found):
             found[name] = sorted(found[name])  # in any order they are the same classes
-        for name in _LATER_AUGMENTATIONS:
+        for name in LATER_AUGMENTATIONS:
             if "augmentation" in found and not found["augmentation"][name]:
                 del found["augmentation"][name]
         return found
