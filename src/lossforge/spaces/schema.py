@@ -316,6 +316,14 @@ class SearchSpace(Section):
             )
         if self.evolution.strategy == "grid" and not self.fusion.losses:
             raise ValueError('fusion.losses: say which losses a grid adds, such as ["focal", "dice", "cross_entropy"]')
+        if self.fusion.dynamic != "none":
+            if self.evolution.strategy != "grid":
+                raise ValueError('fusion.dynamic: is for the sums of a grid; set evolution.strategy = "grid"')
+            if any(task.python or task.distributed for task in self.task):
+                raise ValueError(
+                    "fusion.dynamic: weights that change are part of lossforge's own trainings, in one process; leave "
+                    "it, or task.python and task.distributed, out"
+                )
         unlikely = [task.title for task in self.task if task.python or task.masks]
         if self.fitness.measure == "likelihood" and unlikely:
             raise ValueError(
