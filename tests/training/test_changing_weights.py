@@ -137,7 +137,8 @@ def test_rules_go_on_behind_an_early_stop() -> None:
     assert [one.metrics.get("term_factors") for one in alone[:3]] == [
         gathered[place].metrics.get("term_factors") for place in (0, 2, 3)
     ]
-    assert alone[3].stopped and "term_factors" not in alone[3].metrics
+    assert alone[3].stopped
+    assert "term_factors" not in alone[3].metrics
 
 
 def test_half_precision_weighs_alike() -> None:

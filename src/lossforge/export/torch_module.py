@@ -14,14 +14,12 @@ from lossforge.expression.branches import class_functions
 from lossforge.expression.codegen import Emitted, emit, function_source
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import Expression, format_formula
-from lossforge.losses.compiled import LossSpec
+from lossforge.losses.compiled import LossSpec, WeightedFusionLoss
 from lossforge.losses.heads import HEADS
 from lossforge.losses.library import LIBRARY
 from lossforge.losses.soft_labels import hard_labels_only
-from lossforge.losses.term_losses.changing_weights import WeightedFusionLoss
 from lossforge.losses.terms import TERMS, Term
 from lossforge.losses.weighting_rules import Weighting
-
 
 _RULED = WeightedFusionLoss.__name__
 

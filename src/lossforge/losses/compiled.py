@@ -20,10 +20,12 @@ from lossforge.losses.drop_in import DropInLoss, widened
 from lossforge.losses.heads import HEADS
 from lossforge.losses.targets import class_indices
 from lossforge.losses.term_losses.base import TermLoss
-from lossforge.losses.term_losses.changing_weights import WeightedFusionLoss
+from lossforge.losses.term_losses.changing_weights import LEAST_FACTOR, WeightedFusionLoss
 from lossforge.losses.term_losses.weighted_sum import FusionLoss
 from lossforge.losses.terms import Term, parse_terms
 from lossforge.losses.weighting_rules import Weighting, parse_weighting
+
+__all__ = ["LEAST_FACTOR", "ExpressionLoss", "LossSpec", "NamedPart", "WeightedFusionLoss"]
 
 
 class NamedPart(NamedTuple):

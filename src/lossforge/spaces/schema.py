@@ -305,6 +305,19 @@ class SearchSpace(Section):
         return data
 
     @model_validator(mode="after")
+    def _weights_change(self) -> SearchSpace:
+        if self.fusion.dynamic == "none":
+            return self
+        if self.evolution.strategy != "grid":
+            raise ValueError('fusion.dynamic: is for the sums of a grid; set evolution.strategy = "grid"')
+        if any(task.python or task.distributed for task in self.task):
+            raise ValueError(
+                "fusion.dynamic: weights change in lossforge's own trainings, in one process; leave it, or task.python "
+                "and task.distributed, out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> SearchSpace:
         names = [task.title for task in self.task]
         if len(set(names)) < len(names):
@@ -316,14 +329,6 @@ class SearchSpace(Section):
             )
         if self.evolution.strategy == "grid" and not self.fusion.losses:
             raise ValueError('fusion.losses: say which losses a grid adds, such as ["focal", "dice", "cross_entropy"]')
-        if self.fusion.dynamic != "none":
-            if self.evolution.strategy != "grid":
-                raise ValueError('fusion.dynamic: is for the sums of a grid; set evolution.strategy = "grid"')
-            if any(task.python or task.distributed for task in self.task):
-                raise ValueError(
-                    "fusion.dynamic: weights that change are part of lossforge's own trainings, in one process; leave "
-                    "it, or task.python and task.distributed, out"
-                )
         unlikely = [task.title for task in self.task if task.python or task.masks]
         if self.fitness.measure == "likelihood" and unlikely:
             raise ValueError(

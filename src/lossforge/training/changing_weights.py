@@ -13,9 +13,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from lossforge.losses.compiled import LossSpec
+from lossforge.losses.compiled import LEAST_FACTOR, LossSpec
 from lossforge.losses.heads import Head
-from lossforge.losses.term_losses.changing_weights import LEAST_FACTOR
 from lossforge.losses.weighting_rules import MOST_TERMS
 from lossforge.training.lanes import LaneState
 from lossforge.training.optimizers import Number, StackedOptimizer
@@ -118,5 +117,7 @@ class ChangingWeights:
         state["totals"].zero_()
         ratio = state["last"] / state["before"]
         ratio = ratio.where(ratio.isfinite(), torch.ones_like(ratio)) / self.value
-        shares = torch.softmax(ratio.where(self.used, ratio.new_full((), -torch.inf)), 1)
-        state["factors"].copy_(torch.where(self.dwa & self.used, self.count * shares, state["factors"]))
+        most = ratio.where(self.used, ratio.new_full((), -torch.inf)).amax(1, keepdim=True)
+        powers = torch.where(self.used, (ratio - most).exp(), 0.0)
+        shares = self.count * powers / powers.sum(1, keepdim=True)
+        state["factors"].copy_(torch.where(self.dwa & self.used, shares, state["factors"]))

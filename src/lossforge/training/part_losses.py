@@ -35,18 +35,15 @@ class PartLosses:
     def __len__(self) -> int:
         return len(self.lanes)
 
-    def __call__(
-        self, logits: Tensor, targets: Tensor, progress: Tensor | None, class_share: Tensor | None
-    ) -> Tensor:
+    def __call__(self, logits: Tensor, targets: Tensor, progress: Tensor | None, class_share: Tensor | None) -> Tensor:
         """Mean loss ``(P,)`` of each part; arguments as for `CohortLoss`, of K lanes."""
         own = torch.tensor(self.lanes, device=logits.device)
         return self.of_parts(logits[own], targets[own], progress, self._shares(class_share, own))
 
-    def of_parts(
-        self, logits: Tensor, targets: Tensor, progress: Tensor | None, class_share: Tensor | None
-    ) -> Tensor:
+    def of_parts(self, logits: Tensor, targets: Tensor, progress: Tensor | None, class_share: Tensor | None) -> Tensor:
         """The same of logits ``(P, B, outputs)`` that are each part's own."""
-        return self._loss(logits, targets, progress, class_share)
+        values: Tensor = self._loss(logits, targets, progress, class_share)
+        return values
 
     def gradient_norms(
         self, logits: Tensor, targets: Tensor, progress: Tensor | None, class_share: Tensor | None
@@ -57,7 +54,8 @@ class PartLosses:
             z = logits.detach()[own].requires_grad_()
             values = self.of_parts(z, targets[own], progress, self._shares(class_share, own))
             (gradient,) = torch.autograd.grad(values.sum(), z, materialize_grads=True)
-        return gradient.flatten(1).norm(dim=1)
+        norms: Tensor = gradient.flatten(1).norm(dim=1)
+        return norms
 
     @staticmethod
     def _shares(class_share: Tensor | None, own: Tensor) -> Tensor | None:

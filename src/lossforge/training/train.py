@@ -157,17 +157,21 @@ class _Run:
                     logits = step_on(x, targets, numbers)
                     self.running.see(self.step, logits, targets, x.shape[1], self.lanes.correct)
                     self.step += 1
-            ended = end == per_epoch or self.step == plan.steps
-            if ended and plan.shares:
-                self.cohort.note_shares(logits.detach(), targets)
-            if ended and self.cohort.changing is not None:
-                self.cohort.changing.end_epoch(self.lanes, end)
-            if ended:
-                self.lanes.curve.append(self.lanes.total / end / self.lanes.scale)
-                self.lanes.total.zero_()
-                if plan.recipe.schedule == "plateau":
-                    peaks = torch.tensor(self._peaks, device=self.cohort.device)
-                    self.lanes.rates.copy_(plateau_rates(peaks, self.lanes.curve, plan.recipe))
+            if end == per_epoch or self.step == plan.steps:
+                self._end_epoch(end, logits.detach(), targets)
+
+    def _end_epoch(self, batches: int, logits: Tensor, targets: Tensor) -> None:
+        """Behind an epoch of so many batches, of which the last had these logits and targets."""
+        plan, lanes = self.plan, self.lanes
+        if plan.shares:
+            self.cohort.note_shares(logits, targets)
+        if self.cohort.changing is not None:
+            self.cohort.changing.end_epoch(lanes, batches)
+        lanes.curve.append(lanes.total / batches / lanes.scale)
+        lanes.total.zero_()
+        if plan.recipe.schedule == "plateau":
+            peaks = torch.tensor(self._peaks, device=self.cohort.device)
+            lanes.rates.copy_(plateau_rates(peaks, lanes.curve, plan.recipe))
 
     def _rest(self) -> None:
         """From here on leave out whoever need not go on."""

@@ -95,7 +95,8 @@ class WeightedFusionLoss(FusionLoss):
         self.batches.zero_()
         ratio = self.last / self.before
         ratio = ratio.where(ratio.isfinite(), torch.ones_like(ratio))
-        self.factors.copy_(len(self.parts) * torch.softmax(ratio / self.value, 0))
+        powers = ((ratio - ratio.max()) / self.value).exp()
+        self.factors.copy_(len(self.parts) * powers / powers.sum())
 
     def balance(self, shared: Tensor) -> None:
         """GradNorm's gradient of its factors, from the last call's losses and a ``shared`` weight.
