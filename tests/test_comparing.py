@@ -177,5 +177,13 @@ def test_a_runs_best_go_by_a_plan_into_the_runs_folder(finished_run: Path, tmp_p
     assert {row["searched"] for row in answer} == {lossforge.Run(run).top(1)[0].searched}
     assert (run / "validation" / "tiny" / "results.csv").is_file()
     assert lossforge.Run(run).validation() == before
+    assert (run / "validation" / "tiny" / "plan.toml").is_file()
+    assert len(lossforge.Run(run).validation("tiny")) == len(answer)
+    assert any(sentence.startswith("noisy, rank 1: ") for sentence in lossforge.Run(run).verdicts("tiny"))
+    status = lossforge.Run(run).status().verdicts
+    assert [one for one in status if one.startswith("plan tiny, noisy, rank 1: ")]
+    assert "by the plan tiny, " in runner.invoke(app, ["top", str(run)]).stdout
+    exported = lossforge.Run(run).export(tmp_path / "losses.py").read_text(encoding="utf-8")
+    assert "by the plan tiny" in " ".join(exported.split())
     refused = runner.invoke(app, ["validate", str(run), "--plan", "transfer"])
     assert refused.exit_code == 1

@@ -22,8 +22,9 @@ from lossforge.interrupts import stop_on_signal
 from lossforge.spaces.base_folder import working_from
 from lossforge.spaces.load import load_space
 from lossforge.spaces.plan_schema import Plan
-from lossforge.spaces.plans import find_plan, load_plan, plan_of_space, with_seeds
+from lossforge.spaces.plans import dump_plan, find_plan, load_plan, plan_of_space, with_seeds
 from lossforge.spaces.shipped import find_space
+from lossforge.store.files import told_as_store_error, write_atomically
 from lossforge.store.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -174,6 +175,9 @@ def validate_by_plan(
         found = studies_of(wanted, best_of_run(folder, space, count), str(file))
         check_studies(found, str(file))
         results = folder.validation_folder / wanted.name
+        with told_as_store_error(results):
+            results.mkdir(parents=True, exist_ok=True)
+        write_atomically(results / "plan.toml", dump_plan(wanted))
         place = Place(results, folder.ledger_file, folder.log, f"validate --plan {plan}", folder.path)
         with folder.locked(), stop_on_signal(told_to_stop) as stop:
             try:

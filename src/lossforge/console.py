@@ -19,7 +19,7 @@ from lossforge.layout import Column, Line, Style, facts, grouped, table, wrapped
 from lossforge.search.progress import Progress, shown
 from lossforge.standard_output import kept_clean
 from lossforge.validation.comparison import LEGEND, Comparison, how_measured, summaries, told
-from lossforge.validation.sentences import loss_sentences
+from lossforge.validation.sentences import collapse_sentences, loss_sentences
 
 if TYPE_CHECKING:
     from lossforge.report.fusion_tables import Table as FusionTable
@@ -295,7 +295,12 @@ def print_validation(rows: list[Comparison], json: bool) -> None:
     _prose(f"gain: {how_measured(rows)}; {LEGEND}", "dim")
     if sentence := under_both(rows):
         _prose(sentence, "dim")
-    for sentence in [*summaries(rows, shortened=True), *loss_sentences(rows), *rank_lines(rows)]:
+    for sentence in [
+        *collapse_sentences(rows),
+        *summaries(rows, shortened=True),
+        *loss_sentences(rows),
+        *rank_lines(rows),
+    ]:
         _prose(sentence)
 
 

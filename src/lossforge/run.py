@@ -54,17 +54,20 @@ class Run:
 
         return run_status(self.path)
 
-    def validation(self) -> list[Comparison]:
-        """What the last re-validation found, each loss against each rival; empty where there was none."""
-        from lossforge.validation.results import read_comparisons
+    def validation(self, plan: str | None = None) -> list[Comparison]:
+        """What the last re-validation found, each loss against each rival, or a ``plan``'s comparison, by its name.
 
-        return read_comparisons(self._folder)
+        Empty where there was none.
+        """
+        from lossforge.validation.results import comparisons_by_plan, read_comparisons
 
-    def verdicts(self) -> list[str]:
-        """What the last re-validation says of each loss over all its rivals, in sentences; none before it."""
+        return read_comparisons(self._folder) if plan is None else comparisons_by_plan(self._folder).get(plan, [])
+
+    def verdicts(self, plan: str | None = None) -> list[str]:
+        """What the last re-validation, or a plan's, says of each loss over its rivals, in sentences; none before it."""
         from lossforge.validation.sentences import loss_sentences
 
-        return loss_sentences(self.validation())
+        return loss_sentences(self.validation(plan))
 
     def export(self, output: str | Path | None = None, number: int = 5) -> Path:
         """Write the best ``number`` losses as one Python module that needs torch alone, and return its path.

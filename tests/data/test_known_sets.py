@@ -28,8 +28,11 @@ def known(request: pytest.FixtureRequest, data_folder: Path, monkeypatch: pytest
 
 
 def test_every_set_is_tried_and_described() -> None:
-    # The others are tried in test_published_sets.
-    assert set(DATASETS) == {"digits", *WRITERS, "malaria", "colorectal_histology", "voc2012", "coco_stuff"}
+    # The others are tried in test_published_sets and test_fusion_sets.
+    published = {"malaria", "colorectal_histology", "voc2012", "coco_stuff"}
+    fusion = {"deepglobe", "deepglobe_scenes", "brain_tumour", "tomato_leaf", "tomato_leaf_5", "crack_segmentation"}
+    fusion |= {"crack_sources"}
+    assert set(DATASETS) == {"digits", *WRITERS, *published, *fusion}
     assert all(source.summary for source in (*DATASETS.values(), *FORMATS.values()))
     assert set(_SUMMARIES) < set(DATASETS)
 

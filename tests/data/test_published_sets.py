@@ -21,8 +21,8 @@ from lossforge.data.samples import IGNORED
 from lossforge.errors import DataError
 from lossforge.evaluation.evaluate import evaluate
 from lossforge.evaluation.feasibility import check_fit
+from lossforge.spaces.mask_keys import MASK_SETS
 from lossforge.spaces.schema import RecipeSection, TaskSection
-from lossforge.spaces.task_section import MASK_SETS
 
 RNG = numpy.random.default_rng(5)
 VALUES = {"voc2012": (0, 7, 15, 255), "coco_stuff": (0, 92, 181, 255)}
@@ -174,7 +174,7 @@ def test_many_masks_are_decoded_once_and_mapped(data_folder: Path, monkeypatch: 
         for part, other in ((kept.train, first.train), (kept.test, first.test)):
             assert torch.equal(part.x, other.x)
             assert torch.equal(part.y, other.y)
-        monkeypatch.setattr("lossforge.data.published_masks._mask", refuse)
+        monkeypatch.setattr("lossforge.data.published_pairs._mask", refuse)
     # A mask that is written over is read anew.
     monkeypatch.undo()
     monkeypatch.setenv("LOSSFORGE_DATA", str(data_folder))
@@ -266,9 +266,10 @@ def test_what_is_not_whole_is_told(data_folder: Path, name: str, change: Callabl
 
 def test_sets_of_masks_are_known_to_the_schema() -> None:
     assert set(MASK_SETS) <= set(DATASETS)
-    for name in MASK_SETS:
-        assert TaskSection(data=name).ignored == 255
-        assert TaskSection(data=name, ignore=0).ignored == 0
+    for name, ignored in MASK_SETS.items():
+        assert TaskSection(data=name).masks
+        assert TaskSection(data=name).ignored == ignored
+        assert TaskSection(data=name, ignore="unknown" if name == "deepglobe" else 0).ignored in ("unknown", 0)
         assert "ignore" not in TaskSection(data=name).identity()
     assert not {name for name in DATASETS if TaskSection(data=name).masks} ^ set(MASK_SETS)
     assert len(VOC) == 21

@@ -44,7 +44,7 @@ def test_a_whole_name_finds_the_loss_alone(name: str) -> None:
 def test_a_parameter_finds_the_losses_that_have_it() -> None:
     assert {name for name, entry in LIBRARY.items() if "q" in entry.parameters} <= {*found("q")}
     assert found("pi1") == ["jensen_shannon"]
-    assert found("gamma_neg") == ["asymmetric"]
+    assert found("gamma_neg") == ["adaptive_focal", "asymmetric"]  # the one has gamma, and hard negatives
 
 
 def test_the_beginning_of_a_word_is_enough_from_three_letters_on() -> None:

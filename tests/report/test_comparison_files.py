@@ -98,3 +98,10 @@ def test_each_loss_of_each_study_stands_above_its_rivals() -> None:
     assert len(heads) == 6
     assert sum(line.startswith("cross-entropy ") for line in text) == 6
     assert sum(line.startswith("max(y_pred, y_true) ") for line in text) == 6
+
+
+def test_a_loss_stands_once_however_many_seeds_its_pairs_had() -> None:
+    early = replace(ROWS[0], seeds=4, accuracy=0.7)
+    text = ["".join(part for part, _ in line) for line in comparison_lines([early, *ROWS[1:6]], 80)]
+    assert len([line for line in text if ". " in line[:14]]) == 3
+    assert "91.25%" in next(line for line in text if line.startswith("1. "))

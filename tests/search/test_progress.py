@@ -185,8 +185,8 @@ def test_time_left_goes_by_the_pace_and_what_is_not_needed_any_more_counts_as_do
     assert told.work_left() == ""
     clock[0] = 100.0
     told.trained(100)  # 200 seconds of work in 100: two workers' pace
-    assert told.work_left() == f"at most {duration(800.0 / (230 / 130))} left"
+    assert told.work_left() == f"about {duration(800.0 / (230 / 130))} left at most"
     told.reached(900.0)
-    assert told.work_left() == f"at most {duration(100.0 / (230 / 130))} left"
+    assert told.work_left() == f"about {duration(100.0 / (230 / 130))} left at most"
     told.reached(1000.0)
-    assert told.work_left() == "at most 0 s left"
+    assert told.work_left() == ""

@@ -98,6 +98,34 @@ def test_seeds_of_a_command_are_every_studys_and_within_reason() -> None:
             with_seeds(plan(), seeds)
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"losses": [{"loss": "ngl", "head": "bin"}]}, ".head: input should be 'softmax'"),
+        ({"losses": ["brier", {"loss": "ngl", "nmae": "two"}]}, ".nmae: unknown key"),
+        ({"losses": [3]}, "losses"),
+        ({"losses": [{"name": "two"}]}, "loss: this key is required"),
+    ],
+)
+def test_a_contender_that_is_wrong_is_told_by_its_key(changes: dict[str, object], told: str) -> None:
+    with pytest.raises(SpaceError, match=r"^mine\.toml") as caught:
+        plan(**changes)
+    assert told in str(caught.value)
+
+
+def test_a_space_is_no_plan_and_a_plan_no_space() -> None:
+    with pytest.raises(SpaceError, match=r"is a search space and no plan .* --space"):
+        load_plan(shipped_spaces()["digits"])
+    with pytest.raises(SpaceError, match=r"is a plan and no search space .* --plan"):
+        load_space(shipped_plans()["league_digits"])
+
+
+def test_an_override_of_a_study_that_is_not_there_is_refused() -> None:
+    with pytest.raises(SpaceError, match="there is no study 'noisey'; did you mean 'noisy'"):
+        read_plan(PLAN, "mine.toml", ["study.noisey.seeds=3"])
+    assert [one.seeds for one in read_plan(PLAN, "mine.toml", ["study.seeds=3"]).study] == [3, 3]
+
+
 def test_a_plan_written_out_is_the_same_plan() -> None:
     read = plan()
     assert read_plan(tomllib.loads(dump_plan(read)), "again") == read

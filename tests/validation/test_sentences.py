@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from lossforge.validation.comparison import Comparison, told
-from lossforge.validation.sentences import loss_sentences
+from lossforge.validation.sentences import collapse_sentences, loss_sentences
+from lossforge.validation.verdicts import Verdict
 
 
 def compared(gain: float, p: float, rival: str = "cross_entropy", *, rank: int = 1, seeds: int = 8) -> Comparison:
@@ -59,7 +60,7 @@ FIRST, NEAR = compared(2.0, 0.001), compared(0.2, 0.5, "mean_absolute_error")
             "no better than cross-entropy: not separable from cross-entropy (+0.30; about 60 seeds would separate "
             "them)",
         ),
-        ([compared(-3.0, 0.001)], "no better than cross-entropy: worse than cross-entropy"),
+        ([compared(-3.0, 0.001)], "worse than cross-entropy"),
         (
             [replace(FIRST, low_images=-0.2, high_images=4.2, images_needed=1900), compared(1.5, 0.01, "ngl")],
             "better than every known loss that it met (2) on these 497 test images (about 1,900 would settle it for "
@@ -94,3 +95,22 @@ def test_programs_are_told_the_same() -> None:
     assert [answer["verdict"] for answer in answers] == ["better", "not_separable"]
     assert {answer["loss_verdict"] for answer in answers} == {"better_than_cross_entropy"}
     assert {answer["nearest_known"] for answer in answers} == {"mean_absolute_error"}
+
+
+def test_networks_that_predict_one_class_are_told_and_never_equivalent() -> None:
+    row = replace(FIRST, gain=0.0, p=1.0, p_adjusted=1.0, p_equivalent=0.0)
+    assert row.verdict is Verdict.EQUIVALENT
+    collapsed = replace(row, collapsed=8, rival_collapsed=8)
+    assert collapsed.verdict is Verdict.NOT_SEPARABLE
+    told_of = collapse_sentences([collapsed])
+    assert len(told_of) == 2
+    assert all("8 of 8 networks of" in one and "predict one class only" in one for one in told_of)
+    assert collapse_sentences([replace(row, collapsed=1)]) == []
+
+
+def test_worse_on_these_images_alone_is_said() -> None:
+    row = replace(compared(-2.0, 0.001), low_images=-4.0, high_images=0.5, images_needed=900)
+    (sentence,) = loss_sentences([row])
+    assert sentence == (
+        "rank 1: worse than cross-entropy on these 497 test images (about 900 would settle it for others)"
+    )

@@ -11,6 +11,7 @@ from lossforge.data.parts import part_named
 from lossforge.data.places import content_digest, files_below
 from lossforge.data.tree import METADATA, Folder, files_read, is_left_behind, read_tree
 from lossforge.errors import DataError
+from lossforge.spaces.mask_keys import CLASS_TABLE
 
 _READING = "lossforge images 2"
 """Goes up whenever the same files are read as other samples."""
@@ -50,15 +51,20 @@ def _inside(folder: Path) -> list[Path]:
         seen = [each for each in sorted(folder.iterdir()) if not is_left_behind(each.name)]
     except OSError:  # reading it will say so
         return []
-    return [each for each in seen if each.is_dir() or each.name.lower() in METADATA]
+    return [each for each in seen if each.is_dir() or each.name.lower() in (*METADATA, CLASS_TABLE)]
 
 
-def own_data_digest(path: Path, kind: str) -> str:
-    """sha256 of a file's content; of a folder of images, of the names and contents of the files that are read."""
+def own_data_digest(path: Path, kind: str, *, tables: bool = True) -> str:
+    """sha256 of a file's content; of a folder of images, of the names and contents of the files that are read.
+
+    Beside masks that is the table of their colours too, unless ``tables`` is false: older versions knew of none.
+    """
     if kind not in ("folder", "masks") or not path.is_dir():
         return content_digest(path)
     digest = hashlib.sha256(_READING.encode())
-    for file in files_read(read_tree(path)):
+    tree = read_tree(path)
+    named = [file for folder in tree.below() for file in folder.files if file.name == CLASS_TABLE]
+    for file in [*files_read(tree), *(sorted(named) if tables and kind == "masks" else ())]:
         try:
             content = content_digest(file)
         except OSError:  # a link to nothing, or a file that may not be read: a broken image
@@ -69,7 +75,7 @@ def own_data_digest(path: Path, kind: str) -> str:
 
 def unchanged(path: Path, kind: str, recorded: str) -> bool:
     """Whether data have the digest that a run recorded, maybe an older one's, which hashed every file in a folder."""
-    if own_data_digest(path, kind) == recorded:
+    if recorded in (own_data_digest(path, kind), own_data_digest(path, kind, tables=False)):
         return True
     return path.is_dir() and content_digest(path) == recorded and _was_read_so(read_tree(path))
 

@@ -12,10 +12,18 @@ from lossforge.data.changes import own_data_digest, quick_stamp, unchanged
 from lossforge.data.csv_files import MARK, read_csv
 from lossforge.data.human_labels import label_file_digest
 from lossforge.data.image_files import read_folder, read_masks
+from lossforge.data.land_cover import read_land_cover, read_scenes
 from lossforge.data.npz_files import read_npz
 from lossforge.data.places import data_folder
-from lossforge.data.published_masks import read_coco_stuff, read_voc2012
-from lossforge.data.published_sets import read_colorectal, read_imagenet, read_malaria
+from lossforge.data.published_masks import read_coco_stuff, read_crack_sources, read_cracks, read_voc2012
+from lossforge.data.published_sets import (
+    read_colorectal,
+    read_five_tomato_leaves,
+    read_imagenet,
+    read_malaria,
+    read_tomato_leaves,
+    read_tumours,
+)
 from lossforge.data.samples import Form, RawData, Samples
 from lossforge.data.splits import TaskData
 from lossforge.data.torchvision_sets import KNOWN_SETS, Reader, read_tiny_imagenet
@@ -75,6 +83,28 @@ _PUBLISHED: dict[str, tuple[str, Reader]] = {
     "coco_stuff": (
         "COCO-Stuff 164k: 123,287 photographs, masks of 171 classes, 255 ignored; needs task.resize; not downloaded",
         read_coco_stuff,
+    ),
+    "deepglobe": (
+        "DeepGlobe Land Cover: 803 satellite images, 2448×2448, masks of 7 classes; needs task.resize; not downloaded",
+        read_land_cover,
+    ),
+    "deepglobe_scenes": (
+        "the same images, each of the class that most of its pixels have; needs task.resize; not downloaded",
+        read_scenes,
+    ),
+    "brain_tumour": (
+        "brain MRI of many sizes, 3,264 or 7,023 by edition, 4 classes; needs task.resize; not downloaded",
+        read_tumours,
+    ),
+    "tomato_leaf": ("11,000 tomato leaves, 256×256, 10 classes; not downloaded", read_tomato_leaves),
+    "tomato_leaf_5": ("5,500 of them: five of the classes; not downloaded", read_five_tomato_leaves),
+    "crack_segmentation": (
+        "11,200 photographs of roads and walls, 448×448, masks of cracks; not downloaded",
+        read_cracks,
+    ),
+    "crack_sources": (
+        "the same photographs by the set that each is from, or noncrack; not downloaded",
+        read_crack_sources,
     ),
 }
 """Sets that only we read, each with what it is."""
@@ -176,5 +206,8 @@ def _loaded(task: TaskSection, device: str, load: Reader, place: str, stamped: s
         skip_broken=task.skip_broken,
         several_labels=task.head == "sigmoid",
         ignore=task.ignored,
+        mask_colours=task.mask_colours,
+        mask_threshold=task.mask_threshold,
+        nearest_colour=task.nearest_colour,
     )
     return task_data(load(place, form), form, task, device)

@@ -42,12 +42,19 @@ class ImagePaths:
 
 
 def decode_files(
-    parts: dict[str, list[tuple[Path, int]]], form: Form, root: Path, key: str, masks: dict[str, str] | None = None
+    parts: dict[str, list[tuple[Path, int]]],
+    form: Form,
+    root: Path,
+    key: str,
+    masks: dict[str, str] | None = None,
+    *,
+    large: bool = False,
 ) -> tuple[dict[str, Samples], list[str]]:
     """Image files with their labels as samples ``(N, C, H, W)``, part by part, and notes for the user.
 
     They are uint8, or float32 where one file holds more than bytes. ``key`` changes whenever a file does; ``masks``
-    are those that are broken, where each image has one. Raises DataError that lists every broken file of all parts,
+    are those that are broken, where each image has one; ``large`` images are worth keeping decoded where they are few.
+    Raises DataError that lists every broken file of all parts,
     unless ``form.skip_broken``: then broken images are left out.
     """
     depth = _Depths([path for pairs in parts.values() for path, _ in pairs], root)
@@ -57,7 +64,7 @@ def decode_files(
         for part, pairs in parts.items():
             name = f"{key} {part} {_READING} {form.size} {form.greyscale} {len(pairs)}"
             work = partial(_work, pairs, depth, form, root)
-            samples[part], report = kept_or_decoded(work, len(pairs), str(root), name)
+            samples[part], report = kept_or_decoded(work, len(pairs), str(root), name, large=large)
             found.add(report)
     found.broken |= masks or {}
     total = sum(map(len, parts.values())) * (1 if masks is None else 2)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _KEPT_FROM = 2_000
 """Images from which the decoded form is kept in the data folder: a worker then maps it instead of decoding again."""
+_LARGE_KEPT_FROM = 200
+"""The same of images of millions of pixels each."""
 _AT_ONCE = 1_024
 
 
@@ -81,9 +83,14 @@ def decode(images: Images, form: Form, origin: str, key: str) -> Samples:
     return samples
 
 
-def kept_or_decoded(work: Callable[[], Work], count: int, origin: str, key: str) -> tuple[Samples, Report]:
-    """The samples as they are kept on disk, made now where they are not; few are decoded into memory every time."""
-    if count < _KEPT_FROM:
+def kept_or_decoded(
+    work: Callable[[], Work], count: int, origin: str, key: str, *, large: bool = False
+) -> tuple[Samples, Report]:
+    """The samples as they are kept on disk, made now where they are not; few are decoded into memory every time.
+
+    ``large`` images are kept where there are fewer of them.
+    """
+    if count < (_LARGE_KEPT_FROM if large else _KEPT_FROM):
         return _decode(work(), count, origin, numpy.empty)
     name = hashlib.sha256(key.encode()).hexdigest()[:32]
     folder = data_folder() / "decoded"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy
 
 from lossforge.data.decoding import Placing, open_image, read_header, read_placing, size_told
+from lossforge.data.mask_colours import MaskReading
 from lossforge.data.resized_masks import masks_with
 from lossforge.data.samples import Array, Form, Labels
 from lossforge.errors import DataError
@@ -21,15 +22,21 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _INSTEAD = "save masks as grey PNG, with the number of its class in each pixel (such as 0 and 1, or 0 and 255)"
+_AT_ONCE = 64
+"""Masks that are open at a time: whole ones may be large."""
 _KINDS = {"1": "1 bit a pixel", "P": "a palette", "I": "32 bits", "F": "floating-point numbers"}
 
 
 @dataclass(slots=True)
 class MaskReader:
-    """Reads the masks of one set, and holds what they have in common; ``broken`` are those that cannot be read."""
+    """Reads the masks of one set, and holds what they have in common; ``broken`` are those that cannot be read.
+
+    ``reading`` says what their colours or grey levels are; without it they hold numbers.
+    """
 
     form: Form
     root: Path
+    reading: MaskReading | None = None
     broken: dict[str, str] = field(default_factory=dict)
     stored: Counter[int] = field(default_factory=Counter)
     left: Counter[int] = field(default_factory=Counter)
@@ -41,28 +48,38 @@ class MaskReader:
     def read(self, pairs: Sequence[tuple[Path, Path]], *, counted: bool = False) -> list[Labels | None]:
         """The mask ``(H, W)`` of each pair of an image and a mask; None where it is broken.
 
-        Raises DataError for a mask that does not fit its image, holds colours, or is of another kind than the others.
+        Raises DataError for a mask that does not fit its image, holds other colours than its classes have, or is of
+        another kind than the others.
         """
         masks: list[Labels | None] = []
         with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
             warnings.simplefilter("ignore")  # odd metadata; what cannot be read raises
-            for (pictured, path), opened in zip(pairs, pool.map(_open, pairs), strict=True):
-                if isinstance(opened, str):
-                    self.broken[path.relative_to(self.root).as_posix()] = opened
-                    masks.append(None)
-                    continue
-                image, kind, of_mask, of_image = opened
-                if kind == "JPEG":
-                    self._lossy = path
-                values = self._values(image, path)
-                if of_image is not None:
-                    values = _as_shown(values, of_mask, of_image, path, pictured)
-                fitted = _fitted(values, self.form)
-                masks.append(fitted)
-                if counted and self.form.size is not None:
-                    self.stored += masks_with([values])
-                    self.left += masks_with([fitted])
+            for start in range(0, len(pairs), _AT_ONCE):
+                some = pairs[start : start + _AT_ONCE]
+                masks += [
+                    self._read(*pair, opened, counted=counted)
+                    for pair, opened in zip(some, pool.map(_open, some), strict=True)
+                ]
         return masks
+
+    def _read(self, pictured: Path, path: Path, opened: _Opened | str, *, counted: bool) -> Labels | None:
+        if isinstance(opened, str):
+            self.broken[path.relative_to(self.root).as_posix()] = opened
+            return None
+        image, kind, of_mask, of_image = opened
+        if self.reading is not None:
+            values = self.reading.values(image, path).astype(numpy.int64)
+        else:
+            if kind == "JPEG":
+                self._lossy = path
+            values = self._values(image, path)
+        if of_image is not None:
+            values = _as_shown(values, of_mask, of_image, path, pictured)
+        fitted = _fitted(values, self.form)
+        if counted and self.form.size is not None:
+            self.stored += masks_with([values])
+            self.left += masks_with([fitted])
+        return fitted
 
     def refuse_blurred(self, masks: Sequence[Labels]) -> None:
         """Raise DataError where masks are JPEGs and hold more than two values: compression blurs them."""
@@ -73,7 +90,8 @@ class MaskReader:
             shown = ", ".join(map(str, found[:5].tolist()))
             raise DataError(
                 f"{self._lossy}: is a JPEG, and compression blurs classes: {len(found)} values ({shown}, ...) are in "
-                f"the masks; {_INSTEAD}: of two classes, those from 128 up are the second"
+                f"the masks; {_INSTEAD}; or, of two classes, set task.mask_threshold = 128: from there on it is the "
+                "second"
             )
 
     def _values(self, image: Image, path: Path) -> Labels:
@@ -105,7 +123,10 @@ class MaskReader:
                 )
 
 
-def _open(pair: tuple[Path, Path]) -> tuple[Image, str, Placing, Placing | None] | str:
+_Opened = tuple["Image", str, Placing, Placing | None]
+
+
+def _open(pair: tuple[Path, Path]) -> _Opened | str:
     """A mask with its format, its placing and its image's, None where that is broken; or why it cannot be read."""
     pictured, path = pair
     try:
@@ -128,7 +149,10 @@ def _grey(image: Image, path: Path) -> Array:
     colours = values[:, :, :1] if image.mode == "LA" else values[:, :, :3]
     see_through = image.mode in ("LA", "RGBA") and (values[:, :, -1] != 255).any()
     if image.mode not in ("LA", "RGB", "RGBA") or see_through or (colours != colours[:, :, :1]).any():
-        raise DataError(f"{path}: is an image of colours ({image.mode}), and a mask holds numbers; {_INSTEAD}")
+        raise DataError(
+            f"{path}: is an image of colours ({image.mode}), and a mask holds numbers; name the classes of its "
+            f'colours in task.mask_colours (or "class_dict.csv", where the data have one), or {_INSTEAD}'
+        )
     return values[:, :, 0]
 
 

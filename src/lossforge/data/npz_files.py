@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy
 
 from lossforge.data.labels import as_labels, as_whole, from_labels
+from lossforge.data.mask_colours import ColourTable, number_of, table_of
 from lossforge.data.samples import IGNORED, Array, Form, Labels, RawData, Samples, as_images, as_vectors
 from lossforge.errors import DataError
 
@@ -115,15 +117,41 @@ def read_npz(place: str, form: Form) -> RawData:
     return from_labels(parts["train"], str(path), validation=parts.get("validation"), test=parts.get("test"))
 
 
-def read_npz_masks(path: Path, ignore: int | None = None) -> RawData:
-    """Images and masks ``(N, H, W)``: ``x_train``, ``m_train``; where it has them, ``x_val``, ``x_test`` and theirs."""
+def read_npz_masks(path: Path, form: Form) -> RawData:
+    """Images and masks ``(N, H, W)``: ``x_train``, ``m_train``; where it has them, ``x_val``, ``x_test`` and theirs.
+
+    Masks of colours are ``(N, H, W, 3)``, uint8.
+    """
+    table = table_of(form, [path.parent]) if form.mask_colours else None
+    names: tuple[str, ...] = ("0", "1") if form.mask_threshold is not None else ()
+    names = table.names if table else names
+    ignore = number_of(form.ignore, names, str(path))
     layouts = _layouts((("x_{}", "m_{}"), ("{}_images", "{}_masks")))
     parts = {}
     known = "x_train and m_train (and x_val, m_val, x_test, m_test), or train_images and train_masks"
     for part, ((x_key, m_key), x, masks) in read_arrays(path, layouts, known).items():
         images = as_images(x, f"{path}: '{x_key}'")
-        parts[part] = (images, _masks(masks, images, f"{path}: '{m_key}'"))
-    return from_masks(parts["train"], parts.get("test"), str(path), validation=parts.get("validation"), ignore=ignore)
+        origin = f"{path}: '{m_key}'"
+        if table is not None:
+            masks = _numbers(masks, table, origin)
+        held = _masks(masks, images, origin)
+        if table is None and form.mask_threshold is not None:
+            held = (held >= form.mask_threshold).astype(numpy.int64)
+        parts[part] = (images, held)
+    return from_masks(
+        parts["train"], parts.get("test"), str(path), validation=parts.get("validation"), ignore=ignore, called=names
+    )
+
+
+def _numbers(masks: Array, table: ColourTable, origin: str) -> Array:
+    """Classes ``(N, H, W)`` of masks of colours, some at a time."""
+    if masks.ndim != 4 or masks.shape[3] != 3 or masks.dtype != numpy.uint8:
+        raise DataError(
+            f"{origin}: is {masks.dtype} of shape {masks.shape}; masks of colours (task.mask_colours) are uint8, "
+            "(N, H, W, 3)"
+        )
+    starts = range(0, len(masks), _AT_ONCE)
+    return numpy.concatenate([table.numbers(masks[start : start + _AT_ONCE], origin) for start in starts])
 
 
 def _masks(array: Array, x: Array, origin: str) -> Labels:
@@ -141,16 +169,22 @@ def from_masks(
     *,
     validation: tuple[Array, Array] | None = None,
     ignore: int | None = None,
+    called: Sequence[str] = (),
 ) -> RawData:
     """Number the classes of the masks 0, 1 ... in the order of their values: 0 and 255 become 0 and 1.
 
-    Pixels of the value ``ignore`` are of no class, and become `IGNORED`.
+    Pixels of the value ``ignore`` are of no class, and become `IGNORED`. ``called`` has the name of each value; without
+    it the value is the name.
     """
+
+    def told(value: int) -> str:
+        return called[value] if value < len(called) else str(value)
+
     values = _held(train[1])
     found = values if ignore is None else values[values != ignore]
     if len(found) < 2:
-        held = " and ".join(map(str, values.tolist()))
-        rest = f", of which task.ignore = {ignore} is no class" if len(found) < len(values) else ""
+        held = " and ".join(map(told, values.tolist()))
+        rest = f", of which task.ignore = {told(ignore or 0)} is no class" if len(found) < len(values) else ""
         raise DataError(f"{origin}: every mask holds {held} alone{rest}; there must be two classes at least")
     if len(found) > 256:
         raise DataError(f"{origin}: masks hold {len(found)} different values; a mask holds a class's number a pixel")
@@ -162,14 +196,14 @@ def from_masks(
         x, masks = part
         unknown = numpy.setdiff1d(_held(masks), values if ignore is None else [*values, ignore])
         if len(unknown):
-            raise DataError(f"{origin}: {name} masks hold {unknown[0]}, which no training mask holds")
+            raise DataError(f"{origin}: {name} masks hold {told(unknown[0])}, which no training mask holds")
         if x.shape[1:] != train[0].shape[1:]:
             raise DataError(
                 f"{origin}: {name} images are {x.shape[1:]}, training images {train[0].shape[1:]}; give one size"
             )
         parts[name] = Samples(x, _numbered(masks, found, ignore))
-    names = tuple(str(value) for value in found.tolist())
-    notes = _notes(values.tolist(), ignore)
+    names = tuple(map(told, found.tolist()))
+    notes = _notes(values.tolist(), ignore, told)
     return RawData(parts["training"], parts.get("test"), names, validation=parts.get("validation"), notes=notes)
 
 
@@ -190,10 +224,10 @@ def _numbered(masks: Array, found: Array, ignore: int | None) -> Array:
     return numbered
 
 
-def _notes(values: list[int], ignore: int | None) -> tuple[str, ...]:
+def _notes(values: list[int], ignore: int | None, told: Callable[[int], str]) -> tuple[str, ...]:
     """Whether the value of pixels that do not count is there, or one that usually is it."""
     if ignore is not None and ignore not in values:
-        return (f"no training mask holds {ignore} (task.ignore): no pixel of them is left out",)
+        return (f"no training mask holds {told(ignore)} (task.ignore): no pixel of them is left out",)
     if ignore is None and _VOID in values and len(values) > 2:
         return (
             f"masks hold {_VOID} beside {len(values) - 1} other values, and it is a class like them; where it marks "

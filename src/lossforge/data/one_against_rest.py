@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy
 
 from lossforge.data.samples import IGNORED, Labels, RawData, Samples
+from lossforge.data.splits import Part
 from lossforge.errors import DataError, offered
 from lossforge.spaces.schema import TaskSection
 
@@ -32,6 +33,18 @@ def against_rest(raw: RawData, task: TaskSection) -> RawData:
     parts = {name: getattr(raw, name) for name in ("train", "test", "validation")}
     turned = {name: None if part is None else _turned(part, wanted) for name, part in parts.items()}
     return replace(raw, names=("rest", "+".join(dict.fromkeys(task.positive))), **turned)  # type: ignore[arg-type]
+
+
+def rest_told(task: TaskSection, train: Part, names: tuple[str, ...]) -> list[str]:
+    """A sentence for what became of the classes."""
+    if not task.positive:
+        return []
+    counts = train.counts(2)
+    unit = "pixels" if train.y.ndim == 3 else "samples"
+    return [
+        f"task.positive: class 1 is '{names[1]}', class 0 '{names[0]}'; {int(counts[1]):,} of {int(counts.sum()):,} "
+        f"training {unit} are of class 1"
+    ]
 
 
 def _turned(samples: Samples, wanted: numpy.ndarray) -> Samples:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from lossforge.data.chosen_classes import with_only
 from lossforge.data.duplicates import Parts, without_duplicates
 from lossforge.data.missing import imputed
-from lossforge.data.one_against_rest import against_rest
+from lossforge.data.one_against_rest import against_rest, rest_told
 from lossforge.data.resized_masks import lost_classes, masks_with
 from lossforge.data.samples import Array, Form, Labels, RawData, Samples
 from lossforge.data.scale import Scale
@@ -30,7 +31,7 @@ _AT_ONCE = 1_024
 
 def task_data(raw: RawData, form: Form, task: TaskSection, device: str) -> TaskData:
     """The task's three parts. Raises DataError where they cannot be had from these samples."""
-    raw = against_rest(with_given_labels(_held_out(raw, task), task), task)
+    raw = against_rest(with_only(with_given_labels(_held_out(raw, task), task), task), task)
     divided = _divide(raw, task)
     if task.impute is not None:
         raw = imputed(raw, divided[0], task.impute)
@@ -56,7 +57,7 @@ def task_data(raw: RawData, form: Form, task: TaskSection, device: str) -> TaskD
         parts, tail = long_tailed(parts, task, raw.classes)
     normalize = not raw.ready if task.normalize is None else task.normalize
     scale = scale_of(parts.train) if normalize else None
-    told = labels_told(task, noise, parts.train, raw.names)
+    told = (*rest_told(task, parts.train, raw.names), *labels_told(task, noise, parts.train, raw.names))
     return TaskData(*parts, raw.classes, scale, raw.names, raw.notes, raw.columns, found, lost, noise, tail, told)
 
 
@@ -72,8 +73,8 @@ def _refuse_unfit(raw: RawData, task: TaskSection) -> None:
         raise DataError(f"task.metric: top5_accuracy needs more than 5 classes, and '{task.data}' has {raw.classes}")
     if task.head == "binary" and raw.classes != 2:
         raise DataError(
-            f"task.head: 'binary' is for two classes, and '{task.data}' has {raw.classes}; use softmax, or sigmoid for "
-            "one against the rest"
+            f"task.head: 'binary' is for two classes, and '{task.data}' has {raw.classes}; use softmax, or name those "
+            "that are one, against the rest, in task.positive"
         )
 
 

@@ -24,6 +24,18 @@ _IMAGENET = (
     "ILSVRC2012_devkit_t12.tar.gz, ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar; from image-net.org, where you "
     "must sign in)"
 )
+_TUMOURS = (
+    "brain_tumour/ with Training/ and Testing/, each with glioma/, meningioma/, notumor/ and pituitary/ (of the "
+    "archive from https://www.kaggle.com/datasets/masoudnickparvar/brain-tumor-mri-dataset), or with glioma_tumor/, "
+    "meningioma_tumor/, no_tumor/ and pituitary_tumor/"
+)
+_TUMOUR_FOLDERS = ("brain_tumour", "brain_tumor", "brain-tumor-mri-dataset", "Brain-Tumor-Classification-DataSet")
+_LEAVES = (
+    "tomato/ with train/ and val/, each with ten folders Tomato___NAME/ (of the archive from "
+    "https://www.kaggle.com/datasets/kaustubhb999/tomatoleaf)"
+)
+_LEAF = "Tomato___"
+_FIVE_LEAVES = ("Bacterial_spot", "Early_blight", "healthy", "Late_blight", "Leaf_Mold")
 _WORDNET = re.compile(r"n\d{8}")
 
 
@@ -41,6 +53,44 @@ def read_colorectal(place: str, form: Form) -> RawData:
     with told_as_data_error("colorectal_histology", _COLORECTAL, Path(place)):
         root = _first_with([Path(place, *[_TEXTURES] * times) for times in (1, 2, 0)], _TISSUES)
         return _one_part(root, {name: name[3:].lower() for name in _TISSUES}, form, "colorectal_histology")
+
+
+def read_tumours(place: str, form: Form) -> RawData:
+    """Brain tumours in MRI: three kinds, and none; ``Testing`` is its test part. Both forms get the same names."""
+    with told_as_data_error("brain_tumour", _TUMOURS, Path(place)):
+        kinds = ("glioma", "meningioma", "notumor", "pituitary")
+        older = ("glioma_tumor", "meningioma_tumor", "no_tumor", "pituitary_tumor")
+        roots = [Path(place, name) for name in (*_TUMOUR_FOLDERS, "")]
+        parts = {"train": "Training", "test": "Testing"}
+        both = [own for root in roots for own in (kinds, older) if (root / "Training" / own[0]).is_dir()]
+        folders = both[0] if both else kinds
+        root = _first_with(roots, [f"{part}/{folder}" for part in parts.values() for folder in folders])
+        return _in_parts(root, parts, dict(zip(folders, kinds, strict=True)), form, "brain_tumour")
+
+
+def read_tomato_leaves(place: str, form: Form) -> RawData:
+    """Tomato leaves of PlantVillage, healthy and with nine diseases; ``val`` is its test part."""
+    return _leaves(place, form, "tomato_leaf", ())
+
+
+def read_five_tomato_leaves(place: str, form: Form) -> RawData:
+    """Five of the ten: bacterial spot, early blight, healthy, late blight and leaf mold."""
+    return _leaves(place, form, "tomato_leaf_5", _FIVE_LEAVES)
+
+
+def _leaves(place: str, form: Form, name: str, chosen: tuple[str, ...]) -> RawData:
+    with told_as_data_error(name, _LEAVES, Path(place)):
+        below = ("tomato", "tomato/tomato", "tomatoleaf/tomato", "tomato_leaf", "tomatoleaf", "")
+        roots = [Path(place, name) for name in below]
+        root = _first_with(roots, ["train", "val"])
+        found = [folder.name for folder in read_tree(root / "train").folders if folder.name.startswith(_LEAF)]
+        folders = [f"{_LEAF}{one}" for one in chosen] or found
+        if len(folders) < 2:
+            raise FileNotFoundError(f"{root / 'train'} has no two folders {_LEAF}NAME")
+        parts = {"train": "train", "test": "val"}
+        _first_with([root], [f"{part}/{folder}" for part in parts.values() for folder in folders])
+        names = {folder: folder.removeprefix(_LEAF).replace(" ", "_").lower() for folder in folders}
+        return _in_parts(root, parts, names, form, name)
 
 
 def read_imagenet(place: str, form: Form) -> RawData:
@@ -100,11 +150,19 @@ def _first_with(roots: Iterable[Path], classes: Iterable[str]) -> Path:
 
 def _one_part(root: Path, classes: dict[str, str], form: Form, name: str) -> RawData:
     """Images of a folder for each class, each called as the table says."""
-    trees = [read_tree(root / folder) for folder in classes]
-    pairs = [(file, number) for number, tree in enumerate(trees) for file in tree.images]
-    for tree in trees:
-        if not tree.images:
-            raise FileNotFoundError(f"{tree.path} holds no images")
-    stamps = " ".join(map(stamp, trees))
-    samples, notes = decode_files({"train": pairs}, form, root, f"{name} {stamps}")
-    return RawData(samples["train"], None, tuple(classes.values()), notes=tuple(notes))
+    return _in_parts(root, {"train": ""}, classes, form, name)
+
+
+def _in_parts(root: Path, parts: dict[str, str], classes: dict[str, str], form: Form, name: str) -> RawData:
+    """The same in the folder of each part, ``train`` and maybe ``test``."""
+    pairs: dict[str, list[tuple[Path, int]]] = {part: [] for part in parts}
+    stamps = [name]
+    for part, below in parts.items():
+        for number, folder in enumerate(classes):
+            tree = read_tree(root / below / folder)
+            if not tree.images:
+                raise FileNotFoundError(f"{tree.path} holds no images")
+            pairs[part] += [(file, number) for file in tree.images]
+            stamps.append(stamp(tree))
+    samples, notes = decode_files(pairs, form, root, " ".join(stamps))
+    return RawData(samples["train"], samples.get("test"), tuple(classes.values()), notes=tuple(notes))

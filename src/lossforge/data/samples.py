@@ -34,7 +34,8 @@ class Form:
     folders in a class's folder belong to the class, broken files are left out. Tables: which columns are left out,
     whether missing values are kept as NaN (to be imputed), which columns are categories (True: those that hold text).
     ``several_labels``: whether rows of labels say what a sample has, each 0 or 1, and not which class it is of.
-    ``ignore``: the value of a mask's pixels that do not count.
+    ``ignore``: the value of a mask's pixels that do not count, or the name of their class. ``mask_colours``,
+    ``mask_threshold``, ``nearest_colour``: which class a mask's colours or grey levels are; see the task's keys.
     """
 
     size: tuple[int, int] | None = None
@@ -47,7 +48,10 @@ class Form:
     nested: bool = False
     skip_broken: bool = False
     several_labels: bool = False
-    ignore: int | None = None
+    ignore: int | str | None = None
+    mask_colours: str | tuple[tuple[str, tuple[int, int, int]], ...] = ()
+    mask_threshold: int | None = None
+    nearest_colour: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,15 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "calibrate": ("settled", "told_cuts", "training_seconds", "with_gainful_cohorts"),
     "distributed": ("DistributedTraining", "Share"),
     "evaluate": ("backend_name", "evaluate"),
-    "feasibility": ("chance_level", "check_fit", "class_count", "resolution", "scores_unseen", "validated_sizes"),
+    "feasibility": (
+        "chance_level",
+        "check_fit",
+        "class_count",
+        "occurring_classes",
+        "resolution",
+        "scores_unseen",
+        "validated_sizes",
+    ),
     "limits": ("deterministic",),
     "names": ("check_names", "faults_of_names"),
     "records": (

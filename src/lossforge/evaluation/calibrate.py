@@ -30,7 +30,7 @@ LARGEST_COHORT = 64
 _MEMORY_SHARE = 0.45
 """Share of a GPU's free memory that a cohort's step may take; a captured step keeps its own while another is tried."""
 _TRIAL_STEPS = 5
-_LONG = 3.0
+_LONG = 20.0
 """Seconds from which on a trial is not run twice."""
 
 

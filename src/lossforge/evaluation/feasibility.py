@@ -75,6 +75,14 @@ def resolution(task: TaskSection) -> float:
     return 1 / (len(occurring) * int(occurring.min()))
 
 
+def occurring_classes(task: TaskSection) -> int:
+    """Classes that occur in the test part, of data with one class a sample or pixel; 0 where that is not known."""
+    if task.python or task.distributed:
+        return 0
+    data = load_task(task, "cpu")
+    return 0 if data.several_labels else int((data.test.counts(data.classes) > 0).sum())
+
+
 def class_count(task: TaskSection) -> int:
     """Classes of a task's data, or of the training of the user's own."""
     if task.distributed:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from lossforge.errors import DataError, FormulaError, LossError, LossforgeError, ModelError, SpaceError, offered
 from lossforge.expression.heads import HEADS
 from lossforge.spaces.faults import Fault, in_words
+from lossforge.spaces.mask_keys import has_masks
 from lossforge.spaces.schema import SearchSpace
-from lossforge.spaces.task_section import has_masks
 
 
 def check_names(space: SearchSpace, origin: str = "") -> None:

@@ -49,6 +49,7 @@ def recipe_lines(space: SearchSpace, row: Comparison) -> list[str]:
         f"{row.tested_on:,} to test on, {row.classes} classes",
         f"label noise: {_noise(task)}",
         *([] if task.ignored is None else [_ignored(task)]),
+        *_classes(task),
         *([f"classes: a long tail, factor {task.imbalance:g}, to train on"] if task.imbalance > 1 else []),
         f"network: {task.model}, width {task.width}"
         + ("" if task.activation == "relu" else f", with {task.activation} in the place of ReLU"),
@@ -82,8 +83,19 @@ def _noise(task: TaskSection) -> str:
     return f"{task.label_noise:.0%} of the training labels drawn anew from all classes, for every seed"
 
 
+def _classes(task: TaskSection) -> list[str]:
+    """Which of the data's classes are taken, and which of them are one."""
+    told = [f"classes: {', '.join(task.only)} alone"] if task.only else []
+    return [*told, f"classes: 1 is {' or '.join(task.positive)}, 0 all others"] if task.positive else told
+
+
 def _ignored(task: TaskSection) -> str:
     moved = ", nor does what augmentation brings in from beyond an edge" if task.augmentation.is_on else ""
+    if isinstance(task.ignored, str):
+        return (
+            f"ignored: mask pixels of class '{task.ignored}' count neither in the loss nor in the metric{moved}; set "
+            "them to -100, the default ignore_index of this class"
+        )
     return (
         f"ignored: mask pixels of value {task.ignored} count neither in the loss nor in the metric{moved}; set them to "
         f"-100, the default ignore_index of this class, or give it ignore_index={task.ignored}"

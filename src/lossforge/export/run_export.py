@@ -20,8 +20,7 @@ from lossforge.spaces.task_section import searched_title
 from lossforge.store.files import told_as_store_error, write_atomically
 from lossforge.store.run_folder import RunFolder
 from lossforge.validation.comparison import Comparison
-from lossforge.validation.results import read_comparisons
-from lossforge.validation.sentences import verdicts_by_formula
+from lossforge.validation.results import read_comparisons, verdicts_of_run
 
 _AGAIN = "export again"
 _ELSEWHERE = "name another file with -o"
@@ -62,7 +61,8 @@ def _export(entry: Entry, folder: RunFolder, space: SearchSpace, comparisons: li
     recipe: list[str] = []
     if rows and rows[0].classes:
         most = max(rows, key=lambda row: row.seeds)
-        recipe = [*recipe_lines(space, most), *gain_lines(rows), *_verdict(rows), limits(rows[0])]
+        said = _verdict(rows, verdicts_of_run(folder))
+        recipe = [*recipe_lines(space, most), *gain_lines(rows), *said, limits(rows[0])]
     return Export(
         name=f"Discovered{entry.rank}",
         formula=loss.formula,
@@ -76,8 +76,8 @@ def _export(entry: Entry, folder: RunFolder, space: SearchSpace, comparisons: li
     )
 
 
-def _verdict(rows: list[Comparison]) -> list[str]:
-    said = verdicts_by_formula(rows).get(rows[0].formula)
+def _verdict(rows: list[Comparison], verdicts: dict[str, str]) -> list[str]:
+    said = verdicts.get(rows[0].formula)
     return [f"verdict: {said}"] if said else []
 
 

@@ -47,8 +47,6 @@ def run_status(path: Path) -> Status:
     from lossforge.store.checkpoint import load_checkpoint
     from lossforge.store.ledger import Ledger
     from lossforge.store.stages import Stage
-    from lossforge.validation.results import read_comparisons
-    from lossforge.validation.sentences import loss_sentences
 
     folder = RunFolder.open(path)
     space = folder.space()
@@ -83,7 +81,7 @@ def run_status(path: Path) -> Status:
         best_formula=best[0].formula if best else None,
         best_gain=best[0].gain if best else None,
         metric=space.measure,
-        verdicts=tuple(loss_sentences(read_comparisons(folder))),
+        verdicts=tuple(_sentences(folder)),
     )
 
 
@@ -92,12 +90,23 @@ def leader_seeds(path: Path) -> int:
     return RunFolder.open(path).space().fitness.finalist_seeds
 
 
-def run_verdicts(path: Path) -> dict[str, str]:
-    """What the last re-validation says of each loss, by formula; empty where there was none."""
-    from lossforge.validation.results import read_comparisons
-    from lossforge.validation.sentences import verdicts_by_formula
+def _sentences(folder: RunFolder) -> list[str]:
+    """What the last re-validation says, and what plans say, with their names."""
+    from lossforge.validation.results import comparisons_by_plan, read_comparisons
+    from lossforge.validation.sentences import loss_sentences
 
-    return verdicts_by_formula(read_comparisons(RunFolder.open(path)))
+    plans = comparisons_by_plan(folder).items()
+    return [
+        *loss_sentences(read_comparisons(folder)),
+        *(f"plan {plan}, {said}" for plan, rows in plans for said in loss_sentences(rows)),
+    ]
+
+
+def run_verdicts(path: Path) -> dict[str, str]:
+    """What the last re-validation, and plans, say of each loss, by formula; empty where there was none."""
+    from lossforge.validation.results import verdicts_of_run
+
+    return verdicts_of_run(RunFolder.open(path))
 
 
 def run_top(path: Path, number: int) -> list[Entry]:

@@ -33,9 +33,15 @@ def comparison_lines(rows: Sequence[Comparison], width: int) -> list[Line]:
     if len({row.rival for row in rows}) == 1 and len({row.title for row in rows}) < len(rows):
         return _against_one(rows, width)
     several = len({row.title for row in rows}) > 1
-    groups: dict[str, list[tuple[str, ...]]] = {}
+    most: dict[tuple[str, int], Comparison] = {}
     for row in rows:
-        groups.setdefault(_heading(row, several=several), []).append(_cells(row))
+        kept = most.setdefault((row.title, row.rank), row)
+        if row.seeds > kept.seeds:
+            most[row.title, row.rank] = row
+    groups = {
+        _heading(one, several=several): [_cells(row) for row in rows if (row.title, row.rank) == place]
+        for place, one in most.items()
+    }
     return grouped(_COLUMNS, groups, width)
 
 
@@ -70,13 +76,13 @@ def rank_lines(rows: Sequence[Comparison]) -> list[str]:
     if len(scores) < 2 or studies < 2:
         return []
     found = compare_ranks(scores)
-    told = ", ".join(f"{named(name)} {rank:.2f}" for name, rank in zip(found.names, found.ranks, strict=True))
+    told = "; ".join(f"{named(name)} {rank:.2f}" for name, rank in zip(found.names, found.ranks, strict=True))
     apart = f"ranks that differ by {found.critical_difference:.2f} or more are told apart (Nemenyi)"
     return [f"mean ranks over {studies} studies: {told}", f"{apart}; p = {found.p_friedman:.2g} that none differs"]
 
 
 def _heading(row: Comparison, *, several: bool) -> str:
-    """Of a loss in a study: which it is, what it scored, and how it was found."""
+    """Of a loss in a study, by its row of most seeds: which it is, what it scored, and how it was found."""
     study = f"{row.title}: " if several else ""
     what = row.loss if row.loss and not row.searched else row.formula
     rate = "" if row.is_own else f", rate {row.learning_rate:g}"

@@ -33,6 +33,8 @@ _EVERY = 30.0
 """Seconds between two lines on how far a long comparison is."""
 
 
+_SHORT = 5.0
+"""Seconds below which nothing is said of the time left."""
 _GUESS = 30.0
 """Seconds of work that the estimate of a training's length counts for."""
 
@@ -90,7 +92,8 @@ class Progress:
         workers = self.meter.workers if self.meter and self.meter.workers else 1
         known = _GUESS / workers + time.monotonic() - self.work_started
         pace = (_GUESS + self.work_timed) / known
-        return f"at most {duration((self.work_total - min(self.work_done, self.work_total)) / pace)} left"
+        left = (self.work_total - min(self.work_done, self.work_total)) / pace
+        return f"about {duration(left)} left at most" if left > _SHORT else ""
 
     def changed(self) -> None:
         """Called after every change of a figure."""

@@ -21,6 +21,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     ),
     "plan_schema": ("LIBRARY", "MOST_SEEDS", "ContenderSection", "Plan", "StudySection", "title_of"),
     "plans": ("dump_plan", "find_plan", "load_plan", "plan_of_space", "read_plan", "study_space", "with_seeds"),
+    "mask_keys": ("CLASS_TABLE", "MASK_SETS", "MaskColours", "has_masks"),
     "noise_keys": ("NoiseKind",),
     "recipe_section": ("RecipeSection",),
     "schema": (
@@ -33,5 +34,5 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "TaskSection",
     ),
     "shipped": ("find_space", "shipped_plans", "shipped_spaces"),
-    "task_section": ("MASK_SETS", "OF_LABELS", "has_masks", "metric_title", "searched_title"),
+    "task_section": ("OF_LABELS", "metric_title", "searched_title"),
 }

@@ -167,6 +167,8 @@ def _in_data(loc: KeyPath, data: object, kind: str) -> KeyPath:
     value: Any = data
     path: list[str | int] = []
     for number, part in enumerate(loc):
+        if isinstance(part, str) and part.startswith("["):
+            continue  # a form that a value may have
         try:
             value = _step(value, part)
         except (LookupError, TypeError):

@@ -31,6 +31,8 @@ def read_space(
 ) -> SearchSpace:
     """The space in tables from ``origin``, with ``KEY=VALUE`` overrides. Raises SpaceError with all its faults."""
     data = copy.deepcopy(dict(tables))
+    if "study" in data and "evolution" not in data:
+        raise SpaceError(f"{origin}: is a plan and no search space (it has [[study]]); give it with --plan")
     given = overridden_keys(data, overrides or [])
     apply_overrides(data, overrides or [])
     return validate_space(data, origin, given, further)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from lossforge.spaces.recipe_section import Rate
 from lossforge.spaces.schema import BudgetSection, ExecutionSection
@@ -38,7 +38,14 @@ class ContenderSection(Section):
         return self.name or self.loss
 
 
-Named = Annotated[str, Field(min_length=1)] | ContenderSection
+def _form(value: object) -> str:
+    return "[table]" if isinstance(value, dict | ContenderSection) else "[text]"
+
+
+Named = Annotated[
+    Annotated[Annotated[str, Field(min_length=1)], Tag("[text]")] | Annotated[ContenderSection, Tag("[table]")],
+    Discriminator(_form),
+]
 """A name of the library, a call such as ``gce(q=0.7)``, a formula, or a table."""
 
 

@@ -26,6 +26,9 @@ def load_plan(path: Path, overrides: list[str] | None = None) -> Plan:
 def read_plan(tables: Mapping[str, object], origin: str, overrides: list[str] | None = None) -> Plan:
     """The plan in tables from ``origin``. Raises SpaceError with all its faults, those of its studies included."""
     data = copy.deepcopy(dict(tables))
+    if "study" not in data and {"task", "evolution", "expression", "fitness"} & set(data):
+        raise SpaceError(f"{origin}: is a search space and no plan (it has no [[study]]); give it with --space")
+    _refuse_other_studies(data, overrides or [])
     given = overridden_keys(data, overrides or [])
     apply_overrides(data, overrides or [])
     faults = find_faults(data, Plan)
@@ -38,6 +41,19 @@ def read_plan(tables: Mapping[str, object], origin: str, overrides: list[str] | 
             if isinstance(one, ContenderSection):
                 study_space(plan, study, one, origin=origin)
     return plan
+
+
+def _refuse_other_studies(data: Mapping[str, Any], overrides: list[str]) -> None:
+    """Raise SpaceError for an override of a study that the plan does not have: it would be a key of every one."""
+    listed = data.get("study")
+    studies = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    names = [str(one.get("name")) for one in studies]
+    known = {*names, *StudySection.model_fields, *map(str, range(len(names)))}
+    for override in overrides:
+        table, _, rest = override.partition("=")[0].strip().partition(".")
+        first = rest.partition(".")[0]
+        if table == "study" and "." in rest and first not in known:
+            raise SpaceError(f"--set {override}: there is no study '{first}'{offered(first, names)}")
 
 
 def study_space(

@@ -7,6 +7,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from lossforge.spaces.mask_keys import (
+    MASK_SETS,
+    ClassNames,
+    IgnoredValue,
+    MaskColours,
+    Threshold,
+    check_classes,
+    check_masks,
+    has_masks,
+)
 from lossforge.spaces.noise_keys import ClassPairs, NoiseKind, check_noise
 from lossforge.spaces.section import Section
 
@@ -50,8 +60,6 @@ _OF_KINDS = {
     "skip_broken": ("folder", "masks"),
 }
 """Other keys that are for some kinds of a user's own data only."""
-MASK_SETS = {"voc2012": 255, "coco_stuff": 255}
-"""Data sets with a name whose samples have masks, and the value of pixels that are out of everything there."""
 _LATER_AUGMENTATIONS = ("zoom", "shift")
 """Augmentations that runs of earlier versions do not have."""
 _TITLES = {
@@ -85,15 +93,6 @@ def searched_title(metrics: str) -> str:
     )
 
 
-def has_masks(data: str) -> bool:
-    """Whether ``task.data`` names data that have a class for every pixel.
-
-    >>> has_masks("masks:cracks.npz"), has_masks("voc2012"), has_masks("digits")
-    (True, True, False)
-    """
-    return data in MASK_SETS or data.startswith("masks:")
-
-
 class AugmentationSection(Section):
     """How training images are varied, anew in every epoch, each on its own.
 
@@ -119,6 +118,10 @@ class AugmentationSection(Section):
 class TaskSection(Section):
     """What candidates are judged on: data, parts, noise and network; or a training of the user's own (``python``).
 
+    ``only`` are the classes whose samples are taken (none: all), ``positive`` those that are class 1 of two, the others
+    being class 0. Masks of colours have classes by ``mask_colours``, with ``nearest_colour`` by the nearest; grey masks
+    by ``mask_threshold``: class 1 from that value on (of colours, each of red, green and blue is 0 or 255 by it).
+
     ``head`` says how logits become what a formula reads; see `lossforge.losses.heads`. With ``output_init`` "matched" a
     network of two classes begins as the same function behind ``softmax`` as behind ``binary``: its two last neurons are
     half of the one and its negative. ``score_training`` scores what was trained on as well. ``probe`` is another data
@@ -135,7 +138,6 @@ class TaskSection(Section):
     train: int | None = Field(default=None, ge=10)
     validation: int | None = Field(default=None, ge=10)
     test: int | None = Field(default=None, ge=10)
-    positive: tuple[str, ...] = ()
     own_validation: bool | None = None
     drop_duplicates: bool | None = None
     drop_index: bool | None = None
@@ -151,7 +153,12 @@ class TaskSection(Section):
     noise_file: str = ""
     noise_key: str = ""
     imbalance: float = Field(default=1.0, ge=1, le=1e6)
-    ignore: int | None = Field(default=None, ge=-(2**31), lt=2**31)
+    only: ClassNames = ()
+    positive: ClassNames = ()
+    mask_colours: MaskColours = ()
+    mask_threshold: Threshold | None = None
+    nearest_colour: bool = False
+    ignore: IgnoredValue = None
     resize: Side | tuple[Side, Side] | None = None
     greyscale: bool = False
     normalize: bool | None = None
@@ -184,8 +191,11 @@ class TaskSection(Section):
         return has_masks(self.data)
 
     @property
-    def ignored(self) -> int | None:
-        """The value of a mask's pixels that are out of the loss, the metrics and the classes; None: there is none."""
+    def ignored(self) -> int | str | None:
+        """The value of a mask's pixels that are out of the loss, the metrics and the classes; None: there is none.
+
+        Of masks of colours it is the name of their class.
+        """
         return MASK_SETS.get(self.data) if self.ignore is None else self.ignore
 
     @property
@@ -259,8 +269,6 @@ class TaskSection(Section):
             )
         if self.head == "binary" and self.classes not in (None, 2):
             raise ValueError(f"head: 'binary' is for two classes, and there are {self.classes}; use softmax or sigmoid")
-        if self.ignore is not None and not self.masks:
-            raise ValueError("ignore: is for masks, of which it names the pixels that do not count; leave it out")
         if self.head == "sigmoid" and self.output_init == "matched":
             raise ValueError(
                 "output_init: 'matched' is for one neuron of the head binary against two of softmax; leave it out "
@@ -275,6 +283,13 @@ class TaskSection(Section):
                 "label_noise: replaces labels of whole samples, and masks have one a pixel, where people err along "
                 "outlines and not at random; leave it out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _classes_as_meant(self) -> TaskSection:
+        if not self.python:
+            check_masks(vars(self))
+            check_classes(vars(self))
         return self
 
     @model_validator(mode="after")
@@ -312,7 +327,8 @@ class TaskSection(Section):
         """
         inputs = {"head", "resize", "greyscale", "normalize", "augmentation", "activation", "python", "classes"}
         inputs |= {*_OF_KINDS, "noise_kind", "noise_pairs", "noise_key", "imbalance", "ignore"}
-        inputs |= {"output_init", "score_training", "probe", "distributed", "positive"}
+        inputs |= {"only", "positive", "mask_colours", "mask_threshold", "nearest_colour"}
+        inputs |= {"output_init", "score_training", "probe", "distributed"}
         unused = {name for name in inputs if getattr(self, name) == type(self).model_fields[name].default}
         unused |= {name for name in _SWITCHES if not self.switched_on(name)}
         unused |= {"metric"} if self.metric in (None, self._usual) else set()
@@ -322,6 +338,8 @@ class TaskSection(Section):
         unused |= {"nested", "cohort", "noise_file"}
         unused |= set() if self.probe else {"probe_train", "probe_test"}
         found = self.decided().model_dump(mode="json", exclude=unused)
+        for name in {"only", "positive"} & set(found):
+            found[name] = sorted(found[name])  # in any order they are the same classes
         for name in _LATER_AUGMENTATIONS:
             if "augmentation" in found and not found["augmentation"][name]:
                 del found["augmentation"][name]

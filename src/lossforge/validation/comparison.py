@@ -42,6 +42,7 @@ class Comparison:
     ``study`` is the plan's, and ``loss`` what tables call the loss. ``looks`` are the seeds at which the pair could be
     decided: the interval holds at each of them. ``chosen`` says that the rival is one of the best known losses for the
     task, by a coarse pass, and ``tuned`` that learning rates were sought and not given.
+    ``collapsed`` and ``rival_collapsed`` count networks that predict one class only.
     """
 
     rank: int
@@ -89,6 +90,8 @@ class Comparison:
     looks: tuple[int, ...] = ()
     chosen: bool = False
     tuned: bool = True
+    collapsed: int = 0
+    rival_collapsed: int = 0
 
     @property
     def title(self) -> str:
@@ -97,7 +100,9 @@ class Comparison:
 
     @property
     def verdict(self) -> Verdict:
-        """What it shows of the pair."""
+        """What it shows of the pair: nothing where no network of either learned more than one class."""
+        if self.collapsed == self.rival_collapsed == self.seeds:
+            return Verdict.NOT_SEPARABLE
         return verdict_of(_pair(self).difference, self.p_adjusted, self.p_equivalent)
 
     @property
@@ -137,7 +142,8 @@ def how_measured(rows: Sequence[Comparison]) -> str:
 
 LEGEND = (
     f"better, worse: adjusted p < {SIGNIFICANT:g} (Holm, over the losses), with {LEAST_SEEDS} seeds or more; "
-    "equivalent: within the margin, by two one-sided tests"
+    "equivalent: within the margin, by two one-sided tests; an interval is its pair's own, and may leave 0 out where "
+    "the corrected p does not"
 )
 """What the verdicts mean."""
 

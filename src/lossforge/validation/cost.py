@@ -12,7 +12,7 @@ from lossforge.validation.study import Study
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Trainings of a study at most, by step, and ``seconds`` of one of them on one worker (0: not known)."""
+    """Trainings of a study, by step (of the test: at most), and ``seconds`` of one on one worker (0: not known)."""
 
     coarse: int
     tuning: int
@@ -53,14 +53,26 @@ def told(costs: Sequence[tuple[str, Cost]], workers: int) -> list[str]:
     for title, cost in costs:
         each = f", about {_short(cost.seconds)} each" if cost.seconds else ""
         lines.append(
-            f"{title}: at most {cost.trainings:,} trainings{each} ({cost.coarse:,} to choose, {cost.tuning:,} to tune, "
-            f"{cost.test:,} for the test)"
+            f"{title}: {cost.trainings:,} trainings{each} ({cost.coarse:,} to choose, {cost.tuning:,} to tune, "
+            f"up to {cost.test:,} for the test)"
         )
     total = sum(cost.trainings for _, cost in costs)
     work = sum(cost.work for _, cost in costs)
-    time = f", about {duration(work / max(workers, 1))} on {workers} workers" if work else ""
-    lines.append(f"all: at most {total:,} trainings{time}; pairs that are decided early need fewer")
+    seconds = _START + work / max(workers, 1)
+    time = f", about {duration(seconds)} on {_workers(workers)}" if work else ""
+    lines.append(
+        f"all: {total:,} trainings{time}; fewer where pairs are decided early, some more where a loss is best at an "
+        "end of the grid of rates"
+    )
     return lines
+
+
+_START = 20.0
+"""Seconds in which workers start, data are read and figures drawn."""
+
+
+def _workers(count: int) -> str:
+    return "1 worker" if count == 1 else f"{count} workers"
 
 
 def _short(seconds: float) -> str:

@@ -17,6 +17,7 @@ from lossforge.store.run_folder import RunFolder, read_json
 from lossforge.validation.coarse import Tried
 from lossforge.validation.comparison import TOLD, Comparison, told
 from lossforge.validation.measures import Measured
+from lossforge.validation.sentences import verdicts_by_formula
 
 _NUMBERS = ("gain", "low", "high", "p", "p_adjusted", "seeds", "learning_rate", "rival_learning_rate")
 
@@ -56,6 +57,22 @@ def _table(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
 def read_comparisons(folder: RunFolder) -> list[Comparison]:
     """What the last re-validation wrote; empty where there was none. Raises StoreError where it is damaged."""
     return comparisons_in(folder.validation_folder)
+
+
+def comparisons_by_plan(folder: RunFolder) -> dict[str, list[Comparison]]:
+    """What was compared by plans, by the plan's name, sorted; see `lossforge validate RUN --plan`."""
+    places = sorted(folder.validation_folder.glob("*/results.json"))
+    return {place.parent.name: comparisons_in(place.parent) for place in places}
+
+
+def verdicts_of_run(folder: RunFolder) -> dict[str, str]:
+    """What the last re-validation, and plans, say of each loss, by formula; empty where there was none."""
+    found = verdicts_by_formula(read_comparisons(folder))
+    for plan, rows in comparisons_by_plan(folder).items():
+        for formula, said in verdicts_by_formula(rows).items():
+            before = f"{found[formula]}; " if formula in found else ""
+            found[formula] = f"{before}by the plan {plan}, {said}"
+    return found
 
 
 def comparisons_in(folder: Path) -> list[Comparison]:

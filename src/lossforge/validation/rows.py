@@ -62,7 +62,9 @@ def _row(result: Result, judged: Judged) -> Comparison:
         study=study.title,
         loss=one.name,
         looks=looks if len(looks) > 1 else (),
-        tuned=any(sweep.accuracies for sweep in result.sweeps),
+        tuned=any(len(sweep.accuracies) > 1 for sweep in result.sweeps),
+        collapsed=mine.collapsed,
+        rival_collapsed=other.collapsed,
         chosen=judged.rival >= len(study.rivals),
         **asdict(other_tests(mine.differences(other), resolution=result.finest)),
     )

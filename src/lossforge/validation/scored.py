@@ -34,13 +34,21 @@ class Scored:
     correct: NDArray[numpy.bool_] | None
     lost: list[bool] = field(default_factory=list)
     measures: dict[str, list[float]] = field(default_factory=dict)
+    classes: int = 0
 
     @classmethod
-    def of(cls, rows: Sequence[TrainingRow]) -> Scored:
-        """From a loss's rows in the ledger, in the order of the seeds."""
+    def of(cls, rows: Sequence[TrainingRow], classes: int = 0) -> Scored:
+        """From a loss's rows in the ledger, in the order of the seeds; ``classes`` that occur (0: not known)."""
         values = [row.accuracy for row in rows]
         lost = [not is_score(value) for value in values]
-        return cls([as_score(value) for value in values], sum(lost), _correct(rows), lost, _measures(rows))
+        return cls([as_score(value) for value in values], sum(lost), _correct(rows), lost, _measures(rows), classes)
+
+    @property
+    def collapsed(self) -> int:
+        """Networks that predict one class only: their recall is 1 for it and 0 for all others."""
+        recalls = self.measures.get("balanced_accuracy", [])
+        classes = self.classes
+        return sum(abs(recall - 1 / classes) < _SAME for recall in recalls) if classes else 0
 
     def first(self, seeds: int) -> Scored:
         """The same of its first seeds."""
@@ -49,7 +57,7 @@ class Scored:
         correct = None if self.correct is None else self.correct[:seeds]
         lost, failed = self.lost[:seeds], sum(self.lost[:seeds])
         measures = {name: values[: seeds - failed] for name, values in self.measures.items()}
-        return Scored(self.scores[:seeds], failed, correct, lost, measures)
+        return Scored(self.scores[:seeds], failed, correct, lost, measures, self.classes)
 
     def differences(self, other: Scored) -> list[float]:
         """Percentage points, a seed each, by which this loss is ahead."""
@@ -91,6 +99,8 @@ def over_images(one: Scored, other: Scored, difference: PairedDifference) -> Ima
     return ImageInterval(100 * found.low, 100 * found.high, found.images, found.images_to_settle)
 
 
+_SAME = 1e-5
+"""Metrics are kept to six digits."""
 _LEAST_STEP = 1e-4
 """What a table shows of a score: a hundredth of a percentage point."""
 

@@ -23,6 +23,20 @@ def loss_sentences(rows: Sequence[Comparison]) -> list[str]:
     ]
 
 
+def collapse_sentences(rows: Sequence[Comparison]) -> list[str]:
+    """A warning for each loss and rival of which half of the networks or more predict one class only."""
+    found: dict[tuple[str, str], tuple[int, int]] = {}
+    for row in rows:
+        for name, count in ((_called([row]), row.collapsed), (named(row.rival), row.rival_collapsed)):
+            if 2 * count >= row.seeds:
+                found[row.title, name] = max(found.get((row.title, name), (0, 0)), (row.seeds, count))
+    return [
+        f"{title}: {count} of {seeds} networks of {name} predict one class only: its score says nothing; train longer, "
+        "or with another rate"
+        for (title, name), (seeds, count) in found.items()
+    ]
+
+
 def verdicts_by_formula(rows: Sequence[Comparison]) -> dict[str, str]:
     """What is said of each loss, by the formula that was searched and the one that was trained; studies in a row."""
     judged = loss_judgements(rows)
@@ -41,7 +55,7 @@ def verdicts_by_formula(rows: Sequence[Comparison]) -> dict[str, str]:
 def _called(losses: Sequence[Comparison]) -> str:
     """Discoveries go by their ranks; what a person named has its name."""
     if all(one.loss and not one.searched for one in losses):
-        return ", ".join(one.loss for one in losses)
+        return "; ".join(one.loss for one in losses)
     return f"{'rank' if len(losses) == 1 else 'ranks'} {', '.join(str(one.rank) for one in losses)}"
 
 
@@ -52,11 +66,17 @@ def _sentence(judged: LossJudgement, rows: Sequence[Comparison]) -> str:
     if judged.verdict is LossVerdict.BETTER_THAN_ALL_KNOWN:
         return f"better than every known loss that it met ({len(rows)}){_on_these_images(rows)}"
     better = judged.verdict is LossVerdict.BETTER_THAN_CROSS_ENTROPY
+    baseline = by_rival.get(BASELINE)
+    if baseline is not None and verdict(baseline) is Verdict.WORSE:
+        first = f"worse than cross-entropy{_on_these_images([baseline])}"
+        return first if judged.nearest_known == BASELINE else f"{first}, {beside(nearest)}"
     first = f"{'better' if better else 'no better'} than cross-entropy"
     if better:
         first += _on_these_images([by_rival[BASELINE]])
     if judged.nearest_known == BASELINE:
         return first if better else f"{first}: {beside(nearest)}"
+    if baseline is None:
+        return beside(nearest)
     return f"{first}, {beside(nearest)}"
 
 
@@ -66,7 +86,7 @@ def beside(row: Comparison) -> str:
     if found is Verdict.BETTER:
         return f"and than {rival}, but not than each rival once the number of losses counts"
     if found is Verdict.WORSE:
-        return f"worse than {rival}"
+        return f"worse than {rival}{_on_these_images([row])}"
     if found is Verdict.EQUIVALENT:
         return f"equivalent to {rival} (within {row.margin:g} points)"
     needed = (
@@ -79,8 +99,13 @@ def beside(row: Comparison) -> str:
 
 
 def _on_these_images(rows: Sequence[Comparison]) -> str:
-    """That other test images may say otherwise, where the seeds' interval alone is above zero; "" where not."""
-    open_ = [row for row in rows if row.low > 0 and row.low_images is not None and row.low_images <= 0]
+    """That other test images may say otherwise, where the seeds' interval alone leaves zero out; "" where not."""
+    open_ = [
+        row
+        for row in rows
+        if (row.low > 0 and row.low_images is not None and row.low_images <= 0)
+        or (row.high < 0 and row.high_images is not None and row.high_images >= 0)
+    ]
     if not open_:
         return ""
     needed = [row.images_needed for row in open_]

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 
 from lossforge.errors import LossforgeError
-from lossforge.evaluation.feasibility import resolution
+from lossforge.evaluation.feasibility import occurring_classes, resolution
 from lossforge.evaluation.records import Outcome, Training
 from lossforge.evaluation.remedies import remedy
 from lossforge.search.progress import Progress
@@ -137,19 +137,20 @@ class Runner:
         rows: list[list[TrainingRow]] = [[] for _ in contenders]
         decided: dict[tuple[int, int], Judged] = {}
         open_ = [(loss, rival) for rival in range(rivals) for loss in range(losses)]
-        finest, done = 0.0, 0
+        finest, done, classes = 0.0, 0, occurring_classes(study.task)
+        tested: list[Scored] = []
         for look in looks:
             active = sorted({loss for loss, _ in open_} | {losses + rival for _, rival in open_})
             self._phase(study, f"training losses and rivals for the test, {look} of at most {looks[-1]} seeds")
             self._train(study, contenders, sweeps, active, range(done, look), rows)
             done = look
-            tested = [Scored.of(own) for own in rows]
+            tested = [Scored.of(own, classes) for own in rows]
             finest = 100 * (resolution(study.task) or finest_step(tested))
             open_ = self._judge(study, contenders, tested, open_, decided, look, finest)
             if not open_:
                 break
         ordered = [decided[loss, rival] for rival in range(rivals) for loss in range(losses)]
-        return [Scored.of(own) for own in rows], ordered, finest
+        return tested, ordered, finest
 
     def _judge(
         self,
