@@ -240,6 +240,26 @@ def test_dwas_factors_add_up_to_their_number(values: list[float], temperature: f
     assert torch.allclose(criterion.factors, torch.ones(len(values)), atol=1e-5)  # all fell alike
 
 
+@pytest.mark.parametrize("text", ["focal + dice", "cross_entropy + brier", "dwa(focal + dice)"])
+def test_rare_classes_weigh_more_in_a_sum(text: str) -> None:
+    counts = [20, 8, 2, 0]
+    x, y = batch(0)
+    x, y = x[:, :4], y.clamp(max=2)
+    balanced = torch.tensor([30 / (3 * 20), 30 / (3 * 8), 30 / (3 * 2), 0])
+    wanted = lossforge.loss(text, weight=balanced)(x, y)
+    torch.testing.assert_close(lossforge.loss(text, weight="balanced", class_counts=counts)(x, y), wanted)
+    assert not torch.equal(wanted, lossforge.loss(text)(x, y))
+    effective = lossforge.loss(text, weight="effective", class_counts=counts).weight
+    assert effective is not None
+    assert float((effective * torch.tensor(counts)).sum() / 30) == pytest.approx(1)
+    ratio = (1 - 0.999**20) / (1 - 0.999**2)
+    assert float(effective[2] / effective[0]) == pytest.approx(ratio, rel=1e-4)
+    with pytest.raises(LossError, match="class_counts"):
+        lossforge.loss(text, weight="balanced")
+    with pytest.raises(LossError, match="'effective', not"):
+        lossforge.loss(text, weight="rare", class_counts=counts)
+
+
 def test_parts_of_a_rule_are_told() -> None:
     assert named_sum("dwa(focal + dice)") is not None
     found = explain("dwa(focal + dice)")

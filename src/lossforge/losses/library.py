@@ -200,9 +200,10 @@ def loss(
     10. A loss that looks at how frequent classes are takes ``class_share``, shape ``(C,)``, or ``class_counts``, the
     number of training samples of each class. ``head`` says how logits become probabilities: "softmax" (of C logits),
     "sigmoid" (C labels, each there or not) or "binary" (one logit, of class 1); see `lossforge.losses.heads`. Without
-    it a loss has the head that it was made for. ``dynamic`` lets the weights of a sum change in the course of a
-    training: by "uncertainty", "dwa" (with ``temperature``) or "gradnorm" (with ``alpha``), as
-    ``loss("uncertainty(focal + dice)")`` does too; see `WeightedFusionLoss`. Raises LossError or FormulaError.
+    it a loss has the head that it was made for. ``weight`` may be "balanced" or "effective" beside ``class_counts``,
+    for a sum too: 1 on average over samples, the larger the rarer the class. ``dynamic`` lets the weights of
+    a sum change in the course of a training: by "uncertainty", "dwa" (with ``temperature``) or "gradnorm" (with
+    ``alpha``), as ``loss("uncertainty(focal + dice)")`` does too; see `WeightedFusionLoss`. Raises LossError or FormulaError.
 
     >>> import torch
     >>> criterion = loss("cross_entropy")
@@ -213,6 +214,8 @@ def loss(
     """
     module = {name: value for name, value in arguments.items() if name in _MODULE_ARGUMENTS}
     parameters = {name: value for name, value in arguments.items() if name not in _MODULE_ARGUMENTS}
+    if isinstance(module.get("weight"), str):
+        module["weight"] = _class_weights(str(module["weight"]), class_counts)
     if class_counts is not None:
         if "class_share" in module:
             raise LossError("class_counts and class_share say the same: give one of them")
@@ -245,6 +248,26 @@ def _ruled(text: str, dynamic: str, parameters: dict[str, object]) -> str:
     if value is not None and not isinstance(value, int | float):
         raise LossError(f"{dynamic}: {RULES[dynamic][0]} must be a number, not {value!r}")
     return weighting(dynamic, value).around([text])
+
+
+_EFFECTIVE = 0.999
+
+
+def _class_weights(kind: str, class_counts: Sequence[float] | Tensor | None) -> Tensor:
+    """A weight for each class, ``(C,)``, by which a sample weighs 1 on average; 0 for a class without samples.
+
+    "balanced": N / (C n_c), as scikit-learn has it, of C classes that occur. "effective": in proportion to
+    (1 - beta) / (1 - beta^n_c) with beta = 0.999 (Cui et al., CVPR 2019). Raises LossError.
+    """
+    if kind not in ("balanced", "effective"):
+        raise LossError(f"weight must be a tensor, 'balanced' or 'effective', not {kind!r}")
+    if class_counts is None:
+        raise LossError(f"weight='{kind}' asks for class_counts, the number of training samples of each class")
+    shares, samples = _shares(class_counts)
+    counts = shares * samples
+    rare = 1 / counts if kind == "balanced" else (1 - _EFFECTIVE) / (1 - _EFFECTIVE**counts)
+    rare = torch.where(counts > 0, rare, 0.0)
+    return (rare / (rare * shares).sum()).float()
 
 
 def _shares(class_counts: Sequence[float] | Tensor) -> tuple[Tensor, float]:
