@@ -203,7 +203,8 @@ def loss(
     it a loss has the head that it was made for. ``weight`` may be "balanced" or "effective" beside ``class_counts``,
     for a sum too: 1 on average over samples, the larger the rarer the class. ``dynamic`` lets the weights of
     a sum change in the course of a training: by "uncertainty", "dwa" (with ``temperature``) or "gradnorm" (with
-    ``alpha``), as ``loss("uncertainty(focal + dice)")`` does too; see `WeightedFusionLoss`. Raises LossError or FormulaError.
+    ``alpha``), as ``loss("uncertainty(focal + dice)")`` does too; see `WeightedFusionLoss`. Raises
+    LossError or FormulaError.
 
     >>> import torch
     >>> criterion = loss("cross_entropy")
