@@ -370,7 +370,7 @@ def test_operations_of_one_s_own_may_be_listed_and_all_seeds_at_fault_are_told()
     [
         ({"task": {"data": "digits"}}, 'set evolution.strategy = "grid"'),
         (
-            {"task": {"python": "mine:train"}, "evolution": {"strategy": "grid"}},
+            {"task": {"python": "mine:train", "classes": 3}, "evolution": {"strategy": "grid"}},
             "leave it, or task.python and task.distributed, out",
         ),
     ],
