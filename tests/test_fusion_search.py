@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 from tests.conftest import SMOKE
+from typer.testing import CliRunner
 
 import lossforge
+from lossforge.cli import app
 from lossforge.errors import InterruptedSearchError
 from lossforge.export.run_export import export_run
+from lossforge.report.term_shares import share_cells, shares_as_csv, term_shares
 from lossforge.search.hall_of_fame import read_hall_of_fame
 from lossforge.search.progress import Progress
 from lossforge.store.ledger import Ledger
@@ -124,3 +127,45 @@ def test_sums_evolve(tmp_path: Path) -> None:
     entries = read_hall_of_fame(run / TABLE)
     assert {entry.generation for entry in entries} == {1, 2}
     assert any("dice" in entry.formula and "+" in entry.formula for entry in entries)
+
+
+@pytest.mark.parametrize("dynamic", ["uncertainty", "gradnorm"])
+def test_sums_whose_weights_change_go_on_to_the_same_bytes(dynamic: str, tmp_path: Path) -> None:
+    changes = [f"fusion.dynamic={dynamic}", 'fusion.losses=["brier", "dice", "cross_entropy"]', "recipe.cohort=3"]
+    stopped = tmp_path / "stopped"
+    with pytest.raises(InterruptedSearchError):
+        search(stopped, *changes, progress=_StopsAfter(6))
+    lossforge.resume(stopped, workers=1)
+    whole = search(tmp_path / "whole", *changes)
+    assert (stopped / TABLE).read_bytes() == (whole / TABLE).read_bytes()
+    formulas = [entry.formula for entry in read_hall_of_fame(whole / TABLE)]
+    assert sum(formula.startswith(f"{dynamic}(") for formula in formulas) == 3
+    assert "cross_entropy" in formulas or len(formulas) == 5
+
+
+def test_sums_whose_weights_change_are_validated_with_their_shares_and_exported(tmp_path: Path) -> None:
+    changes = ["validation.top=1", "validation.seeds=4", "validation.epochs=2", "validation.tuning_seeds=1"]
+    losses = ["fusion.dynamic=dwa", 'fusion.losses=["focal", "dice"]', "fusion.orders=[2]"]
+    run = search(
+        tmp_path / "run", "validation.after_search=true", 'validation.second_optimizer="none"', *changes, *losses
+    )
+    rows = lossforge.Run(run).validation()
+    assert {"cross_entropy", "focal", "dice"} <= {row.rival for row in rows}
+    assert rows[0].loss == read_hall_of_fame(run / TABLE)[0].formula
+    assert rows[0].loss.startswith("dwa(")
+    text = export_run(run, None, 1).read_text()
+    assert "criterion.end_epoch()" in text
+    (told,) = term_shares(run)
+    assert told.terms[0].endswith("focal")
+    assert [len(epoch) for epoch in told.shares] == [2, 2]
+    assert told.trainings == 4
+    assert told.factors[0] == (1.0, 1.0)
+    assert told.name.startswith("dwa(")
+    assert all(sum(epoch) == pytest.approx(1, abs=1e-3) for epoch in told.shares)
+    head, *lines = share_cells(told)
+    assert head == ["loss", "epoch 1", "epoch 2", "weight times, at the end"]
+    assert [line[0] for line in lines] == list(told.terms)
+    assert len(shares_as_csv([told]).splitlines()) == 1 + 2 * 2
+    printed = CliRunner().invoke(app, ["tables", str(run), "--shares"])
+    assert printed.exit_code == 0
+    assert "epoch 2" in printed.output

@@ -300,13 +300,26 @@ def tables(
     latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX, for the package booktabs.")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print one CSV, with confusion matrices.")] = False,
     json: JsonOption = False,
+    shares: Annotated[
+        bool, typer.Option("--shares", help="Instead: each loss's share of the gradient, epoch by epoch.")
+    ] = False,
 ) -> None:
     """Tables of a run of sums of losses, n-gram by n-gram: accuracy, precision, recall, F1, IoU, with intervals."""
-    from lossforge.console import print_fusion_tables
+    from lossforge.console import print_fusion_tables, print_term_shares
     from lossforge.report.fusion_tables import as_csv, as_latex, fusion_tables
+    from lossforge.report.term_shares import shares_as_csv, term_shares
 
     if latex + csv + json > 1:
         raise typer.BadParameter("give one of --latex, --csv and --json")
+    if shares:
+        if latex:
+            raise typer.BadParameter("--shares is printed as text, --csv or --json")
+        told = term_shares(run)
+        if csv:
+            typer.echo(shares_as_csv(told), nl=False)
+        else:
+            print_term_shares(told, json)
+        return
     found = fusion_tables(run)
     if latex or csv:
         typer.echo((as_latex if latex else as_csv)(found), nl=False)

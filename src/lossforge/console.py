@@ -23,6 +23,7 @@ from lossforge.validation.sentences import collapse_sentences, loss_sentences
 
 if TYPE_CHECKING:
     from lossforge.report.fusion_tables import Table as FusionTable
+    from lossforge.report.term_shares import TermShares
     from lossforge.run import Run
     from lossforge.search.hall_of_fame import Entry
 
@@ -317,6 +318,22 @@ def print_fusion_tables(tables: Sequence[FusionTable], json: bool) -> None:
         head, *rows = cells(one, ("*", "*"))
         _print_table([Column(name, "formula" if name == "loss" else "word") for name in head], rows)
     _prose(f"{LEGEND}; *best* of its column", "dim")
+
+
+def print_term_shares(shares: Sequence[TermShares], json: bool) -> None:
+    """Print what each loss of each sum had of the gradient in some epochs."""
+    if json:
+        print_json([asdict(one) for one in shares])
+        return
+    from lossforge.report.term_shares import share_cells
+
+    for place, one in enumerate(shares):
+        if place:
+            _print([[]])
+        _print([[(f"{one.name} on {one.task}, means over {one.trainings} trainings", "bold")]])
+        head, *rows = share_cells(one)
+        _print_table([Column(name, "formula" if name == "loss" else "word") for name in head], rows)
+    _prose("share of the lengths of the losses' gradients on the logits of each epoch's last batch", "dim")
 
 
 def print_run(run: Run, json: bool) -> None:

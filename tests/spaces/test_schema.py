@@ -130,6 +130,10 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "fusion.levels": [[], [0.0], [2.0, 2.0], [math.nan]],
     "fusion.match": ["perhaps"],
     "fusion.weight_range": [[10.0, 0.1], [0.0, 1.0], [1.0]],
+    "fusion.dynamic": ["magic", True],
+    "fusion.temperature": [0.0, -1.0, math.inf],
+    "fusion.alpha": [-0.1, math.nan],
+    "fusion.shares": ["perhaps"],
     "evolution.strategy": ["annealing"],
     "evolution.attempts": [0],
     "budget.generations": [0],
@@ -359,3 +363,19 @@ def test_operations_of_one_s_own_may_be_listed_and_all_seeds_at_fault_are_told()
     assert section.primitives == ["add"]
     with pytest.raises(ValueError, match=r"uses 'abs', .* uses 'square', which primitives does not list"):
         ExpressionSection(primitives=["add"], seeds=["abs(y_pred) + y_true", "square(y_pred) + y_true"])
+
+
+@pytest.mark.parametrize(
+    ("tables", "told"),
+    [
+        ({"task": {"data": "digits"}}, 'set evolution.strategy = "grid"'),
+        (
+            {"task": {"python": "mine:train", "classes": 3}, "evolution": {"strategy": "grid"}},
+            "leave it, or task.python and task.distributed, out",
+        ),
+    ],
+)
+def test_weights_change_where_they_can(tables: dict[str, Any], told: str) -> None:
+    fusion = {"losses": ["focal", "dice"], "orders": [1, 2], "dynamic": "dwa"}
+    with pytest.raises(ValidationError, match=told):
+        SearchSpace(name="x", fusion=fusion, **tables)

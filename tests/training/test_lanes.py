@@ -27,6 +27,11 @@ def lanes(count: int, seed: int = 0) -> LaneState:
         buffers={"mean": drawn(3), "count": drawn()},
         momenta=[Flat.of([drawn(2, 3), drawn(), drawn(4)]) for _ in range(2)],
         curve=[drawn() for _ in range(3)],
+        factors=Flat.of([drawn(2)]),
+        factor_momenta=[Flat.of([drawn(2)]) for _ in range(2)],
+        part_losses={"totals": drawn(2)},
+        shares=[drawn(2)],
+        weights_told=[drawn(2)],
         **{
             name: drawn()
             for name in ("rates", "scale", "seed_of", "finite", "total", "overflow_scale", "good_steps", "correct")
@@ -71,7 +76,8 @@ def test_what_a_step_touches_is_all_but_what_is_counted_between_steps() -> None:
     outside = {
         name.split()[0] for name, tensor in tensors(state).items() if tensor.untyped_storage().data_ptr() not in inside
     }
-    assert outside == {"correct", "curve"}
+    rules = {"factors", "factor_momenta", "part_losses", "shares", "weights_told"}
+    assert outside == {"correct", "curve", *rules}, "no captured step has a rule for weights"
     assert state.in_step()[0] is state.weights.vector
 
 

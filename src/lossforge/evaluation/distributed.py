@@ -186,6 +186,7 @@ class DistributedTraining:
     def _criterion(self) -> tuple[Any, float | None]:
         """The loss, with the recipe's smoothing as well, and its matched scale."""
         loss = self.training.loss
+        loss.require_fixed("task.distributed")
         smoothing = 1 - (1 - loss.label_smoothing) * (1 - self.recipe.label_smoothing)
         spec = LossSpec(loss.formula, round(smoothing, 12), loss.class_mean)
         counts = self.train_part.counts(self.stream.classes)

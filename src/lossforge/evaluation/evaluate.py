@@ -129,6 +129,7 @@ def make_plan(
         noise=data.noise,
         ignoring=task.ignored is not None,
         test=setup.part == "test",
+        shares=setup.shares or setup.part == "test",
         score_training=task.score_training,
         probe=probe_of(task, data, device) if task.probe and setup.part == "test" else None,
     )

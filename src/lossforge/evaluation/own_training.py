@@ -37,6 +37,7 @@ def evaluate_own(request: TrainingRequest, device: str) -> TrainingResult:
     setup = request.setup
     function = import_function(setup.task.python, KEY)
     head = HEADS[setup.task.head]
+    training.loss.require_fixed(KEY)
     criterion = training.loss.build(head=head.name)
     if setup.recipe.match_gradient:
         (scale,) = matched_scales([training.loss], setup.task.classes or 2, head)

@@ -43,7 +43,8 @@ class Setup:
     """What all trainings of a cohort have in common.
 
     ``part`` is what is scored: "validation" (trained on the training part) or "test" (trained on training and
-    validation parts). ``seconds`` and ``gigabytes`` limit one training (0 gigabytes: no limit).
+    validation parts). ``seconds`` and ``gigabytes`` limit one training (0 gigabytes: no limit). With
+    ``shares``, or on a test part, the metrics of a sum say what share of the gradient each loss had in each epoch.
     """
 
     task: TaskSection
@@ -52,6 +53,7 @@ class Setup:
     part: str
     seconds: float
     gigabytes: float = 0.0
+    shares: bool = False
 
     @property
     def lanes(self) -> int:
@@ -106,6 +108,7 @@ class Setup:
             "part": self.part,
             "seconds": self.seconds,
             "gigabytes": self.gigabytes,
+            **({"shares": True} if self.shares else {}),
         }
         return json.dumps(fields)
 

@@ -42,6 +42,7 @@ def setup_of(space: SearchSpace, task: TaskSection, *, part: str = "validation",
         part=part,
         seconds=space.budget.training_seconds,
         gigabytes=space.budget.training_gigabytes,
+        shares=space.fusion.shares,
     )
 
 

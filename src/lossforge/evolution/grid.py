@@ -12,6 +12,7 @@ from lossforge.losses.candidates import parse_candidate
 from lossforge.losses.fusions import Fusion, Part
 from lossforge.losses.library import named_sum
 from lossforge.losses.shares import matched, named, weight_of
+from lossforge.losses.weighting_rules import RULES, weighting
 from lossforge.spaces.schema import FusionSection, SearchSpace
 
 
@@ -29,6 +30,9 @@ def n_grams(
         text: matched(Fusion((part,)), classes, head).parts[0] if section.match else part
         for text, part in parts.items()
     }
+    rule = None
+    if section.dynamic != "none":
+        rule = weighting(section.dynamic, getattr(section, RULES[section.dynamic][0], None))
     for order in section.orders:
         for chosen in combinations(section.losses, order):
             for weights in _weights(section, chosen):
@@ -39,7 +43,8 @@ def n_grams(
                     tuple(
                         Part(weight_of(weight * scaled[text].weight), scaled[text].loss)
                         for text, weight in zip(chosen, weights, strict=True)
-                    )
+                    ),
+                    rule if order > 1 else None,
                 )
                 told = "" if section.weights != "tuned" or order == 1 else " " + ":".join(f"{w:g}" for w in weights)
                 yield named(fusion) + told, fusion

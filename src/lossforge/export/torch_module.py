@@ -14,11 +14,14 @@ from lossforge.expression.branches import class_functions
 from lossforge.expression.codegen import Emitted, emit, function_source
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import Expression, format_formula
-from lossforge.losses.compiled import LossSpec
+from lossforge.losses.compiled import LossSpec, WeightedFusionLoss
 from lossforge.losses.heads import HEADS
 from lossforge.losses.library import LIBRARY
 from lossforge.losses.soft_labels import hard_labels_only
 from lossforge.losses.terms import TERMS, Term
+from lossforge.losses.weighting_rules import Weighting
+
+_RULED = WeightedFusionLoss.__name__
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +99,20 @@ def _term_files(losses: Sequence[Export]) -> list[str]:
 
     Which file has a module is known by the module itself.
     """
-    specs = [LossSpec(loss.formula) for loss in losses]
+    specs = [part for loss in losses for part in _within(LossSpec(loss.formula))]
     used = {TERMS[term.name].module.__module__.rpartition(".")[2] for spec in specs for _, term in spec.terms}
-    summed = any(spec.is_term and _is_sum(spec) for spec in specs)
-    return [*(["base", *sorted(used)] if used else []), *(["weighted_sum"] if summed else [])]
+    changing = any(LossSpec(loss.formula).weighted is not None for loss in losses)
+    summed = changing or any(spec.is_term and _is_sum(spec) for spec in specs)
+    return [
+        *(["base", *sorted(used)] if used else []),
+        *(["weighted_sum"] if summed else []),
+        *(["changing_weights"] if changing else []),
+    ]
+
+
+def _within(spec: LossSpec) -> tuple[LossSpec, ...]:
+    """What a rule for weights weighs; a loss without one alone."""
+    return (spec,) if spec.weighted is None else spec.weighted[1]
 
 
 def _is_sum(spec: LossSpec) -> bool:
@@ -109,6 +122,8 @@ def _is_sum(spec: LossSpec) -> bool:
 
 def _loss_source(loss: Export) -> str:
     spec = LossSpec(loss.formula)
+    if spec.weighted is not None:
+        return _changing_source(loss, *spec.weighted)
     if spec.is_term:
         return _term_source(loss, spec)
     expression = parse_formula(loss.formula)
@@ -190,6 +205,44 @@ def _term_source(loss: Export, spec: LossSpec) -> str:
         f"        parts: list[tuple[float, DropInLoss]] = [\n{parts}        ]\n"
         f"        super().__init__(\n            {spec.formula!r},\n            parts,\n"
         f"            head={loss.head!r},\n{_PASSED}"
+    )
+
+
+_UPDATED = {
+    "uncertainty": "Give criterion.parameters() to the optimiser beside the network's.",
+    "dwa": "Call criterion.end_epoch() at the end of each epoch.",
+    "gradnorm": "Give criterion.parameters() to the optimiser, without weight decay; at each step call "
+    "criterion.balance(weight) between the loss and backward, with the weight of the layer that gives the logits.",
+}
+
+
+def _changing_source(loss: Export, rule: Weighting, specs: Sequence[LossSpec]) -> str:
+    """A class for a sum whose weights change, behind one for each formula in it."""
+    above, made, lines = [], [], _wrapped(loss.formula)
+    lines += ["", *_wrapped(f"Its weights change by '{rule.method}': see {_RULED}. {_UPDATED[rule.method]}"), ""]
+    for number, spec in enumerate(specs, 1):
+        formula = None if spec.elementwise is None else parse_formula(spec.elementwise.formula)
+        if formula is not None:
+            inner = f"_{loss.name}Formula{number}"
+            told = [f"Formula {number} of {loss.name}."]
+            own = replace(loss, formula=format_formula(formula), scale=1.0, classes=0, smoothing=0.0, class_mean=False)
+            function = f"_{loss.name.lower()}_{number}"
+            above.append(_formula_source(own, formula, inner, function, told, _constants(own)) + "\n\n\n")
+            lines += _wrapped(f"{number}: {format_formula(formula)}, in words: {words(formula)}.")
+        pieces = [] if formula is None else [f"(1.0, {inner}())"]
+        for weight, term in spec.terms:
+            pieces.append(f"({weight!r}, {_made(term, loss.head)})")
+            lines += _wrapped(f"{number}: {weight!r} times {term}: {LIBRARY[term.name].summary}.")
+        alone = pieces[0] if len(pieces) == 1 else None
+        whole = f"(1.0, FusionLoss({spec.formula!r}, [{', '.join(pieces)}], head={loss.head!r}))"
+        made.append(alone or whole)
+    parts = "".join(f"            {one},\n" for one in made)
+    return (
+        f"{''.join(above)}class {loss.name}({_RULED}):\n{_docstring([*lines, *_told(loss)])}"
+        f"{_constants(loss, of_formula=False)}\n{_INIT}"
+        f"        parts: list[tuple[float, DropInLoss]] = [\n{parts}        ]\n"
+        f"        super().__init__(\n            {loss.formula!r},\n            parts,\n            {rule.method!r},\n"
+        f"            {rule.value!r},\n            head={loss.head!r},\n{_PASSED}"
     )
 
 

@@ -9,7 +9,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "analysis": ("CLASSES", "gradient_cosine", "gradient_ratio", "in_training", "logits_of", "minimiser", "nearest"),
     "behind_heads": ("baseline", "opposite"),
     "candidates": ("Candidate", "candidate_spec", "parse_candidate"),
-    "compiled": ("LossSpec",),
+    "compiled": ("LEAST_FACTOR", "LossSpec", "WeightedFusionLoss"),
     "fusions": ("Call", "Fusion", "Part", "fused"),
     "heads": ("HEADS", "SOFTMAX", "Head"),
     "library": (
@@ -31,4 +31,5 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "term_population": ("TermPopulation",),
     "term_signature": ("term_key", "term_signature"),
     "terms": ("TERMS", "Term", "parse_term"),
+    "weighting_rules": ("MOST_TERMS", "RULES", "Weighting", "parse_weighting", "weighting"),
 }

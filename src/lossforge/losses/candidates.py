@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import Expression
 from lossforge.losses.compiled import LossSpec
@@ -28,4 +30,4 @@ def candidate_spec(text: str, head: str, label_smoothing: float = 0.0) -> LossSp
     if found is None:
         return LossSpec(text, label_smoothing)
     spec = sum_spec(found, head=head)
-    return spec if spec.label_smoothing else LossSpec(spec.formula, label_smoothing, spec.class_mean)
+    return spec if spec.label_smoothing else replace(spec, label_smoothing=label_smoothing)

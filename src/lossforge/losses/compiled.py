@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -20,8 +20,26 @@ from lossforge.losses.drop_in import DropInLoss, widened
 from lossforge.losses.heads import HEADS
 from lossforge.losses.targets import class_indices
 from lossforge.losses.term_losses.base import TermLoss
+from lossforge.losses.term_losses.changing_weights import LEAST_FACTOR, WeightedFusionLoss
 from lossforge.losses.term_losses.weighted_sum import FusionLoss
 from lossforge.losses.terms import Term, parse_terms
+from lossforge.losses.weighting_rules import Weighting, parse_weighting
+
+__all__ = ["LEAST_FACTOR", "ExpressionLoss", "LossSpec", "NamedPart", "WeightedFusionLoss"]
+
+
+class NamedPart(NamedTuple):
+    """One loss of a sum as it is written, and what it is, its weight in it; see `LossSpec`."""
+
+    name: str
+    formula: str
+    label_smoothing: float = 0.0
+    class_mean: bool = False
+
+    @property
+    def spec(self) -> LossSpec:
+        """Its description."""
+        return LossSpec(self.formula, self.label_smoothing, self.class_mean)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +54,46 @@ class LossSpec:
     formula: str
     label_smoothing: float = 0.0
     class_mean: bool = False
+    parts: tuple[NamedPart, ...] = field(default=(), compare=False)
+    """Of a sum of named losses, each with its weight in it; it is the same loss without."""
+
+    def __post_init__(self) -> None:
+        # As JSON brings them.
+        object.__setattr__(self, "parts", tuple(NamedPart(*part) for part in self.parts))
 
     @property
-    def fields(self) -> tuple[str, float, bool]:
-        """What it is made of, in order."""
-        return self.formula, self.label_smoothing, self.class_mean
+    def fields(self) -> tuple[object, ...]:
+        """What it is made of, in order, as JSON takes it."""
+        own = (self.formula, self.label_smoothing, self.class_mean)
+        return (*own, self.parts) if self.parts else own
+
+    @property
+    def weighted(self) -> tuple[Weighting, tuple[LossSpec, ...]] | None:
+        """The rule that changes its weights in the course of a training, and what it weighs; None: nothing does."""
+        found = parse_weighting(self.formula)
+        return None if found is None else (found[0], tuple(LossSpec(text, self.label_smoothing) for text in found[1]))
+
+    def require_fixed(self, key: str) -> None:
+        """Raise LossError where its weights change: trainings by ``key`` step no parameters of a loss."""
+        if self.weighted is not None:
+            raise LossError(
+                f"'{self.weighted[0].method}' changes weights in the course of a training, which {key} does not do: "
+                "leave it out there, or compare the sum as it is"
+            )
 
     @property
     def is_term(self) -> bool:
-        """Whether it is a term, or a sum with one, and no formula. Raises LossError for one that cannot be read."""
-        return parse_terms(self.formula) is not None
+        """Whether it is a term, or a sum with one, and no formula. Raises LossError for one that cannot be read.
+
+        A sum whose weights change counts as one.
+        """
+        return self.weighted is not None or parse_terms(self.formula) is not None
 
     @property
     def elementwise(self) -> LossSpec | None:
-        """The formula in it, which is all of it where it has no term; None where there is none."""
+        """The formula in it, which is all of it where it has no term; None where there is none, or weights change."""
+        if self.weighted is not None:
+            return None
         found = parse_terms(self.formula)
         if found is None:
             return self
@@ -58,14 +102,19 @@ class LossSpec:
 
     @property
     def terms(self) -> tuple[tuple[float, Term], ...]:
-        """The terms in it, each with its weight."""
-        found = parse_terms(self.formula)
+        """The terms in it, each with its weight; none where weights change."""
+        found = None if self.weighted is not None else parse_terms(self.formula)
         parts = () if found is None else found.parts
         return tuple((part.weight, part.loss) for part in parts if isinstance(part.loss, Term))
 
     def build(self, **arguments: Any) -> ExpressionLoss | TermLoss | FusionLoss:
         """The module; ``arguments`` are those of ``nn.CrossEntropyLoss``, and ``head``."""
         arguments.setdefault("label_smoothing", self.label_smoothing)
+        if self.weighted is not None:
+            (rule, specs), head = self.weighted, arguments.get("head", "softmax")
+            return WeightedFusionLoss(
+                self.formula, [(1.0, spec.build(head=head)) for spec in specs], rule.method, rule.value, **arguments
+            )
         found = parse_terms(self.formula)
         if found is None:
             return ExpressionLoss(self.formula, class_mean=self.class_mean, **arguments)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from lossforge.errors import FormulaError, LossError
@@ -17,6 +17,7 @@ from lossforge.expression.canonical import fold_constants
 from lossforge.expression.formula import defined, parse_formula
 from lossforge.expression.parser import Token, shown, tokens_of
 from lossforge.expression.tree import CONSTANT, WHERE, Definition, Expression, format_formula, format_number
+from lossforge.losses.weighting_rules import Weighting, parse_weighting
 
 _EXAMPLE = "such as focal + 0.5 * dice(e=1)"
 _ARGUMENT = re.compile(r"\s*([A-Za-z_]\w*)\s*=\s*([-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?)\s*", re.ASCII)
@@ -58,8 +59,12 @@ class Fusion:
     """A weighted sum of losses, in the order written; ``str`` gives text that `parse_fusion` reads back."""
 
     parts: tuple[Part, ...]
+    weighting: Weighting | None = None
+    """What changes the weights in the course of a training; None: nothing does."""
 
     def __str__(self) -> str:
+        if self.weighting is not None:
+            return self.weighting.around([str(Fusion(self.parts))])
         written = [_signed(part, first=place == 0) for place, part in enumerate(self.parts)]
         own: dict[str, Definition] = {}
         for part in self.parts:
@@ -70,9 +75,9 @@ class Fusion:
 
     @property
     def size(self) -> int:
-        """What counts as its size where nodes of a formula do: a name is a leaf."""
+        """What counts as its size where nodes of a formula do: a name is a leaf, weights that are learned one node."""
         nodes = sum(1 if isinstance(part.loss, Call) else part.loss.size for part in self.parts)
-        return nodes + 2 * sum(part.weight != 1 for part in self.parts) + len(self.parts) - 1
+        return nodes + 2 * sum(part.weight != 1 for part in self.parts) + len(self.parts) - 1 + bool(self.weighting)
 
     @property
     def calls(self) -> tuple[Call, ...]:
@@ -124,6 +129,8 @@ def is_one_call(text: str) -> bool:
 def parse_fusion(text: str, known: frozenset[str]) -> Fusion | None:
     """Read a sum in which names of ``known`` occur; None where none does, which is a formula.
 
+    Around it a rule for its weights may stand, as in ``uncertainty(focal + dice)``; see `Weighting`.
+
     Raises LossError or FormulaError for a sum that cannot be read. Parameters are those that are written.
 
     >>> str(parse_fusion("focal + 0.5 * (dice(e=1) + y_true * y_pred)", frozenset({"focal", "dice"})))
@@ -131,11 +138,24 @@ def parse_fusion(text: str, known: frozenset[str]) -> Fusion | None:
     """
     if not names_in(text, known):
         return None
+    weighted = parse_weighting(text)
+    if weighted is not None:
+        return _weighted(text, *weighted, known)
     body, _, behind = text.partition(WHERE)
     own = defined(text, tokens_of(behind), {}) if behind else {}
     names = frozenset(name for name in known if name not in own)
     reader = _Reader(body, names, own)
     return fused(reader.sum([token for token in tokens_of(body) if token.kind != "end"]))
+
+
+def _weighted(text: str, weighting: Weighting, inside: tuple[str, ...], known: frozenset[str]) -> Fusion:
+    """A sum whose weights change. Raises LossError where that cannot be."""
+    found = parse_fusion(inside[0], known) if len(inside) == 1 else None
+    if found is None or found.weighting is not None:
+        raise LossError(f"loss {shown(text)}: {weighting.method} takes one sum of losses, {_EXAMPLE}")
+    if len(found.parts) < 2:
+        raise LossError(f"loss {shown(text)}: {weighting.method} weighs losses against each other; add two or more")
+    return replace(found, weighting=weighting)
 
 
 class _Reader:

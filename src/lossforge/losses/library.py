@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,14 +14,15 @@ from lossforge.expression.heads import check_head
 from lossforge.expression.tree import WHERE
 from lossforge.expression.vocabulary import EVERY_LEAF, OPERATIONS
 from lossforge.losses.behind_heads import published_behind
-from lossforge.losses.compiled import ExpressionLoss, LossSpec
+from lossforge.losses.compiled import ExpressionLoss, LossSpec, NamedPart
 from lossforge.losses.entries import clean, evolved, imbalance, label_noise, segmentation
 from lossforge.losses.entries.clean import CROSS_ENTROPY
 from lossforge.losses.entries.entry import OVER_ALL, OVER_BATCH, OVER_CLASSES, NamedLoss
 from lossforge.losses.fusions import Call, Fusion, call_parameters, called_name, is_one_call, parse_fusion
-from lossforge.losses.sums import summed
+from lossforge.losses.sums import summed, weighted_sum
 from lossforge.losses.term_losses.base import TermLoss
 from lossforge.losses.term_losses.weighted_sum import FusionLoss
+from lossforge.losses.weighting_rules import RULES, parse_weighting, weighting
 
 __all__ = [
     "ALIASES",
@@ -72,6 +74,10 @@ def loss_spec(name_or_formula: str, *, head: str | None = None, table: bool = Fa
     if parameters:
         raise LossError(f"the formula {name_or_formula!r} takes no parameters, but got {', '.join(parameters)}")
     called, entry = called_name(name_or_formula), _called(name_or_formula)
+    ruled = parse_weighting(name_or_formula)
+    if ruled is not None and len(ruled[1]) > 1:
+        parts = [(1.0, loss_spec(part, head=head, table=table)) for part in ruled[1]]
+        return weighted_sum(parts, head or "softmax", ruled[0])
     found = None if entry is not None else named_sum(name_or_formula)
     if found is not None:
         return sum_spec(found, head=head, table=table)
@@ -111,7 +117,12 @@ def sum_spec(fusion: Fusion, *, head: str | None = None, table: bool = False) ->
         )
         for part in fusion.parts
     ]
-    return summed(parts, head)
+    named = [
+        NamedPart(str(part), alone.formula, alone.label_smoothing, alone.class_mean)
+        for part, alone in zip(fusion.parts, (summed([own], head) for own in parts), strict=True)
+    ]
+    whole = summed(parts, head) if fusion.weighting is None else weighted_sum(parts, head, fusion.weighting)
+    return replace(whole, parts=tuple(named) if len(named) > 1 else ())
 
 
 def _entry_of(called: Call) -> NamedLoss:
@@ -176,6 +187,7 @@ def loss(
     match: bool | int = False,
     head: str | None = None,
     class_counts: Sequence[float] | Tensor | None = None,
+    dynamic: str = "none",
     **arguments: object,
 ) -> ExpressionLoss | TermLoss | FusionLoss:
     """Build a loss by name or formula: ``loss("focal", gamma=2)``, ``loss("-y_true * log(y_pred)")``.
@@ -188,7 +200,11 @@ def loss(
     10. A loss that looks at how frequent classes are takes ``class_share``, shape ``(C,)``, or ``class_counts``, the
     number of training samples of each class. ``head`` says how logits become probabilities: "softmax" (of C logits),
     "sigmoid" (C labels, each there or not) or "binary" (one logit, of class 1); see `lossforge.losses.heads`. Without
-    it a loss has the head that it was made for. Raises LossError or FormulaError.
+    it a loss has the head that it was made for. ``weight`` may be "balanced" or "effective" beside ``class_counts``,
+    for a sum too: 1 on average over samples, the larger the rarer the class. ``dynamic`` lets the weights of
+    a sum change in the course of a training: by "uncertainty", "dwa" (with ``temperature``) or "gradnorm" (with
+    ``alpha``), as ``loss("uncertainty(focal + dice)")`` does too; see `WeightedFusionLoss`. Raises
+    LossError or FormulaError.
 
     >>> import torch
     >>> criterion = loss("cross_entropy")
@@ -199,6 +215,8 @@ def loss(
     """
     module = {name: value for name, value in arguments.items() if name in _MODULE_ARGUMENTS}
     parameters = {name: value for name, value in arguments.items() if name not in _MODULE_ARGUMENTS}
+    if isinstance(module.get("weight"), str):
+        module["weight"] = _class_weights(str(module["weight"]), class_counts)
     if class_counts is not None:
         if "class_share" in module:
             raise LossError("class_counts and class_share say the same: give one of them")
@@ -208,6 +226,8 @@ def loss(
             if name_or_formula not in (entry.name, *entry.aliases):
                 name_or_formula, parameters = entry.name, {**call_parameters(name_or_formula), **parameters}
             parameters.setdefault("samples", samples)
+    if dynamic != "none":
+        name_or_formula = _ruled(name_or_formula, dynamic, parameters)
     head = head_of(name_or_formula) if head is None else check_head(head)
     spec = loss_spec(name_or_formula, head=head, **parameters)  # type: ignore[arg-type]
     built = spec.build(head=head, **module)
@@ -219,6 +239,36 @@ def loss(
         except ValueError as error:
             raise LossError(f"match={match!r}: {error}") from None
     return built
+
+
+def _ruled(text: str, dynamic: str, parameters: dict[str, object]) -> str:
+    """The text of a sum under a rule, whose parameter is taken out of the others. Raises LossError."""
+    if dynamic not in RULES:
+        raise LossError(f"dynamic must be 'none' or one of {', '.join(RULES)}, not {dynamic!r}")
+    value = parameters.pop(RULES[dynamic][0], None)
+    if value is not None and not isinstance(value, int | float):
+        raise LossError(f"{dynamic}: {RULES[dynamic][0]} must be a number, not {value!r}")
+    return weighting(dynamic, value).around([text])
+
+
+_EFFECTIVE = 0.999
+
+
+def _class_weights(kind: str, class_counts: Sequence[float] | Tensor | None) -> Tensor:
+    """A weight for each class, ``(C,)``, by which a sample weighs 1 on average; 0 for a class without samples.
+
+    "balanced": N / (C n_c), as scikit-learn has it, of C classes that occur. "effective": in proportion to
+    (1 - beta) / (1 - beta^n_c) with beta = 0.999 (Cui et al., CVPR 2019). Raises LossError.
+    """
+    if kind not in ("balanced", "effective"):
+        raise LossError(f"weight must be a tensor, 'balanced' or 'effective', not {kind!r}")
+    if class_counts is None:
+        raise LossError(f"weight='{kind}' asks for class_counts, the number of training samples of each class")
+    shares, samples = _shares(class_counts)
+    counts = shares * samples
+    rare = 1 / counts if kind == "balanced" else (1 - _EFFECTIVE) / (1 - _EFFECTIVE**counts)
+    rare = torch.where(counts > 0, rare, 0.0)
+    return (rare / (rare * shares).sum()).float()
 
 
 def _shares(class_counts: Sequence[float] | Tensor) -> tuple[Tensor, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from lossforge.errors import LossError
@@ -90,7 +90,7 @@ def matched(fusion: Fusion, classes: Sequence[int], head: str = "softmax") -> Fu
         for scale in scales:
             product *= scale ** (1 / len(scales))
         parts.append(Part(weight_of(part.weight * product), part.loss))
-    return Fusion(tuple(parts))
+    return replace(fusion, parts=tuple(parts))
 
 
 def named(fusion: Fusion) -> str:
@@ -104,4 +104,5 @@ def named(fusion: Fusion) -> str:
         written = ", ".join(f"{name}={format_number(value)}" for name, value in loss.parameters)
         return f"{loss.name}({written})" if written else loss.name
 
-    return " + ".join(text(part.loss) if isinstance(part.loss, Call) else f"({part.loss})" for part in fusion.parts)
+    alone = " + ".join(text(part.loss) if isinstance(part.loss, Call) else f"({part.loss})" for part in fusion.parts)
+    return alone if fusion.weighting is None else fusion.weighting.around([alone])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lossforge.errors import LossError
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import Expression, call, constant, format_formula, leaf
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.fusions import Part
 from lossforge.losses.terms import added, sum_of
+from lossforge.losses.weighting_rules import MOST_TERMS, Weighting
 
 
 def summed(parts: Sequence[tuple[float, LossSpec]], head: str) -> LossSpec:
@@ -36,6 +38,27 @@ def summed(parts: Sequence[tuple[float, LossSpec]], head: str) -> LossSpec:
     if formula is not None and not terms:
         return LossSpec(format_formula(formula), shared, means)
     return LossSpec(str(sum_of(formula, terms)), shared)
+
+
+def weighted_sum(parts: Sequence[tuple[float, LossSpec]], head: str, rule: Weighting) -> LossSpec:
+    """The description of a sum whose weights a rule changes; the weights given are where it begins.
+
+    Raises LossError for what no rule can weigh: a weight below 0, operations of the user's own, too many losses.
+    """
+    if len(parts) > MOST_TERMS:
+        raise LossError(f"{rule.method} weighs at most {MOST_TERMS} losses, and the sum has {len(parts)}")
+    smoothing = {spec.label_smoothing for _, spec in parts}
+    texts = []
+    for weight, spec in parts:
+        if weight < 0:
+            raise LossError(f"{rule.method} weighs losses that are added; one of the sum is subtracted")
+        formula = spec.elementwise
+        tree = None if formula is None else _in_full(formula, head, smooth=len(smoothing) > 1, mean=spec.class_mean)
+        if tree is not None and tree.definitions():
+            raise LossError(f"{rule.method} is for losses without operations of your own; write them out")
+        terms = [Part(weight * inner, term) for inner, term in spec.terms]
+        texts.append(str(sum_of(None if tree is None else added(None, weight, tree), terms)))
+    return LossSpec(rule.around(texts), smoothing.pop() if len(smoothing) == 1 else 0.0)
 
 
 def _in_full(spec: LossSpec, head: str, *, smooth: bool, mean: bool) -> Expression:

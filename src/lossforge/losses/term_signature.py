@@ -52,13 +52,23 @@ def term_signature(loss: LossSpec, *, keep_scale: bool = False, head: str = "sof
 def term_key(loss: LossSpec, *, keep_scale: bool = False, head: str = "softmax") -> str | None:
     """Key of a loss with terms: its signature, and of a term alone its text. None where it has no gradient.
 
-    The text of a term says which loss it is, whatever positive weight it has, unless scales count.
+    The text of a term says which loss it is, whatever positive weight it has, unless scales count. Of a sum whose
+    weights change it is the rule's around its losses' own, with their scales: how fast weights change depends on them.
     """
+    if loss.weighted is not None:
+        return _weighted_key(loss.formula, head)
     (weight, first), *further = loss.terms
     alone = not further and loss.elementwise is None
     if alone and (weight == 1 or (weight > 0 and not keep_scale)):
         return str(first)
     return _key(loss.formula, keep_scale, head)
+
+
+@lru_cache(maxsize=4096)
+def _weighted_key(text: str, head: str) -> str | None:
+    rule, parts = LossSpec(text).weighted or (None, ())
+    keys = [_key(part.formula, True, head) for part in parts]
+    return None if rule is None or None in keys else rule.around(sorted(map(str, keys)))
 
 
 @lru_cache(maxsize=4096)

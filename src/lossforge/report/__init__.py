@@ -10,4 +10,5 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "comparison_table": ("comparison_lines", "mean_lines", "rank_lines"),
     "fusion_tables": ("LEGEND", "Table", "as_csv", "as_latex", "cells", "fusion_tables"),
     "loss_plot": ("plot_losses",),
+    "term_shares": ("TermShares", "share_cells", "shares_as_csv", "term_shares"),
 }

@@ -19,6 +19,10 @@ class FusionSection(Section):
     "tuned", by which every choice of ``levels`` is a candidate of its own (those of one ratio once). ``match``: each
     loss is multiplied first by what gives its gradient cross-entropy's length near a uniform start. New weights of
     sums that evolve are drawn from ``weight_range``, evenly in their logarithm.
+
+    ``dynamic``: what changes the weights of a grid's sums in the course of a training; ``temperature`` is DWA's,
+    ``alpha`` GradNorm's. ``shares``: each loss's share of the gradient is kept for every epoch of the search's
+    trainings too, as it always is for those of the re-validation.
     """
 
     losses: list[Annotated[str, Field(min_length=1)]] = Field(default=[])
@@ -27,6 +31,10 @@ class FusionSection(Section):
     levels: list[Weight] = Field(default=[1.0, 3.0], min_length=1)
     match: bool = True
     weight_range: tuple[Weight, Weight] = (0.1, 10.0)
+    dynamic: Literal["none", "uncertainty", "dwa", "gradnorm"] = "none"
+    temperature: float = Field(default=2.0, ge=1e-3, le=1e3)
+    alpha: float = Field(default=1.5, ge=0, le=1e3)
+    shares: bool = False
 
     @model_validator(mode="after")
     def _sane(self) -> FusionSection:

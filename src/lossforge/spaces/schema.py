@@ -271,6 +271,19 @@ class SearchSpace(Section):
         return data
 
     @model_validator(mode="after")
+    def _weights_change(self) -> SearchSpace:
+        if self.fusion.dynamic == "none":
+            return self
+        if self.evolution.strategy != "grid":
+            raise ValueError('fusion.dynamic: is for the sums of a grid; set evolution.strategy = "grid"')
+        if any(task.python or task.distributed for task in self.task):
+            raise ValueError(
+                "fusion.dynamic: weights change in lossforge's own trainings, in one process; leave it, or task.python "
+                "and task.distributed, out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _consistent(self) -> SearchSpace:
         names = [task.title for task in self.task]
         if len(set(names)) < len(names):

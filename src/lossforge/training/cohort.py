@@ -12,13 +12,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from lossforge.losses.compiled import LossSpec
 from lossforge.losses.matching import matched_scales
+from lossforge.losses.weighting_rules import MOST_TERMS
 from lossforge.models.output_layer import output_layer
 from lossforge.seeding import derive_seed
 from lossforge.training.backends import Backend, State, make_backend
+from lossforge.training.changing_weights import ChangingWeights
 from lossforge.training.cohort_loss import CohortLoss
 from lossforge.training.lanes import LaneState, copied, gathered
 from lossforge.training.optimizers import momenta_of
+from lossforge.training.part_losses import PartLosses
 from lossforge.training.plan import Plan, Replica
 from lossforge.training.samples import Samples, Stream
 from lossforge.training.stacked import Flat
@@ -84,6 +88,19 @@ class Cohort:
         self.loss_function = CohortLoss(
             [one.loss for one in replicas], plan.recipe.label_smoothing, plan.head, ignoring=plan.ignoring
         )
+        self.changing: ChangingWeights | None = None
+        """Rules for weights of sums; None where no lane has one."""
+        if any(one.loss.weighted is not None for one in replicas):
+            self.changing = ChangingWeights(
+                [one.loss for one in replicas],
+                plan.recipe.label_smoothing,
+                plan.head,
+                ignoring=plan.ignoring,
+                device=self.device,
+            )
+        self.summands = _summands(plan, replicas)
+        self.needs = self.loss_function.needs | (self.changing.losses.needs if self.changing else frozenset())
+        """What the losses read besides logits and target: "progress", "class_share"."""
         self.idle: frozenset[int] = frozenset()
         """Lanes that need not go on; a back end that can leaves them out."""
         numbers = [self.seeds.index(one.seed) for one in replicas]
@@ -92,7 +109,7 @@ class Cohort:
         self.lanes = replace(networks.lanes, seed_of=torch.tensor(numbers, device=self.device))
         self.progress = torch.zeros(1, dtype=torch.float64, device=self.device)
         """How far the training is, 0 to 1; a step moves it on, where a loss asks."""
-        asked = "class_share" in self.loss_function.needs
+        asked = "class_share" in self.needs
         self.class_share = self.samples.class_shares()[self.lanes.seed_of] if asked else None
         self._names = networks.names
         self._factors = networks.rate_factors
@@ -174,13 +191,51 @@ class Cohort:
         for x, targets in self.samples.batches(first, end):
             yield x, (targets if targets.is_floating_point() else targets.flatten(1))[self.lanes.seed_of]
 
-    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss of each replica's batch, shape ``(K,)``, times its scale."""
-        return self.loss_function(logits, targets, self.progress, self.class_share) * self.lanes.scale
+    def loss(self, logits: Tensor, targets: Tensor, parts: Tensor | None = None) -> Tensor:
+        """Mean loss of each replica's batch, shape ``(K,)``, times its scale.
+
+        ``parts`` are what `parts` gives.
+        """
+        values = self.loss_function(logits, targets, self.progress, self.class_share)
+        if self.changing is not None and parts is not None:
+            values = values + self.changing.loss(self.lanes, parts)
+        return values * self.lanes.scale
+
+    def parts(self, logits: Tensor, targets: Tensor) -> Tensor | None:
+        """The losses of sums whose weights change, ``(K, MOST_TERMS)``; None where there is no such sum."""
+        if self.changing is None:
+            return None
+        losses = self.changing.losses
+        values = losses(logits, targets, self.progress, self.class_share)
+        return losses.table(values, len(self), MOST_TERMS)
+
+    def shared_weight(self) -> Tensor | None:
+        """The weight ``(K, ...)`` of the layer that gives the logits, for GradNorm; None where no lane asks for it.
+
+        Raises ModelError for a network that has no such layer.
+        """
+        if self.changing is None or not self.changing.balances:
+            return None
+        layer = output_layer(self.plan.build(0), self.plan.shape)
+        return self.params[self._names.index(f"{layer}.weight")]
+
+    def note_shares(self, logits: Tensor, targets: Tensor) -> None:
+        """Keep each loss's share of the gradient on the logits of a batch, for all that are sums."""
+        if self.summands is None:
+            return
+        lanes, losses = self.lanes, self.summands
+        norms = losses.gradient_norms(logits, targets, self.progress, self.class_share)
+        lengths = losses.table(norms, len(self), MOST_TERMS)
+        factors = lengths.new_ones(lengths.shape)
+        if self.changing is not None:
+            factors = torch.where(self.changing.count > 0, self.changing.factors(lanes), factors)
+        lengths = lengths * factors
+        lanes.shares.append((lengths / lengths.sum(1, keepdim=True)).nan_to_num(0.0, 0.0, 0.0))
+        lanes.weights_told.append(factors)
 
     def move_on(self) -> None:
         """One step is done."""
-        if "progress" in self.loss_function.needs:
+        if "progress" in self.needs:
             self.progress += 1 / max(1, self.plan.steps - 1)
 
     def match_gradients(self) -> list[str]:
@@ -191,6 +246,20 @@ class Cohort:
         found = matched_scales(self.loss_function.specs, self.plan.classes, self.plan.head)
         self.lanes.scale = torch.tensor([scale or 1.0 for scale in found], device=self.device)
         return ["the gradient at the start is zero or not finite" if scale is None else "" for scale in found]
+
+
+def _summands(plan: Plan, replicas: Sequence[Replica]) -> PartLosses | None:
+    """The losses of the replicas that are sums; None where the plan does not ask for their shares.
+
+    Sums of more losses than have a place are left out.
+    """
+    if not plan.shares:
+        return None
+    parts = [[part.spec for part in one.loss.parts] if len(one.loss.parts) <= MOST_TERMS else [] for one in replicas]
+    # A cohort without a sum gives its lanes to others that may have one: all keep the same.
+    if not any(parts):
+        parts[0] = [LossSpec(plan.head.cross_entropy_formula)]
+    return PartLosses(parts, plan.recipe.label_smoothing, plan.head, ignoring=plan.ignoring)
 
 
 def _by_sample(logits: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lossforge.losses.weighting_rules import MOST_TERMS
 from lossforge.training.backends import State
 from lossforge.training.stacked import Flat
 
@@ -23,8 +24,8 @@ _BETWEEN = {"between": True}
 class LaneState:
     """Everything of K networks on their way that is a lane's own. Axis 0 of each tensor is the lane's.
 
-    Tensors are ``(K,)`` unless they are parameters or buffers, ``(K, ...)``. All but ``correct`` and ``curve`` is
-    read or changed, in place, by a step.
+    Tensors are ``(K,)`` unless they are parameters or buffers, ``(K, ...)``. What stands before ``factors``
+    is read or changed, in place, by a captured step.
     """
 
     weights: Flat
@@ -49,6 +50,16 @@ class LaneState:
     """Scale of the loss in float16; see `lossforge.training.loss_scaling`."""
     good_steps: Tensor
     """Steps since it last changed."""
+    factors: Flat = field(metadata=_BETWEEN)
+    """What steps have added to factors of losses in a sum, ``(K, MOST_TERMS)``; no captured step has such."""
+    factor_momenta: list[Flat] = field(metadata=_BETWEEN)
+    """What the optimiser carries along for them."""
+    part_losses: State = field(metadata=_BETWEEN)
+    """What a rule for factors has to know of the losses so far, by name, each ``(K, MOST_TERMS)``."""
+    shares: list[Tensor] = field(metadata=_BETWEEN)
+    """Share of each loss of a sum in the gradient, ``(K, MOST_TERMS)``, at the end of each epoch so far."""
+    weights_told: list[Tensor] = field(metadata=_BETWEEN)
+    """Factors of the losses in a sum then, ``(K, MOST_TERMS)``."""
     correct: Tensor = field(metadata=_BETWEEN)
     """Samples that were classified as trained on; see `lossforge.training.early_stop`."""
     curve: list[Tensor] = field(metadata=_BETWEEN)
@@ -62,7 +73,22 @@ class LaneState:
         def filled(value: float | bool) -> Tensor:
             return torch.full((lanes,), value, device=rates.device)
 
+        def each(value: float) -> Tensor:
+            return torch.full((lanes, MOST_TERMS), value, device=rates.device)
+
+        factors = Flat.of([each(0.0)])
         fresh: dict[str, Any] = {
+            "factors": factors,
+            "factor_momenta": [factors.zeros() for _ in range(momenta)],
+            "part_losses": {
+                "factors": each(1.0),
+                "initial": each(torch.nan),
+                "totals": each(0.0),
+                "last": each(torch.nan),
+                "before": each(torch.nan),
+            },
+            "shares": [],
+            "weights_told": [],
             "frozen": {},
             "buffers": {},
             "momenta": [weights.zeros() for _ in range(momenta)],

@@ -68,7 +68,7 @@ class Plan:
     ``test`` the scored part is a test part: the metrics say of each sample that has one class whether it was right, and
     more of their confidence. With ``score_training`` they have a few of the training part, with a ``probe`` what the
     features are worth elsewhere. ``label_noise`` is the share of labels that ``noise`` makes wrong. With ``ignoring``
-    pixels of masks may be `IGNORED`.
+    pixels of masks may be `IGNORED`. With ``shares`` each loss's share of a sum's gradient is kept for every epoch.
     """
 
     train: Part
@@ -90,6 +90,7 @@ class Plan:
     probe: Probe | None = None
     noise: LabelNoise = SYMMETRIC
     ignoring: bool = False
+    shares: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:

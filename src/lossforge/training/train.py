@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lossforge.losses.weighting_rules import MOST_TERMS
 from lossforge.seeding import derive_seed
 from lossforge.training.captured import StepFunction, stepping
 from lossforge.training.cohort import Cohort
@@ -42,6 +43,7 @@ def train_cohort(
     cross-entropy), and what layers draw that draw random numbers. Raises TrainingTimeoutError past the deadline.
     """
     lanes = lanes or len(replicas)
+    plan = replace(plan, shares=plan.shares and any(one.loss.parts for one in replicas))
     wanted = [place for place in range(len(replicas)) if place not in left_out]
     filled = [one if place in wanted else one.filler(plan.head) for place, one in enumerate(replicas)]
     filled += [replicas[place % len(replicas)].filler(plan.head) for place in range(-len(filled) % lanes)]
@@ -57,6 +59,12 @@ def train_cohort(
         run.advance(plan.steps)
         scores |= run.scores()
     return [scores[place] for place in wanted]
+
+
+def _told(epochs: Sequence[Tensor]) -> list[list[list[float]]]:
+    """What was kept for each epoch, by lane and epoch, in four digits."""
+    rows: list[list[list[float]]] = torch.stack(list(epochs), 1).tolist() if epochs else []
+    return [[[float(f"{value:.4g}") for value in row] for row in lane] for lane in rows]
 
 
 def _regrouped(heats: list[_Run], lanes: int) -> list[_Run]:
@@ -95,7 +103,10 @@ class _Run:
 
     def __post_init__(self) -> None:
         self._peaks = [one.learning_rate for one in self.cohort.replicas]
-        self.optimizer = make_optimizer(self.plan.recipe, self._peaks, self.cohort.rate_factors())
+        recipe = self.plan.recipe
+        self.optimizer = make_optimizer(recipe, self._peaks, self.cohort.rate_factors())
+        self._factor_optimizer = make_optimizer(recipe.model_copy(update={"weight_decay": 0.0}), self._peaks)
+        self._shared = self.cohort.shared_weight()
 
     @classmethod
     def begin(cls, plan: Plan, replicas: Sequence[Replica], first: int, wanted: Sequence[int]) -> _Run:
@@ -147,11 +158,20 @@ class _Run:
                     self.running.see(self.step, logits, targets, x.shape[1], self.lanes.correct)
                     self.step += 1
             if end == per_epoch or self.step == plan.steps:
-                self.lanes.curve.append(self.lanes.total / end / self.lanes.scale)
-                self.lanes.total.zero_()
-                if plan.recipe.schedule == "plateau":
-                    peaks = torch.tensor(self._peaks, device=self.cohort.device)
-                    self.lanes.rates.copy_(plateau_rates(peaks, self.lanes.curve, plan.recipe))
+                self._end_epoch(end, logits.detach(), targets)
+
+    def _end_epoch(self, batches: int, logits: Tensor, targets: Tensor) -> None:
+        """Behind an epoch of so many batches, of which the last had these logits and targets."""
+        plan, lanes = self.plan, self.lanes
+        if plan.shares:
+            self.cohort.note_shares(logits, targets)
+        if self.cohort.changing is not None:
+            self.cohort.changing.end_epoch(lanes, batches)
+        lanes.curve.append(lanes.total / batches / lanes.scale)
+        lanes.total.zero_()
+        if plan.recipe.schedule == "plateau":
+            peaks = torch.tensor(self._peaks, device=self.cohort.device)
+            lanes.rates.copy_(plateau_rates(peaks, lanes.curve, plan.recipe))
 
     def _rest(self) -> None:
         """From here on leave out whoever need not go on."""
@@ -165,7 +185,11 @@ class _Run:
         cohort, lanes, recipe = self.cohort, self.lanes, self.plan.recipe
         scaling = recipe.precision == "float16"
         logits = cohort.logits(x, training=True)
-        loss = cohort.loss(logits, targets)
+        parts = cohort.parts(logits, targets)
+        loss = cohort.loss(logits, targets, parts)
+        norms = None
+        if self._shared is not None and cohort.changing is not None and parts is not None:
+            norms = cohort.changing.norms(parts, self._shared, lanes.overflow_scale if scaling else 1.0)
         told = loss * lanes.overflow_scale if scaling else loss
         gradient = flatten(torch.autograd.grad(told.sum(), cohort.params, materialize_grads=True))
         kept = None
@@ -175,6 +199,8 @@ class _Run:
             gradient = clip_gradient(lanes.weights.layout, gradient, recipe.clip_norm)
         with torch.no_grad():
             self.optimizer.apply(lanes, gradient, numbers, kept)
+            if cohort.changing is not None and parts is not None:
+                cohort.changing.step(lanes, parts.detach(), norms, self._factor_optimizer, numbers, kept)
             loss = loss.detach()
             lanes.finite &= loss.isfinite()
             lanes.total += loss
@@ -186,7 +212,7 @@ class _Run:
         """See `lossforge.training.captured.Stepping`."""
         cohort = self.cohort
         room = cohort.loss_function.room
-        if room is None or not self.plan.identity or self.plan.steps < _CAPTURED_FROM:
+        if room is None or cohort.changing is not None or not self.plan.identity or self.plan.steps < _CAPTURED_FROM:
             return None
         one_rate, seeds = self.optimizer.one_rate, len(cohort.seeds)
         return self.plan.identity, cohort.backend.name, len(cohort), one_rate, seeds, cohort.adjacent, room
@@ -241,10 +267,18 @@ class _Run:
             return scores
         self._rest()
         curve = torch.stack(self.lanes.curve, 1).tolist()
+        shares = _told(self.lanes.shares)
+        factors = _told(self.lanes.weights_told)
         running = self.running.values(self.lanes.correct).tolist()
         for lane, score in scored(self.plan, self.cohort, self.alive()).items():
             if score.accuracy is not None:
                 score.metrics["curve"] = [float(f"{value:.6g}") for value in curve[lane]]
+                parts = self.cohort.replicas[lane].loss.parts
+                if shares and 0 < len(parts) <= MOST_TERMS:
+                    score.metrics["terms"] = [part.name for part in parts]
+                    score.metrics["gradient_shares"] = [row[: len(parts)] for row in shares[lane]]
+                    if self.cohort.replicas[lane].loss.weighted is not None:
+                        score.metrics["term_factors"] = [row[: len(parts)] for row in factors[lane]]
                 if self.plan.decision_step:
                     score.metrics["running_accuracy"] = round(running[lane], 6)
             scores[self.places[lane] or 0] = score

@@ -51,15 +51,15 @@ class FusionLoss(DropInLoss):
 
     def unscaled(self, input: Tensor, target: Tensor) -> Tensor:
         """Loss of logits ``(N, C)``, ``(N, C, d1, ...)`` or ``(C,)``; see `DropInLoss.forward`."""
+        first, *others = self.values(input, target)
+        return sum(others, start=first)
+
+    def values(self, input: Tensor, target: Tensor) -> list[Tensor]:
+        """Each part's loss, times its weight."""
         self._lend()
         logits = widened(input) if input.is_floating_point() else input
-        total: Tensor | None = None
-        for weight, part in self.parts:
-            value = part.unscaled(logits, target)
-            value = value if weight == 1 else weight * value
-            total = value if total is None else total + value
-        assert total is not None
-        return total
+        values = [(weight, part.unscaled(logits, target)) for weight, part in self.parts]
+        return [value if weight == 1 else weight * value for weight, value in values]
 
     def extra_repr(self) -> str:
         """The sum, for printing."""
