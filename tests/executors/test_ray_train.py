@@ -17,6 +17,7 @@ from tests.helpers.imagenet import imagenet_folder, imagenet_training
 from lossforge.errors import DataError, ExecutionError
 from lossforge.evaluation.distributed import DistributedTraining
 from lossforge.evaluation.records import Outcome, Training, TrainingRequest
+from lossforge.executors.ray_session import forget_token
 from lossforge.executors.ray_train import RayTrainExecutor
 from lossforge.spaces.schema import ExecutionSection
 from lossforge.store.ledger import Ledger
@@ -145,6 +146,7 @@ def test_where_no_room_is_for_all_workers_it_says_so_before_it_waits(tmp_path: P
             RayTrainExecutor(ExecutionSection(device="cpu", checkpoints=str(tmp_path)), 2)
     finally:
         ray.shutdown()
+        forget_token()
 
 
 def test_on_a_cluster_somebody_has_to_say_where_checkpoints_are_kept() -> None:

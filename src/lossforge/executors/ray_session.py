@@ -72,6 +72,7 @@ def connect(ray: Any, section: ExecutionSection) -> None:
         }
         if resolve_device(section.device) == "cpu" or not section.gpus_per_worker:
             options["num_gpus"] = 0
+    forget_token()  # of a Ray that somebody else had here before
     try:
         with _signals_kept(), _loopback(ray, not section.address):
             ray.init(**options, logging_level=logging.CRITICAL, log_to_driver=False)
