@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from lossforge.data.augmentation import Preparation
 from lossforge.data.datasets import load_task
-from lossforge.data.splits import noisy_labels
+from lossforge.data.label_noise import noisy_labels
 from lossforge.models.registry import build_model
 from lossforge.seeding import derive_seed
 from lossforge.spaces.schema import RecipeSection, TaskSection
