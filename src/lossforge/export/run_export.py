@@ -38,9 +38,9 @@ def export_run(run: Path, output: Path | None, number: int) -> Path:
         raise StoreError(f"{path}: is a folder; {_ELSEWHERE}")
     with told_as_store_error(path, _AGAIN, _ELSEWHERE):
         path.parent.mkdir(parents=True, exist_ok=True)
-    comparisons = read_comparisons(folder)
+    comparisons, verdicts = read_comparisons(folder), verdicts_of_run(folder)
     with working_from(folder.base_folder(space)), using_data_folder(space.execution.data_dir):
-        losses = [_export(entry, folder, space, comparisons) for entry in entries]
+        losses = [_export(entry, space, comparisons, verdicts) for entry in entries]
     versions = folder.manifest.get("packages") or {}
     name = folder.path.resolve().name
     origin = (
@@ -51,7 +51,7 @@ def export_run(run: Path, output: Path | None, number: int) -> Path:
     return path
 
 
-def _export(entry: Entry, folder: RunFolder, space: SearchSpace, comparisons: list[Comparison]) -> Export:
+def _export(entry: Entry, space: SearchSpace, comparisons: list[Comparison], verdicts: dict[str, str]) -> Export:
     """An entry, with what its re-validation found."""
     loss = candidate_spec(entry.formula, space.head, space.recipe.label_smoothing)
     rows = [row for row in comparisons if row.formula in (entry.formula, loss.formula)]
@@ -61,7 +61,7 @@ def _export(entry: Entry, folder: RunFolder, space: SearchSpace, comparisons: li
     recipe: list[str] = []
     if rows and rows[0].classes:
         most = max(rows, key=lambda row: row.seeds)
-        said = _verdict(rows, verdicts_of_run(folder))
+        said = _verdict(rows, verdicts)
         recipe = [*recipe_lines(space, most), *gain_lines(rows), *said, limits(rows[0])]
     return Export(
         name=f"Discovered{entry.rank}",

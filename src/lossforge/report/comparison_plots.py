@@ -22,12 +22,6 @@ _COLOURS = {
     Verdict.EQUIVALENT: "#0072B2",
     Verdict.NOT_SEPARABLE: "#777777",
 }
-_WORDS = {
-    Verdict.BETTER: "better",
-    Verdict.WORSE: "worse",
-    Verdict.EQUIVALENT: "equivalent",
-    Verdict.NOT_SEPARABLE: "not separable",
-}
 _LABEL = 48
 _MOST = 400
 """Intervals of one figure; of more the first losses stand there."""
@@ -55,8 +49,8 @@ def draw_forest(rows: Sequence[Comparison], path: Path) -> Path:
     axes.set_yticks(range(len(labels)), labels, fontsize=7)
     axes.invert_yaxis()
     axes.set_xlabel("gain in points of the study's metric (bold: over seeds; thin: over seeds and test images)")
-    for kind, word in _WORDS.items():
-        axes.plot([], [], color=_COLOURS[kind], linewidth=3, label=word)
+    for kind, colour in _COLOURS.items():
+        axes.plot([], [], color=colour, linewidth=3, label=kind.words)
     axes.legend(fontsize=7, loc="best")
     axes.spines[["top", "right"]].set_visible(False)
     return _saved(figure, path)

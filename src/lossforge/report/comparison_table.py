@@ -8,14 +8,7 @@ from lossforge.layout import Column, Line, grouped, table
 from lossforge.validation.comparison import Comparison, named, verdict
 from lossforge.validation.ranks import compare_ranks
 from lossforge.validation.standings import over_studies, scores_by_study
-from lossforge.validation.verdicts import Verdict
 
-_WORDS = {
-    Verdict.BETTER: "better",
-    Verdict.WORSE: "worse",
-    Verdict.EQUIVALENT: "equivalent",
-    Verdict.NOT_SEPARABLE: "not separable",
-}
 _COLUMNS = [
     Column("rival"),
     Column("score"),
@@ -93,7 +86,7 @@ def _heading(row: Comparison, *, several: bool) -> str:
 def _cells(row: Comparison) -> tuple[str, ...]:
     interval = f"{row.gain:+.2f} [{row.low:+.2f}, {row.high:+.2f}]"
     rival = named(row.rival) + _failed(row.rival_failed)
-    return rival, f"{row.rival_accuracy:.2%}", interval, str(row.seeds), _WORDS[verdict(row)]
+    return rival, f"{row.rival_accuracy:.2%}", interval, str(row.seeds), verdict(row).words
 
 
 def _failed(count: int) -> str:

@@ -44,6 +44,11 @@ class Verdict(StrEnum):
     EQUIVALENT = "equivalent"
     NOT_SEPARABLE = "not_separable"
 
+    @property
+    def words(self) -> str:
+        """As people read it."""
+        return self.replace("_", " ")
+
 
 class LossVerdict(StrEnum):
     """Of one loss over all rivals.
