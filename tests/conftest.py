@@ -10,6 +10,8 @@ import pytest
 os.environ["LOSSFORGE_CACHE"] = "off"
 # Workers that the tests start inherit this; two threads each would fight for two cores.
 os.environ["OMP_NUM_THREADS"] = "1"
+# pytest-xdist gives its workers a width, and tables would be cut to it.
+os.environ.pop("COLUMNS", None)
 
 ROOT = Path(__file__).resolve().parents[1]
 SMOKE = ROOT / "search_spaces" / "smoke.toml"

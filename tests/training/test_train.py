@@ -71,12 +71,14 @@ def poisoned_after(monkeypatch: pytest.MonkeyPatch, calls: int, lane: int) -> No
     """From the call of the loss on, a lane gives NaN."""
     loss, called = Cohort.loss, 0
 
-    def poisoned(self: Cohort, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def poisoned(
+        self: Cohort, logits: torch.Tensor, targets: torch.Tensor, parts: torch.Tensor | None = None
+    ) -> torch.Tensor:
         nonlocal called
         called += 1
         factor = torch.ones(len(logits))
         factor[lane] = float("nan") if called >= calls else 1.0
-        return loss(self, logits, targets) * factor
+        return loss(self, logits, targets, parts) * factor
 
     monkeypatch.setattr(Cohort, "loss", poisoned)
 
