@@ -12,7 +12,7 @@ from tests.validation.test_comparison import compared
 
 from lossforge.errors import SpaceError
 from lossforge.validation.comparison import Comparison
-from lossforge.validation.published import NGL, Beside, published_table
+from lossforge.validation.published import FUSION, NGL, Beside, published_table
 from lossforge.validation.published_text import as_csv, as_latex, as_text
 
 
@@ -115,3 +115,28 @@ def test_studies_of_other_data_sets_are_left_out_and_none_at_all_is_refused() ->
         Beside(other)
     with pytest.raises(SpaceError, match="'ngk' is no table that lossforge knows; did you mean 'ngl'"):
         published_table("ngk")
+
+
+def test_the_fusion_papers_numbers_stand_where_it_prints_them() -> None:
+    sets = list(FUSION.sets)
+    assert len(FUSION.titles) == 63
+    assert set(FUSION.changes) < set(FUSION.titles)
+    assert FUSION.control[sets.index("brain_tumour_binary")] == pytest.approx(98.7)
+    best = FUSION.changes["smooth_l1 + cross_entropy"]  # table 8, row 15; table 11, row 15; table 17, row 15
+    assert best[sets.index("brain_tumour_binary")] == pytest.approx(99.47 - 98.7)
+    assert best[sets.index("crack_binary")] == pytest.approx(50.1 - 97.1)
+    assert best[sets.index("deepglobe")] == pytest.approx(60.26 - 56.11)
+    assert FUSION.changes["tversky + binary_cross_entropy"][sets.index("deepglobe")] is None  # table 17 has no row 13
+    assert sum(value is not None for values in FUSION.changes.values() for value in values) + 8 == 250
+
+
+def test_sums_stand_beside_the_papers_at_80_columns() -> None:
+    found = rows("crack_binary-cnn", {"smooth_l1 + cross_entropy": 0.9, "tversky + focal + dice": 0.92}, 0.91, {})
+    text = as_text(Beside([replace(row, loss=row.formula) for row in found], FUSION))
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    paper = next(line for line in lines if line.startswith("S+C ") and "paper" in line)
+    assert "-47.00" in paper
+    assert next(line for line in lines if line.startswith("S+C ") and "here" in line).split()[4] == "-1.00"
+    assert next(line for line in lines if line.startswith("T+F+D")).split()[1] == "here"  # the paper lacks it
+    assert "S+C: by its mean better on 0, same on 0, worse on 1 of 1 data sets" in text

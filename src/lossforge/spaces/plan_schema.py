@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from lossforge.spaces.fusion_section import FusionSection
 from lossforge.spaces.recipe_section import Rate
 from lossforge.spaces.schema import BudgetSection, ExecutionSection
 from lossforge.spaces.section import Section
@@ -102,7 +103,9 @@ class Plan(Section):
 
     ``looks``: a pair is judged at 4, 8, 16 ... seeds, and what is decided then gets no more; see
     `lossforge.validation.sequential`. ``seeds`` are the most of a study. ``published`` names a table of a paper that is
-    laid beside the results: "ngl"; its studies are called ``SET-NETWORK``, see `lossforge.validation.published`.
+    laid beside the results: "ngl", "fusion"; its studies are called ``SET-NETWORK``, see
+    `lossforge.validation.published`. With ``fusion.losses`` every sum of ``fusion.orders`` many of them is one of the
+    losses too, as in a space's grid.
     """
 
     name: str = Field(min_length=1, pattern=r"^[\w.-]+$")
@@ -111,8 +114,9 @@ class Plan(Section):
     margin: float = Field(default=0.5, ge=0)
     seeds: int = Field(default=16, ge=2, le=MOST_SEEDS)
     looks: bool = True
-    published: Literal["", "ngl"] = ""
+    published: Literal["", "ngl", "fusion"] = ""
     losses: list[Named] = Field(default=[])
+    fusion: FusionSection = FusionSection()
     task: Tables = Field(default={})
     recipe: Tables = Field(default={})
     rivals: RivalsSection = RivalsSection()

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from lossforge.errors import FormulaError, LossError, LossforgeError, SpaceError
+from lossforge.evaluation.feasibility import class_count
 from lossforge.evaluation.records import Training
 from lossforge.evaluation.space_trainings import key_in, trainings
+from lossforge.evolution.grid import n_grams
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import LIBRARY, loss_spec, named_sum
 from lossforge.spaces.plan_schema import LIBRARY as EVERY_LOSS
@@ -83,6 +85,7 @@ def contenders_of(
             losses += fitting(LIBRARY, space)
         else:
             losses.append(_named(one, plan, study, space, f"{place}: losses"))
+    losses += _sums(plan, study, space, place)
     rivals = [
         replace(_named(one, plan, study, space, f"{place}: rivals.named"), is_rival=True) for one in plan.rivals.named
     ]
@@ -96,6 +99,18 @@ def _named(one: str | ContenderSection, plan: Plan, study: StudySection, space: 
         return contender(one.loss, study_space(plan, study, one), one.title)
     except (LossError, FormulaError) as error:
         raise SpaceError(f"{place}: {error}") from None
+
+
+def _sums(plan: Plan, study: StudySection, space: SearchSpace, place: str) -> list[Contender]:
+    """Every sum of the plan's ``[fusion]``, by the names that a grid's tables have. Raises SpaceError."""
+    section = plan.fusion
+    if not section.losses:
+        return []
+    for text in section.losses:
+        _named(text, plan, study, space, f"{place}: fusion.losses")
+    classes = [class_count(space.task[0])] if section.match else []
+    sums = n_grams(section, classes, space.head, scales_count=not space.recipe.match_gradient)
+    return [contender(str(fusion), space, name) for name, fusion in sums]
 
 
 def fitting(names: Iterable[str], space: SearchSpace) -> list[Contender]:

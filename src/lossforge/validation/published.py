@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from lossforge.errors import SpaceError, offered
+from lossforge.validation import published_fusion
 from lossforge.validation.comparison import Comparison, named, verdict
 from lossforge.validation.verdicts import BASELINE, Verdict
 
@@ -21,7 +22,8 @@ class PublishedTable:
 
     ``sets`` gives each data set's title by the name that studies have; ``control`` is cross-entropy's accuracy in %.
     ``changes`` are points of accuracy against it, by a loss's name here, ``found`` those of the losses that the paper's
-    own search found; each has a number a set. A change of at most ``margin`` points is "same" by the paper's rule.
+    own search found; each has a number a set, None where the paper has none. A change of at most ``margin`` points is
+    "same" by the paper's rule (0: it has none, and any difference counts). ``notes`` stand under the table.
     """
 
     name: str
@@ -29,9 +31,10 @@ class PublishedTable:
     sets: Mapping[str, str]
     titles: Mapping[str, str]
     control: tuple[float, ...]
-    changes: Mapping[str, tuple[float, ...]]
+    changes: Mapping[str, tuple[float | None, ...]]
     found: Mapping[str, tuple[float, ...]]
     margin: float
+    notes: tuple[str, ...] = ()
 
     def rule(self, change: float) -> str:
         """What the paper would call it: "better", "same" or "worse"."""
@@ -82,7 +85,30 @@ NGL = PublishedTable(
 )
 """The Next Generation Loss: its comparison with known losses, and all five functions of the authors' search."""
 
-PUBLISHED = {table.name: table for table in (NGL,)}
+_CONTROL = [value for value in published_fusion.accuracies()["cross_entropy"] if value is not None]
+FUSION = PublishedTable(
+    name="fusion",
+    source="Geetha Ramani et al., 'An Improved Deep Learning Model with Loss functions Fusion', tables 7 to 18: one "
+    "run each, on the data that it selects by",
+    sets=published_fusion.SETS,
+    titles=published_fusion.titles(),
+    control=tuple(_CONTROL),
+    changes={
+        name: published_fusion.against(_CONTROL, values)
+        for name, values in published_fusion.accuracies().items()
+        if name != BASELINE
+    },
+    found={},
+    margin=0.0,
+    notes=(
+        ", ".join(f"{letter}: {name}" for letter, name in published_fusion.LETTERS.items()) + "; BT: brain tumour, "
+        "Cr: crack, TL: tomato leaf, DG: DeepGlobe; bin: its two classes.",
+        "The paper contradicts itself in some of these numbers: docs/fusion.md.",
+    ),
+)
+"""The fusion paper: sums of one to three of seven losses on four data sets, two classes and more."""
+
+PUBLISHED = {table.name: table for table in (NGL, FUSION)}
 """Every published table by name."""
 
 
@@ -212,12 +238,17 @@ class Beside:
         studies = [one for by_set in self.measured.values() for one in by_set.values()]
         networks = dict.fromkeys(network or "one network" for one in studies for network in one.accuracies)
         notes = [
-            f"CE: accuracy in %; all others: change against it in points; = is 'same' by the paper's rule (within "
-            f"{self.table.margin:g}). Paper: {self.table.source}. Here: mean of {' and '.join(networks)}; "
-            "the last column is the mean of the data sets before it."
+            f"{self.table.title(BASELINE)}: accuracy in %; all others: change against it in points; = is 'same' "
+            f"{self._same}. Paper: {self.table.source}. Here: {' and '.join(networks)}"
+            f"{', their mean' if len(networks) > 1 else ''}; the last column is the mean of the data sets before it."
         ]
         notes += [self._sentence(loss) for loss in self.measured if self.judged(loss)]
-        return notes + [f"{self.label(loss)}: {self.formulas[loss]}" for loss in self.own]
+        return [*notes, *(f"{self.label(loss)}: {self.formulas[loss]}" for loss in self.own), *self.table.notes]
+
+    @property
+    def _same(self) -> str:
+        margin = self.table.margin
+        return f"by the paper's rule (within {margin:g})" if margin else "to the last digit"
 
     def _sentence(self, loss: str) -> str:
         """How often a loss is better, by the paper's rule and by the paired test."""
@@ -225,8 +256,9 @@ class Beside:
         rules, judged = [self.table.rule(change) for change in changes], self.judged(loss)
         by_rule = ", ".join(f"{word} on {rules.count(word)}" for word in ("better", "same", "worse"))
         by_test = ", ".join(f"{named(str(one))} in {judged.count(one)}" for one in Verdict)
+        rule = "the paper's rule" if self.table.margin else "its mean"
         return (
-            f"{self.label(loss)}: by the paper's rule {by_rule} of {len(rules)} data sets; by paired tests beside "
+            f"{self.label(loss)}: by {rule} {by_rule} of {len(rules)} data sets; by paired tests beside "
             f"cross-entropy {by_test} of {len(judged)} studies."
         )
 

@@ -17,6 +17,7 @@ _WIDTH = 80
 _LABEL = 16
 _NAME = 10
 _CELL = 8
+"""At most; tables of many data sets have narrower ones."""
 
 
 def write_beside(folder: Path, rows: Sequence[Comparison], table: str) -> str:
@@ -34,11 +35,12 @@ def write_beside(folder: Path, rows: Sequence[Comparison], table: str) -> str:
 def as_text(beside: Beside) -> str:
     """The table for a terminal of 80 columns, with what it means."""
     heads = [*beside.table.sets.values(), "mean"]
-    lines = [" " * _LABEL + "".join(f"{head:>{_CELL - 1}} " for head in heads).rstrip()]
+    cell = min(_CELL, (_WIDTH - _LABEL) // len(heads))
+    lines = [" " * _LABEL + "".join(f"{head:>{cell - 1}} " for head in heads).rstrip()]
     for row in beside.lines():
         if row.loss in beside.begins_block:
             lines.append("")
-        cells = [_cell(value, row, beside.table) for value in (*row.values, row.mean)]
+        cells = [_cell(value, row, beside.table, cell) for value in (*row.values, row.mean)]
         label = f"{_short(beside.label(row.loss)):<{_NAME}}{row.origin:<{_LABEL - _NAME}}"
         lines.append(f"{label}{''.join(cells)}".rstrip())
     cut = {beside.label(loss) for loss in beside.measured} - {_short(beside.label(loss)) for loss in beside.measured}
@@ -50,12 +52,12 @@ def _short(label: str) -> str:
     return label if len(label) < _NAME else label[: _NAME - 2] + "."
 
 
-def _cell(value: float | None, row: TableRow, table: PublishedTable) -> str:
+def _cell(value: float | None, row: TableRow, table: PublishedTable, width: int) -> str:
     if value is None:
-        return f"{'-':>{_CELL - 1}} "
+        return f"{'-':>{width - 1}} "
     if row.is_accuracy:
-        return f"{value:>{_CELL - 1}.1f} "
-    return f"{value:>+{_CELL - 1}.2f}{'=' if table.rule(value) == 'same' else ' '}"
+        return f"{value:>{width - 1}.1f} "
+    return f"{value:>+{width - 1}.2f}{'=' if table.rule(value) == 'same' else ' '}"
 
 
 def as_csv(beside: Beside) -> str:
