@@ -358,11 +358,20 @@ def test_a_stop_before_the_first_training_trains_nothing(ledger: Ledger) -> None
 
 def test_the_number_of_trainings_is_told(ledger: Ledger) -> None:
     counts: list[tuple[int, int]] = []
-    recorder = Recorder(ledger, FakeExecutor(), never, lambda count: counts.append((count, ledger.training_count())))
+    known: list[int] = []
+    recorder = Recorder(
+        ledger,
+        FakeExecutor(),
+        never,
+        lambda count: counts.append((count, ledger.training_count())),
+        on_recalled=known.append,
+    )
     recorder.run([*trainings("a", 1, 2), *trainings("b", 1), *trainings("a", 1, 2)], "search")
     assert counts == [(2, 2), (1, 3)]
+    assert sum(known) == 0
     recorder.run(trainings("a", 1, 2), "search")
     assert len(counts) == 2
+    assert sum(known) == 2  # from an earlier run: behind us, and no sign of the pace
 
 
 class Poisoned(FakeExecutor):

@@ -124,6 +124,10 @@ class Progress:
         self.work_timed += count * self.unit
         self.changed()
 
+    def recalled(self, count: int) -> None:
+        """Trainings were known already, from before a stop: they are behind us, and say nothing of the pace."""
+        self.work_done += count * self.unit
+
     def start_search(self, generations: int, tally: Mapping[str, int]) -> None:
         """The generations begin; ``tally`` counts the candidates of an earlier part of the run."""
         self.generations = generations

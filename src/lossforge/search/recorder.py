@@ -12,7 +12,7 @@ from lossforge.executors.protocol import Executor, Stop
 from lossforge.store.ledger import Ledger, TrainingRow
 
 OnTrained = Callable[[int], None]
-"""Told the number of trainings whenever some have been recorded."""
+"""Told the number of trainings whenever some have been recorded, or found in the ledger."""
 
 _TRACEBACKS = 50
 """Different tracebacks that are logged, at most."""
@@ -31,12 +31,14 @@ class Recorder:
         stop: Stop,
         on_trained: OnTrained = lambda count: None,
         log: Callable[[str], None] = lambda message: None,
+        on_recalled: OnTrained = lambda count: None,
     ) -> None:
         self.ledger = ledger
         self.executor = executor
         self.stop = stop
         self.on_trained = on_trained
         self.log = log
+        self.on_recalled = on_recalled
         self._tracebacks: set[str] = set()
 
     def run(
@@ -56,7 +58,7 @@ class Recorder:
         blame; the others keep their lanes. Trainings of the keys in ``again`` are repeated where they crashed:
         nothing has gone on without them. Raises InterruptedSearchError once ``stop()`` is true.
         """
-        batch = _Batch(self.ledger, wanted, self.stop, again)
+        batch = _Batch(self.ledger, wanted, self.stop, again, self.on_recalled)
         requests: Iterable[TrainingRequest] = batch.requests()
         while True:
             failed: list[tuple[int, list[TrainingRequest]]] = []
@@ -109,7 +111,12 @@ class _Batch:
     """What is wanted, as it comes, and what is known of it."""
 
     def __init__(
-        self, ledger: Ledger, wanted: Iterable[tuple[str, Iterable[Training]]], stop: Stop, again: Collection[str]
+        self,
+        ledger: Ledger,
+        wanted: Iterable[tuple[str, Iterable[Training]]],
+        stop: Stop,
+        again: Collection[str],
+        on_recalled: OnTrained,
     ) -> None:
         self.rows: dict[_Identity, TrainingRow] = {}
         self.stages: dict[_Identity, str] = {}
@@ -119,6 +126,7 @@ class _Batch:
         self._wanted = wanted
         self._stop = stop
         self._again = again
+        self._on_recalled = on_recalled
 
     @property
     def complete(self) -> bool:
@@ -142,6 +150,7 @@ class _Batch:
                 if self._stop():
                     return  # who looks for candidates may have ended early, and this cohort be cut short
                 known = [place for place, one in enumerate(identities) if one in found and one not in cut]
+                self._on_recalled(len(known))
                 if len(known) < len(replicas):
                     yield replace(whole, left_out=tuple(known))
 

@@ -208,7 +208,7 @@ class _Plan:
     named: set[str]
 
     def run(self, ledger: Ledger, executor: Executor, stop: Stop, keep: int) -> list[Comparison]:
-        recorder = Recorder(ledger, executor, stop, self.progress.trained, self.place.log)
+        recorder = Recorder(ledger, executor, stop, self.progress.trained, self.place.log, self.progress.recalled)
         runner = Runner(recorder, self.progress, (self.place.verb, self.place.folder))
         tried: list[tuple[str, Tried]] = []
         if keep:

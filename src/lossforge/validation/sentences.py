@@ -30,10 +30,13 @@ def collapse_sentences(rows: Sequence[Comparison]) -> list[str]:
         for name, count in ((_called([row]), row.collapsed), (named(row.rival), row.rival_collapsed)):
             if 2 * count >= row.seeds:
                 found[row.title, name] = max(found.get((row.title, name), (0, 0)), (row.seeds, count))
+    together: dict[tuple[str, int, int], list[str]] = {}
+    for (title, name), (seeds, count) in found.items():
+        together.setdefault((title, seeds, count), []).append(name)
     return [
-        f"{title}: {count} of {seeds} networks of {name} predict one class only: its score says nothing; train longer, "
-        "or with another rate"
-        for (title, name), (seeds, count) in found.items()
+        f"{title}: {count} of {seeds} networks of {'; '.join(names)}{' each' if len(names) > 1 else ''} predict one "
+        f"class only, whose score says nothing; train longer, or with another rate"
+        for (title, seeds, count), names in together.items()
     ]
 
 
@@ -94,6 +97,8 @@ def beside(row: Comparison) -> str:
         if row.seeds_needed
         else f"{MOST_SEEDS:,} seeds would not separate them"
     )
+    if abs(row.gain) < row.margin:
+        needed += ", or show them equivalent" if row.seeds_needed else ", fewer may show them equivalent"
     cosine = "" if row.cosine is None else f", cosine of the gradients {row.cosine:.2f}"
     return f"not separable from {rival} ({row.gain:+.2f}; {needed}{cosine})"
 
