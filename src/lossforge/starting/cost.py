@@ -49,8 +49,8 @@ class Step:
 class Unit:
     """What one training costs: ``seconds`` of one worker, ``lanes`` at once, on so many ``workers``.
 
-    ``kept`` is the share of a training's work that a candidate takes on the mean: the rest is stopped early. ``load`` is
-    how many times as long everything takes as on a machine with nothing else to do; ``seconds`` have it in them.
+    ``kept`` is the share of a training's work that a candidate takes on the mean: the rest is stopped early. ``load``
+    is how many times as long everything takes as on a machine with nothing else to do; ``seconds`` have it in them.
     """
 
     seconds: float
