@@ -40,6 +40,7 @@ KNOWS["inspection"] = {*KNOWS}
 KNOWS["run"] = {*KNOWS}
 KNOWS["api"] = {*KNOWS} - {"inspection"}
 KNOWS["comparing"] = {*KNOWS}
+KNOWS["starting"] = {*KNOWS}
 KNOWS["console"] = {*KNOWS}
 KNOWS["cli"] = {*KNOWS, "lossforge"}
 KNOWS["__main__"] = {"cli"}

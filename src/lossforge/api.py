@@ -69,6 +69,32 @@ def search(
             "lossforge.search was called while a worker process was importing the script; put the call under "
             "if __name__ == '__main__':"
         )
+    loaded, digests = ready_space(space, seed=seed, overrides=overrides, **execution)
+    path = Path("runs") / f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S')}" if run is None else given_path(run, "run")
+    folder = RunFolder.create(path, loaded, digests)
+    with shown_progress(progress) as told:
+        try:
+            return _go(folder, loaded, told)
+        except InterruptedSearchError:
+            raise
+        except LossforgeError:
+            # What is refused before anything is trained leaves nothing behind.
+            if not told.trainings:
+                folder.discard()
+            raise
+
+
+def ready_space(
+    space: str | Path | Mapping[str, object],
+    *,
+    seed: int | None = None,
+    overrides: Sequence[str] = (),
+    **execution: Unpack[Execution],
+) -> tuple[SearchSpace, dict[str, str]]:
+    """A space as a search begins with it, and the sha256 of what is the user's own; nothing is written.
+
+    See `search` for the arguments. Raises LossforgeError where data, networks or the machine do not fit it.
+    """
     from lossforge.evaluation.names import check_names, faults_of_names
 
     changes = overrides_of(overrides, execution, seed)
@@ -89,18 +115,7 @@ def search(
             from lossforge.executors.devices import resolve_device
 
             loaded = settled(loaded, resolve_device(loaded.execution.device))
-    path = Path("runs") / f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S')}" if run is None else given_path(run, "run")
-    folder = RunFolder.create(path, loaded, digests)
-    with shown_progress(progress) as told:
-        try:
-            return _go(folder, loaded, told)
-        except InterruptedSearchError:
-            raise
-        except LossforgeError:
-            # What is refused before anything is trained leaves nothing behind.
-            if not told.trainings:
-                folder.discard()
-            raise
+    return loaded, digests
 
 
 def resume(

@@ -42,6 +42,11 @@ PlanSetOption = Annotated[
 ]
 
 
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Print cost and plan; train next to nothing, write nothing.")
+]
+
+
 @app.command()
 def search(
     space: Annotated[Path, typer.Argument(metavar="SPACE", help="A TOML file, or a shipped space's name: digits.")],
@@ -55,12 +60,31 @@ def search(
     cpus_per_worker: CpusOption = None,
     data_dir: DataDirOption = None,
     overrides: SetOption = None,
+    dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
     """Search a space, then re-validate the best losses beside tuned rivals."""
     from lossforge import api
-    from lossforge.console import print_run, progress
+    from lossforge.console import print_plan, print_run, progress
 
+    if dry_run:
+        from lossforge.starting.dry_run import plan_of_search
+
+        with kept_clean():
+            lines = plan_of_search(
+                space,
+                seed=seed,
+                overrides=overrides or (),
+                executor=executor,
+                workers=workers,
+                device=device,
+                address=address,
+                gpus_per_worker=gpus_per_worker,
+                cpus_per_worker=cpus_per_worker,
+                data_dir=data_dir,
+            )
+        print_plan(lines, json)
+        return
     with progress() as shown:
         result = api.search(
             space,
@@ -77,6 +101,67 @@ def search(
             data_dir=data_dir,
         )
     print_run(result, json)
+
+
+@app.command()
+def new(
+    space: Annotated[Path, typer.Argument(metavar="SPACE", help="The TOML file to write.")],
+    data: Annotated[
+        str, typer.Option(metavar="DATA", help="A folder of images, a .csv or .npz, masks; or a known set's name.")
+    ],
+    time: Annotated[str, typer.Option(help="How long the search may take: 30m, 2h, 90s.")] = "30m",
+    network: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Try this network alone; give it again for another one.")
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Ask nothing, on a terminal too: decide, and say what.")
+    ] = False,
+    workers: WorkersOption = None,
+    device: DeviceOption = None,
+    data_dir: DataDirOption = None,
+    overrides: SetOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write a search space for your data: look at them, try networks and learning rates here, fit the time."""
+    from lossforge.console import print_new
+    from lossforge.starting.asking import Asking
+    from lossforge.starting.new import new_space
+
+    def ask(question: str, proposed: str) -> str:
+        return str(typer.prompt(question, default=proposed, err=True))
+
+    somebody = sys.stdin.isatty() and sys.stderr.isatty() and not yes
+    asking = Asking(ask if somebody else None, lambda told: typer.echo(told, err=True))
+    with kept_clean():
+        written = new_space(
+            space,
+            data,
+            time=time,
+            networks=network or (),
+            overrides=overrides or (),
+            asking=asking,
+            workers=workers,
+            device=device,
+            data_dir=data_dir,
+        )
+    print_new(written, json)
+
+
+@app.command()
+def schema(
+    plan: Annotated[bool, typer.Option("--plan", help="Of plans; default: of search spaces.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there.")] = None,
+) -> None:
+    """The JSON schema of spaces, or plans, by which editors complete and check TOML."""
+    from lossforge.spaces.json_schema import schema_text
+    from lossforge.store.files import write_atomically
+
+    text = schema_text("plan" if plan else "space")
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        write_atomically(output, text)
+        typer.echo(output)
 
 
 @app.command()
@@ -182,12 +267,33 @@ def validate(
     gpus_per_worker: GpusOption = None,
     cpus_per_worker: CpusOption = None,
     data_dir: DataDirOption = None,
+    dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
     """Train the best losses again beside tuned rivals, with fresh seeds, and score them on the test part."""
     from lossforge import api
-    from lossforge.console import print_validation, progress
+    from lossforge.console import print_plan, print_validation, progress
 
+    if dry_run:
+        from lossforge.starting.dry_run import plan_of_validation
+
+        with kept_clean():
+            lines = plan_of_validation(
+                run,
+                top=top,
+                seeds=seeds,
+                plan=plan,
+                overrides=overrides or (),
+                executor=executor,
+                workers=workers,
+                device=device,
+                address=address,
+                gpus_per_worker=gpus_per_worker,
+                cpus_per_worker=cpus_per_worker,
+                data_dir=data_dir,
+            )
+        print_plan(lines, json)
+        return
     if plan is not None:
         from lossforge.comparing import validate_by_plan
 
@@ -254,12 +360,33 @@ def compare(
     cpus_per_worker: CpusOption = None,
     data_dir: DataDirOption = None,
     overrides: SetOption = None,
+    dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
     """Compare losses with rivals that are tuned alike, on test data with fresh seeds; write tables and diagrams."""
     from lossforge import comparing
-    from lossforge.console import print_validation, progress
+    from lossforge.console import print_plan, print_validation, progress
 
+    if dry_run:
+        from lossforge.starting.dry_run import plan_of_compare
+
+        with kept_clean():
+            lines = plan_of_compare(
+                losses or (),
+                space=space,
+                plan=plan,
+                seeds=seeds,
+                overrides=overrides or (),
+                executor=executor,
+                workers=workers,
+                device=device,
+                address=address,
+                gpus_per_worker=gpus_per_worker,
+                cpus_per_worker=cpus_per_worker,
+                data_dir=data_dir,
+            )
+        print_plan(lines, json)
+        return
     with progress() as shown:
         rows = comparing.compare(
             losses or (),

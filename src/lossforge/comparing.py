@@ -58,14 +58,14 @@ def compare(
     if isinstance(losses, str):
         losses = [losses]
     asked = None if seeds is None else whole_number(seeds, "seeds", 2)
-    wanted, origin = _plan(list(losses), space, plan, asked, overrides_of(overrides, execution))
+    wanted, origin = plan_of(list(losses), space, plan, asked, overrides_of(overrides, execution))
     base = Path.cwd()
     path = _default_folder(wanted) if output is None else given_path(output, "output")
     with working_from(base), using_data_folder(wanted.execution.data_dir), shown_progress(progress) as told:
         return _compare(wanted, origin, path, told)
 
 
-def _plan(
+def plan_of(
     losses: list[str], space: str | Path | None, plan: str | Path | None, seeds: int | None, changes: list[str]
 ) -> tuple[Plan, str]:
     """The plan that is meant, and what errors call it. Raises SpaceError."""

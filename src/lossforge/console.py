@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lossforge.report.term_shares import TermShares
     from lossforge.run import Run
     from lossforge.search.hall_of_fame import Entry
+    from lossforge.starting.new import Written
 
 
 _UNLIMITED = 100_000
@@ -302,6 +303,34 @@ def print_validation(rows: list[Comparison], json: bool) -> None:
         *rank_lines(rows),
     ]:
         _prose(sentence)
+
+
+def print_plan(lines: Sequence[str], json: bool) -> None:
+    """Print what a command would do."""
+    if json:
+        print_json(list(lines))
+        return
+    for line in lines:
+        _prose(line)
+
+
+def print_new(written: Written, json: bool) -> None:
+    """Print which space was written, what it costs, and what to type next; the story was told on the way."""
+    facts_ = {
+        "space": str(written.path),
+        "seconds": round(written.seconds, 1),
+        "generation_seconds": round(written.generation, 1),
+        "noise_between_seeds_points": round(written.noise.spread, 3),
+        "smallest_gain_in_the_search_points": round(written.seen_in_search, 3),
+        "smallest_gain_in_the_re_validation_points": round(written.seen_in_validation, 3),
+    }
+    if json:
+        print_json({**facts_, "told": list(written.story)})
+        return
+    _print(
+        [[], [("written: ", ""), (str(written.path), "bold")], [(f"  search it  lossforge search {written.path}", "")]]
+    )
+    _print([[(f"  first see  lossforge search {written.path} --dry-run", "")]])
 
 
 def print_fusion_tables(tables: Sequence[FusionTable], json: bool) -> None:

@@ -9,6 +9,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "augmentation": ("Preparation",),
     "datasets": ("DATASETS", "FORMATS", "find_source", "forget_loaded", "is_unchanged", "load_task", "own_digest"),
     "examine": ("describe", "first_lines"),
+    "glance": ("image_sizes", "named_with_kind", "text_columns"),
     "image_stream": ("ImageStream", "StreamPart", "as_input", "image_stream", "loader"),
     "human_labels": ("label_file_digest",),
     "label_noise": ("wrong_labels",),

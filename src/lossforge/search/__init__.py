@@ -13,5 +13,5 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "recorder": ("Recorder",),
     "scores": ("as_score", "is_score"),
     "standing": ("checked_leaders", "leaders_of"),
-    "tuning": ("Sweep", "require_trained", "sweep_together"),
+    "tuning": ("MAX_EXTENSIONS", "Sweep", "require_trained", "sweep_together"),
 }

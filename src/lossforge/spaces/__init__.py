@@ -9,6 +9,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "base_folder": ("VARIABLE", "base_folder", "best_base", "from_base", "working_from"),
     "faults": ("Fault", "in_words"),
     "fusion_section": ("FusionSection",),
+    "json_schema": ("KINDS", "json_schema", "schema_text"),
     "load": (
         "apply_overrides",
         "dump_space",
@@ -33,6 +34,6 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "SearchSpace",
         "TaskSection",
     ),
-    "shipped": ("find_space", "shipped_plans", "shipped_spaces"),
+    "shipped": ("find_space", "schema_file", "shipped_plans", "shipped_spaces"),
     "task_section": ("OF_LABELS", "metric_title", "searched_title"),
 }

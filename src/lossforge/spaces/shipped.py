@@ -24,6 +24,12 @@ def shipped_plans() -> dict[str, Path]:
     return {} if place is None else {path.stem: path for path in sorted((place / "plans").glob("*.toml"))}
 
 
+def schema_file(kind: str) -> Path:
+    """The JSON schema that comes with lossforge, of a ``space`` or a ``plan``; see `lossforge.spaces.json_schema`."""
+    place = next((place for place in _PLACES if (place / "digits.toml").is_file()), _PLACES[0])
+    return place / f"{kind}.schema.json"
+
+
 def find_space(given: str | Path) -> Path:
     """The file that is given, or the shipped space of that name. Raises SpaceError where there is neither.
 

@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
+    "coarse": ("candidates",),
     "comparison": ("Comparison", "LEGEND", "how_measured", "named", "summaries", "told", "verdict"),
-    "plans": ("Place", "check_studies", "run_plan", "said_twice", "studies_of"),
-    "protocol": ("best_of_run", "log_rows", "validate"),
+    "contenders": ("contender",),
+    "cost": ("told",),
+    "plans": ("Discovered", "Place", "check_studies", "costs_of", "run_plan", "said_twice", "studies_of"),
+    "protocol": ("best_of_run", "log_rows", "settings_of", "validate"),
     "published": ("check_studies_named",),
     "published_text": ("write_beside",),
     "ranks": ("RankComparison", "compare_ranks"),
@@ -18,5 +21,5 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "statistics": ("holm", "paired_difference", "t_quantile"),
     "standings": ("loss_of", "over_studies", "scores_by_study"),
     "verdicts": ("Verdict",),
-    "second_optimizer": ("ENOUGH", "optimizer_title", "under_both"),
+    "second_optimizer": ("ENOUGH", "optimizer_title", "second_optimizer", "under_both"),
 }

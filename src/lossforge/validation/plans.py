@@ -147,12 +147,9 @@ def run_plan(plan: Plan, studies: Sequence[Study], place: Place, *, stop: Stop, 
     Raises InterruptedSearchError once ``stop()`` is true.
     """
     execution, distributed = plan.execution, _distributed(studies)
-    here = execution.executor == "local" and not distributed
-    device = resolve_device(execution.device) if here else "cpu"
-    studies = [_with_cohorts(study, device) for study in studies]
     keep = plan.tuning.keep
     progress.phase("estimating the cost")
-    costs = [_cost(study, device, keep or None, measured=here) for study in studies]
+    studies, costs = _estimated(plan, studies)
     ledger = Ledger(place.ledger)
     try:
         isolated = any(needs_isolation(study.space) for study in studies)
@@ -169,6 +166,20 @@ def run_plan(plan: Plan, studies: Sequence[Study], place: Place, *, stop: Stop, 
             executor.close()
     finally:
         ledger.close()
+
+
+def costs_of(plan: Plan, studies: Sequence[Study]) -> list[tuple[str, Cost]]:
+    """Of each study its title and its cost, from a few steps of a training here and now."""
+    studies, costs = _estimated(plan, studies)
+    return [(study.title, cost) for study, cost in zip(studies, costs, strict=True)]
+
+
+def _estimated(plan: Plan, studies: Sequence[Study]) -> tuple[list[Study], list[Cost]]:
+    """The studies with cohorts that gain something here, and their costs."""
+    here = plan.execution.executor == "local" and not _distributed(studies)
+    device = resolve_device(plan.execution.device) if here else "cpu"
+    cut = [_with_cohorts(study, device) for study in studies]
+    return cut, [_cost(study, device, plan.tuning.keep or None, measured=here) for study in cut]
 
 
 def _distributed(studies: Sequence[Study]) -> int:
