@@ -51,7 +51,7 @@ class DiscoveredLoss(keras.losses.Loss):  # type: ignore[misc]
         if self.smoothing:
             y_true = y_true * (1 - self.smoothing) + self.smoothing / (2 if self.head == "sigmoid" else classes)
         logs = ops.log_softmax(columns, -1) if self.head == "softmax" else ops.log_sigmoid(columns)
-        logs = ops.maximum(logs, LEAST_LOG)
+        logs = ops.where(logs >= LEAST_LOG, logs, LEAST_LOG)  # a maximum with a number would be in single precision
         y_pred = ops.sigmoid(columns) if self.head == "sigmoid" else ops.exp(logs)
         leaves = {
             "y_pred": y_pred,
