@@ -11,6 +11,7 @@ Three nouns: a search *space* is a TOML file, a *candidate* is one loss expressi
         lossforge.validate(run.path, seeds=32)     # the best losses beside tuned rivals, on the test part
         lossforge.compare(["ngl", "focal"])        # any losses, names or formulas, in the same way
 
+    criterion = lossforge.load("runs/digits-...")[0]  # the best loss of a run, scaled as it was validated
     run = lossforge.Run("runs/digits-...")         # open a run: top(), status(), validation(), export()
 
 What is named here is public, with the fields of `Entry`, `Comparison`, `Status` and `AuditReport`; the rest may change.
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from lossforge.api import validate as validate
     from lossforge.comparing import compare as compare
     from lossforge.errors import LossforgeError as LossforgeError
+    from lossforge.export.load import load as load
     from lossforge.inspection.runs import Status as Status
     from lossforge.losses.library import loss as loss
     from lossforge.run import Run as Run
@@ -47,6 +49,7 @@ except PackageNotFoundError:  # running from a source tree that was not installe
 __all__ = [
     "__version__",
     "loss",
+    "load",
     "search",
     "resume",
     "validate",
@@ -63,6 +66,7 @@ __all__ = [
 
 _ROOMS = {
     "loss": "losses.library",
+    "load": "export.load",
     "search": "api",
     "resume": "api",
     "validate": "api",

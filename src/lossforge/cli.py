@@ -414,11 +414,35 @@ def export(
         Path | None, typer.Option("--output", "-o", help="The file; default RUN/export/losses.py.")
     ] = None,
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many of the best losses.")] = 5,
+    format: Annotated[
+        str | None, typer.Option("--format", "-f", help="torch (the default), numpy, jax, keras, latex or onnx.")
+    ] = None,
+    package: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Instead: a package that pip installs, with tests and model cards."),
+    ] = None,
+    bib: Annotated[bool, typer.Option("--bib", help="Instead: BibTeX of the losses and of what they met.")] = False,
 ) -> None:
-    """Write the best losses as one Python module that needs torch alone."""
-    from lossforge.export.run_export import export_run
+    """Write the best losses as one stand-alone file: a Python module that needs torch alone, or another format."""
+    from lossforge.export.formats import FORMATS
 
-    typer.echo(export_run(run, output, number))
+    if sum((format is not None, package is not None, bib)) > 1:
+        raise typer.BadParameter("give one of --format, --package and --bib")
+    if format is not None and format not in FORMATS:
+        raise typer.BadParameter(f"--format: '{format}' is none of {', '.join(FORMATS)}")
+    if package is not None:
+        from lossforge.export.package import export_package
+
+        written = export_package(run, package, output, number)
+    elif bib:
+        from lossforge.export.references import export_references
+
+        written = export_references(run, output, number)
+    else:
+        from lossforge.export.run_export import export_run
+
+        written = export_run(run, output, number, format or "torch")
+    typer.echo(written)
 
 
 @app.command()
@@ -474,6 +498,10 @@ def list_(
     words: Annotated[
         list[str] | None, typer.Argument(metavar="[WORD...]", help="Only what has these words, such as 'noise'.")
     ] = None,
+    from_: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="FILE", help="Losses of a hall-of-fame file, or a run, not the library's."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """What there is to choose from."""
@@ -482,6 +510,13 @@ def list_(
 
     if what not in LISTS:
         raise typer.BadParameter(f"there is no list of '{what}'{offered(what, LISTS)}")
+    if from_ is not None:
+        from lossforge.inspection.listings import losses_of_file
+
+        if what != "losses":
+            raise typer.BadParameter("--from: is for lists of losses")
+        print_rows(matching(losses_of_file(from_), words or [], what), json)
+        return
     rows = matching(listing(what), words or [], what)
     if what == "losses":
         print_library(rows, json)

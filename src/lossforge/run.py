@@ -69,8 +69,10 @@ class Run:
 
         return loss_sentences(self.validation(plan))
 
-    def export(self, output: str | Path | None = None, number: int = 5) -> Path:
-        """Write the best ``number`` losses as one Python module that needs torch alone, and return its path.
+    def export(self, output: str | Path | None = None, number: int = 5, format: str = "torch") -> Path:
+        """Write the best ``number`` losses as one stand-alone file, and return its path.
+
+        ``format`` is "torch", "numpy", "jax", "keras", "latex" or "onnx".
 
         ``output`` is the file (default: ``export/losses.py`` in the run's folder). Raises LossforgeError where there
         is no loss, or the file cannot be written.
@@ -78,4 +80,4 @@ class Run:
         from lossforge.export.run_export import export_run
 
         path = None if output is None else given_path(output, "output")
-        return export_run(self.path, path, whole_number(number, "number", 1))
+        return export_run(self.path, path, whole_number(number, "number", 1), format)

@@ -6,6 +6,10 @@
 from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
+    "formats": ("FORMATS",),
     "latex": ("latex", "latex_by_class"),
+    "load": ("load",),
+    "package": ("export_package",),
+    "references": ("export_references",),
     "run_export": ("export_run",),
 }

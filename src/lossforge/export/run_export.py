@@ -7,8 +7,9 @@ from pathlib import Path
 from lossforge.data.places import using_data_folder
 from lossforge.errors import LossforgeError, StoreError
 from lossforge.evaluation.feasibility import class_count
+from lossforge.export.formats import FORMATS, exported
 from lossforge.export.recipe import gain_lines, limits, recipe_lines
-from lossforge.export.torch_module import Export, module_source
+from lossforge.export.torch_module import Export
 from lossforge.losses.candidates import candidate_spec
 from lossforge.losses.heads import HEADS
 from lossforge.losses.matching import matched_scales
@@ -26,18 +27,26 @@ _AGAIN = "export again"
 _ELSEWHERE = "name another file with -o"
 
 
-def export_run(run: Path, output: Path | None, number: int) -> Path:
-    """Write the best ``number`` losses of a run as one module, and return its path. Raises LossforgeError."""
+def export_run(run: Path, output: Path | None, number: int, format: str = "torch") -> Path:
+    """Write the best ``number`` losses of a run as one file of a format, and return its path. Raises LossforgeError."""
     folder = RunFolder.open(run)
-    space = folder.space()
-    entries = checked_leaders(folder, space)[:number]
-    if not entries:
-        raise LossforgeError(f"{run}: the search found no loss that trains, so there is nothing to export")
-    path = folder.export_folder / "losses.py" if output is None else output
+    losses, origin = exports_of(folder, number)
+    content = exported(losses, origin, format)
+    path = folder.export_folder / FORMATS[format] if output is None else output
     if path.is_dir():
         raise StoreError(f"{path}: is a folder; {_ELSEWHERE}")
     with told_as_store_error(path, _AGAIN, _ELSEWHERE):
         path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, content, _AGAIN, _ELSEWHERE)
+    return path
+
+
+def exports_of(folder: RunFolder, number: int) -> tuple[list[Export], str]:
+    """The best ``number`` losses of a run, with what is known of them, and their origin. Raises LossforgeError."""
+    space = folder.space()
+    entries = checked_leaders(folder, space)[:number]
+    if not entries:
+        raise LossforgeError(f"{folder.path}: the search found no loss that trains, so there is nothing to export")
     comparisons, verdicts = read_comparisons(folder), verdicts_of_run(folder)
     with working_from(folder.base_folder(space)), using_data_folder(space.execution.data_dir):
         losses = [_export(entry, space, comparisons, verdicts) for entry in entries]
@@ -47,8 +56,7 @@ def export_run(run: Path, output: Path | None, number: int) -> Path:
         f"Run {name} of space '{space.name}', seed {space.seed}, begun {folder.manifest.get('created')};\n"
         f"lossforge {versions.get('lossforge')}, torch {versions.get('torch')}, commit {folder.manifest.get('commit')}."
     )
-    write_atomically(path, module_source(losses, origin), _AGAIN, _ELSEWHERE)
-    return path
+    return losses, origin
 
 
 def _export(entry: Entry, space: SearchSpace, comparisons: list[Comparison], verdicts: dict[str, str]) -> Export:

@@ -47,7 +47,7 @@ class Export:
 def module_source(losses: list[Export], origin: str) -> str:
     """Source of the module: the shell that lossforge itself trains with, then a function and a class a loss."""
     shell = _shell(_term_files(losses))
-    origin = _quotable(origin)
+    origin = quotable(origin)
     names = ", ".join(repr(loss.name) for loss in losses)
     head = (
         f'"""Loss functions discovered by lossforge.\n\n{origin}\n\n'
@@ -257,10 +257,10 @@ def _docstring(lines: list[str]) -> str:
 
 def _told(loss: Export) -> list[str]:
     """Where it is from, at which scale it trains, and how it was trained."""
-    lines = [line for text in loss.provenance for line in _wrapped(_quotable(text))] + _scaling(loss)
+    lines = [line for text in loss.provenance for line in _wrapped(quotable(text))] + _scaling(loss)
     if loss.recipe:
         lines += ["", "Trained as validated:", ""]
-        lines += [line for text in loss.recipe for line in _item(_quotable(text))]
+        lines += [line for text in loss.recipe for line in _item(quotable(text))]
     return lines
 
 
@@ -300,7 +300,7 @@ def _about(expression: Expression, emitted: Emitted) -> str:
     return f"    about = True\n    of_sample = {expression.of_sample}\n{needs}"
 
 
-def _quotable(text: str) -> str:
+def quotable(text: str) -> str:
     """Text from a run's files, made harmless inside a docstring: it can end neither the string nor the line's code."""
     text = text.replace("\\", "/").replace('"', "'")
     return "".join(character if character.isprintable() or character == "\n" else "?" for character in text)

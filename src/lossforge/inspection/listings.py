@@ -89,6 +89,26 @@ def _losses() -> list[dict[str, Any]]:
     ]
 
 
+def losses_of_file(path: Path) -> list[dict[str, Any]]:
+    """Losses of a hall-of-fame file, or of a run's folder. Raises StoreError where it is none, or damaged."""
+    from lossforge.search.hall_of_fame import read_hall_of_fame
+    from lossforge.store.run_folder import RunFolder
+
+    file = RunFolder.open(path).hall_of_fame_file if path.is_dir() else path
+    return [
+        {
+            "rank": entry.rank,
+            "formula": entry.formula,
+            "gain": round(entry.gain, 2),
+            "metric": entry.metric,
+            "seeds": entry.seeds,
+            "generation": entry.generation,
+            "origin": entry.origin,
+        }
+        for entry in read_hall_of_fame(file)
+    ]
+
+
 def matching(rows: list[dict[str, Any]], words: Sequence[str], what: str) -> list[dict[str, Any]]:
     """The rows that have every one of the words, in any column: one that is a name alone, else those that have them.
 

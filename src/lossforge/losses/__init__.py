@@ -11,7 +11,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "candidates": ("Candidate", "candidate_spec", "parse_candidate"),
     "compiled": ("LEAST_FACTOR", "LossSpec", "WeightedFusionLoss"),
     "fusions": ("Call", "Fusion", "Part", "fused"),
-    "heads": ("HEADS", "SOFTMAX", "Head"),
+    "heads": ("HEADS", "LEAST_LOG", "SOFTMAX", "Head"),
     "library": (
         "ALIASES",
         "CROSS_ENTROPY",

@@ -25,15 +25,16 @@ class Asking:
             answer = self.ask(f"{why}; write {key} = {value}? [yes, no]", "yes").strip().lower()
             if answer not in ("yes", "y", ""):
                 return False
-        self._note(f"{key} = {value}: {why}")
+        self.note(f"{key} = {value}: {why}")
         return True
 
     def chosen(self, key: str, proposed: str, why: str) -> str:
         """A person's value of ``key``, or the one that is proposed."""
         answer = proposed if self.ask is None else self.ask(f"{key}: {why}", proposed).strip() or proposed
-        self._note(f"{key} = {answer}: {why if answer == proposed else 'as you asked'}")
+        self.note(f"{key} = {answer}: {why if answer == proposed else 'as you asked'}")
         return answer
 
-    def _note(self, told: str) -> None:
+    def note(self, told: str) -> None:
+        """Keep a decision, and tell it."""
         self.decided.append(told)
         self.say(f"decided: {told}")

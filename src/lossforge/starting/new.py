@@ -6,7 +6,7 @@ import re
 import time as clock
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,8 +132,7 @@ def _measured(
         unit = Unit(noise.seconds, space.recipe.of(space.task[0]).lanes, executor.workers, STOPPED_EARLY, noise.load)
     finally:
         executor.close()
-    base = _with_limits(base, best.setting, noise)
-    plan = fitted(base, _rates(best.rate), unit, wanted)
+    base, plan = _in_time(base, best, noise, unit, wanted, asking)
     story = _story(found, trials, best, noise, plan, executor.workers, asking)
     for told in story[len(asking.decided) + len(trials) :]:  # the others were told when it was time
         asking.say(told)
@@ -170,6 +169,8 @@ def _affordable(
         costs.append(f"{first.told} takes {each:.2g} s for {first.train:,} samples and {first.epochs} epochs")
         load = max(1.0, (clock.monotonic() - began) / max(clock.process_time() - worked, 0.1))
         setting = largest_training(each, 0.0, first, most, work / load)
+        if setting is not None and "epochs" in base["recipe"]:
+            setting = replace(setting, epochs=int(base["recipe"]["epochs"]))
         if setting is not None and setting not in settings:
             settings.append(setting)
     if not settings:
@@ -222,6 +223,24 @@ def _with_limits(base: dict[str, Any], setting: Setting, noise: Noise) -> dict[s
     tables = {**base, "task": {**setting.keys(), **base["task"], **setting.keys()}, "recipe": recipe, "budget": budget}
     tables["task"] = {**{key: tables["task"][key] for key in ("data",)}, **tables["task"]}
     return {name: tables[name] for name in order if name in tables} | tables
+
+
+def _in_time(
+    base: dict[str, Any], best: Trial, noise: Noise, unit: Unit, wanted: float, asking: Asking
+) -> tuple[dict[str, Any], Fitted]:
+    """The tables and the space that fits the time: where trainings took longer than it seemed, with shorter ones."""
+    setting = best.setting
+    while True:
+        tables = _with_limits(base, setting, noise)
+        try:
+            return tables, fitted(tables, _rates(best.rate), unit, wanted)
+        except SpaceError:
+            shorter = setting.epochs * 2 // 3
+            if shorter < 2 or "epochs" in base["recipe"]:
+                raise
+            unit = replace(unit, seconds=unit.seconds * shorter / setting.epochs)
+            setting = replace(setting, epochs=shorter)
+            asking.note(f"recipe.epochs = {shorter}: trainings took longer than it seemed before")
 
 
 def _seen(noise: Noise, space: SearchSpace) -> float:

@@ -29,16 +29,18 @@ def told_as_store_error(path: Path, remedy: str = _RESUME, elsewhere: str = "") 
         raise StoreError(f"{path}: cannot be written ({reason}); {helps}") from error
 
 
-def write_atomically(path: Path, text: str, remedy: str = _RESUME, elsewhere: str = "") -> None:
-    """Write UTF-8 text by temporary file, fsync and rename. Raises StoreError, and leaves the old file, on failure.
+def write_atomically(path: Path, content: str | bytes, remedy: str = _RESUME, elsewhere: str = "") -> None:
+    """Write bytes, or text as UTF-8, by temporary file, fsync and rename.
+
+    Raises StoreError, and leaves the old file, on failure.
 
     ``remedy`` and ``elsewhere`` are those of `told_as_store_error`.
     """
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     with told_as_store_error(path, remedy, elsewhere):
         try:
-            with temporary.open("w", encoding="utf-8", newline="\n") as file:
-                file.write(text)
+            with temporary.open("wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
