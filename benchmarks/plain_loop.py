@@ -112,10 +112,17 @@ def compiled(tree: str) -> Criterion:
 
 
 class Trainings:
-    """Trains and scores one network after another on one task."""
+    """Trains and scores one network after another on one task.
 
-    def __init__(self, task: TaskSection, recipe: RecipeSection, rate: float, device: str) -> None:
-        self.task, self.recipe, self.rate, self.device = task, recipe, rate, device
+    With ``best`` as whoever looks for speed writes it: images in ``channels_last``, the recipe's precision by autocast,
+    and one pass of a seed's network for the matching of all its losses.
+    """
+
+    def __init__(
+        self, task: TaskSection, recipe: RecipeSection, rate: float, device: str, *, best: bool = False
+    ) -> None:
+        self.task, self.recipe, self.rate, self.device, self.best = task, recipe, rate, device, best
+        self.starts: dict[int, Tensor] = {}
         self.data = load_task(task, device)
         self.prepare = Preparation(task.augmentation, self.data.scale, self.data.shape)
 
@@ -123,22 +130,27 @@ class Trainings:
         """Accuracy on the validation part; None where the loss cannot be trained with."""
         train, recipe = self.data.train, self.recipe
         model = self.network(derive_seed(seed, "weights"))
-        labels = noisy_labels(train.y.cpu(), self.task.label_noise, self.data.classes, derive_seed(seed, "noise"))
-        targets = functional.one_hot(labels, self.data.classes).float().to(self.device)
+        labels = train.y.cpu()
+        if not self.data.segmentation:
+            labels = noisy_labels(labels, self.task.label_noise, self.data.classes, derive_seed(seed, "noise"))
+        targets = functional.one_hot(labels.long(), self.data.classes).float().to(self.device)
         criterion = compiled(tree)
-        scale = self.matched(model, criterion, targets) if recipe.match_gradient else 1.0
+        scale = self.matched(model, criterion, targets, seed) if recipe.match_gradient else 1.0
         if scale is None:
             return None
         optimizer = self.optimizer(model)
         batches = max(1, len(train) // recipe.batch_size)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.rate, total_steps=batches * recipe.epochs + 1)
+        steps = recipe.steps or batches * recipe.epochs
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.rate, total_steps=steps + 1)
         order = torch.Generator().manual_seed(derive_seed(seed, "order"))
         augmenting = self.prepare.generators([seed])
-        for _ in range(recipe.epochs):
+        while steps > 0:
             permutation = torch.randperm(len(train), generator=order).to(self.device)
-            for indices in permutation[: batches * recipe.batch_size].split(recipe.batch_size):
-                x = self.prepare(train.samples(indices), augmenting)
-                loss = criterion(model(x), targets[indices]) * scale
+            epoch = permutation[: batches * recipe.batch_size].split(recipe.batch_size)[:steps]
+            steps -= len(epoch)
+            for indices in epoch:
+                x = self.placed(self.prepare(train.samples(indices), augmenting))
+                loss = criterion(self.logits(model, x), targets[indices].flatten(0, -2)) * scale
                 # On a GPU every look at a number waits for all that was launched: once an epoch is enough there.
                 if self.device == "cpu" and not math.isfinite(loss.item()):
                     return None
@@ -151,7 +163,26 @@ class Trainings:
         return self.accuracy(model)
 
     def network(self, seed: int) -> nn.Module:
-        return build_model(self.task.model, self.data.shape, self.data.classes, self.task.width, seed).to(self.device)
+        data = self.data
+        model = build_model(
+            self.task.model, data.shape, data.classes, self.task.width, seed, dense=data.segmentation
+        ).to(self.device)
+        return model.to(memory_format=torch.channels_last) if self.best else model  # type: ignore[call-overload]
+
+    def placed(self, x: Tensor) -> Tensor:
+        return x.contiguous(memory_format=torch.channels_last) if self.best else x
+
+    def logits(self, model: nn.Module, x: Tensor) -> Tensor:
+        """Logits ``(N, C)`` of samples, or of all their pixels, in float32."""
+        half = self.best and self.recipe.precision != "float32"
+        with torch.autocast(self.device, torch.bfloat16, enabled=half):
+            found: Tensor = model(x)
+        found = found.float()
+        return found if found.ndim == 2 else found.movedim(1, -1).flatten(0, -2)
+
+    def forget(self) -> None:
+        """As in a process that has trained nothing yet."""
+        self.starts.clear()
 
     def optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         if self.recipe.optimizer not in ("adam", "adamw") or self.recipe.schedule != "one_cycle":
@@ -159,13 +190,15 @@ class Trainings:
         kind = torch.optim.AdamW if self.recipe.optimizer == "adamw" else torch.optim.Adam
         return kind(model.parameters(), lr=self.rate, weight_decay=self.recipe.weight_decay, fused=True)
 
-    def matched(self, model: nn.Module, criterion: Criterion, targets: Tensor) -> float | None:
+    def matched(self, model: nn.Module, criterion: Criterion, targets: Tensor, seed: int) -> float | None:
         """What gives the gradient on the logits cross-entropy's norm at the start; None where that cannot be."""
-        x, y_true = self.prepare(self.data.train.x[:MATCH_SAMPLES]), targets[:MATCH_SAMPLES]
-        kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
-        with torch.no_grad():
-            logits = model(x)
-        model.load_state_dict(kept, strict=False)
+        y_true = targets[:MATCH_SAMPLES].flatten(0, -2)
+        logits = self.starts.get(seed)
+        if logits is None:
+            logits = self.start(model)
+            if self.best:
+                self.starts[seed] = logits
+        logits = logits.detach()
         logits.requires_grad_()
         loss = criterion(logits, y_true)
         if not loss.requires_grad:
@@ -175,12 +208,20 @@ class Trainings:
         norm = float(found.norm())
         return float(wanted.norm()) / norm if math.isfinite(norm) and norm > 0 else None
 
+    def start(self, model: nn.Module) -> Tensor:
+        """Logits before the first step; the network stays as it is."""
+        kept = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        with torch.no_grad():
+            logits = self.logits(model, self.placed(self.prepare(self.data.train.x[:MATCH_SAMPLES])))
+        model.load_state_dict(kept, strict=False)
+        return logits
+
     def accuracy(self, model: nn.Module) -> float | None:
         model.eval()
         part = self.data.validation
         with torch.no_grad():
-            logits = torch.cat([model(self.prepare(x)) for x in part.chunks(SCORE_SAMPLES)])
-        return float((logits.argmax(1) == part.y).float().mean()) if logits.isfinite().all() else None
+            logits = torch.cat([self.logits(model, self.placed(self.prepare(x))) for x in part.chunks(SCORE_SAMPLES)])
+        return float((logits.argmax(1) == part.y.flatten()).float().mean()) if logits.isfinite().all() else None
 
 
 _trainings: Trainings

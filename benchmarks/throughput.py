@@ -1,6 +1,7 @@
 """How many candidates a second does lossforge train, and judge, against a plain loop of DEAP and torch?
 
     python benchmarks/throughput.py [--epochs 5] [--batch 64] [--seeds 4] [--cohort 16] [--rounds 3] [--write]
+    python benchmarks/throughput.py --networks [--only NETWORK ...] [--precision bf16] [--rounds 3] [--quick] [--write]
     python benchmarks/throughput.py --device cuda --space search_spaces/cifar10.toml --npz PATH/cifar10.npz
 
 Both sides have the task and the recipe of one search space, a fixed learning rate (--rate), and the same cores. They
@@ -37,6 +38,7 @@ from typing import TypeVar
 
 import torch
 
+import networks
 from lossforge.evaluation.calibrate import with_gainful_cohorts
 from lossforge.evaluation.records import Outcome
 from lossforge.evaluation.space_trainings import replicate_seed
@@ -259,6 +261,10 @@ def options_of(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the stream of candidates")
     parser.add_argument("--parts", default="abcd", help="which of the figures to take")
     parser.add_argument("--write", action="store_true", help=f"write results/{RESULTS.name} too")
+    parser.add_argument("--networks", action="store_true", help="instead, a table of all networks; see networks.py")
+    parser.add_argument("--only", nargs="*", metavar="NETWORK", help="of --networks: these")
+    parser.add_argument("--precision", default="float32", help="of --networks")
+    parser.add_argument("--quick", action="store_true", help="of --networks: two tiny ones, to see that it works")
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
@@ -287,6 +293,9 @@ def space_of(options: argparse.Namespace) -> SearchSpace:
 def main() -> None:
     arguments = sys.argv[1:]
     options = options_of(arguments)
+    if options.networks:
+        networks.main(options, arguments)
+        return
     space = space_of(options)
     if options.memory_of:
         print(lanes_memory(space, options.memory_of, options.rate, options.device))
