@@ -14,7 +14,13 @@ from tests.conftest import ROOT
 FOLDER = ROOT / "examples"
 SMALLER = ("budget.generations=1", "evolution.population=4", "validation.top=1", "validation.second_optimizer=none")
 SEARCHES = {"own_network.py": SMALLER, "own_data.py": SMALLER, "own_training.py": ("validation.after_search=false",)}
-HEAVY = {"in_lightning.py": "lightning", "in_hugging_face_trainer.py": "transformers", "in_timm.py": "timm"}
+LIGHT = ("in_pytorch.py",)
+HEAVY = {
+    "in_keras.py": "keras",
+    "in_lightning.py": "lightning",
+    "in_hugging_face_trainer.py": "transformers",
+    "in_timm.py": "timm",
+}
 
 
 def run(script: str, work: Path, *keys: str) -> str:
@@ -36,7 +42,7 @@ def run(script: str, work: Path, *keys: str) -> str:
 
 def test_every_example_is_listed_and_tried() -> None:
     scripts = {file.name for file in FOLDER.glob("*.py")}
-    assert scripts == {*SEARCHES, *HEAVY}
+    assert scripts == {*SEARCHES, *LIGHT, *HEAVY}
     listed = (FOLDER / "README.md").read_text(encoding="utf-8")
     assert all(f"`{script}`" in listed for script in scripts)
 
@@ -47,6 +53,12 @@ def test_a_search_of_ones_own_runs_from_its_folder(script: str, tmp_path: Path) 
     told = run(script, tmp_path, *SEARCHES[script], "execution.workers=1")
     assert "y_pred" in told or "Discovered1" in told
     assert len([*(tmp_path / "runs").iterdir()]) == 1
+
+
+def test_a_runs_best_loss_takes_one_line_in_a_plain_loop(finished_run: Path, tmp_path: Path) -> None:
+    told = run("in_pytorch.py", tmp_path, str(finished_run))
+    assert "ExpressionLoss" in told
+    assert float(told.rsplit(" ", 1)[1].strip("%\n")) > 50
 
 
 @pytest.mark.slow
