@@ -18,6 +18,7 @@ SMOKE = ROOT / "search_spaces" / "smoke.toml"
 TINY = (
     "task.train=200",
     "task.validation=100",
+    "task.label_noise=0.1",
     "recipe.epochs=1",
     "recipe.learning_rate=0.03",
     "evolution.population=6",

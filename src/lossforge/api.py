@@ -69,6 +69,7 @@ def search(
             "lossforge.search was called while a worker process was importing the script; put the call under "
             "if __name__ == '__main__':"
         )
+    from lossforge.evaluation.feasibility import with_split
     from lossforge.evaluation.names import check_names, faults_of_names
 
     changes = overrides_of(overrides, execution, seed)
@@ -84,6 +85,7 @@ def search(
         check_device(loaded)
         _refuse_streamed(loaded, origin)
         digests = check_data(loaded)
+        loaded = with_split(loaded)
         if loaded.recipe.cohort == "auto" or loaded.recipe.backend == "trial":
             from lossforge.evaluation.calibrate import settled
             from lossforge.executors.devices import resolve_device

@@ -47,6 +47,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "task.one_hot": [True, ["a"], "a"],
     "task.nested": [True, "perhaps"],
     "task.skip_broken": [True, "perhaps"],
+    "task.split": ["each", ""],
     "task.split_seed": [-1],
     "task.label_noise": [-0.01, 1.0, math.nan],
     "task.noise_kind": ["", "pairwise"],
