@@ -24,6 +24,9 @@ TINY = (
     "evolution.population=6",
     "budget.generations=3",
     "validation.after_search=false",
+    "reference.tuned=1",
+    "reference.tuning_seeds=1",
+    "reference.seeds=2",
 )
 """Overrides that make the smoke space a matter of a few seconds."""
 

@@ -138,6 +138,14 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "evolution.strategy": ["annealing"],
     "evolution.attempts": [0],
     "budget.generations": [0],
+    "budget.trainings": [-1],
+    "budget.hours": [-1.0, math.inf],
+    "reference.coarse_seeds": [0],
+    "reference.tuned": [0],
+    "reference.tuning_seeds": [0],
+    "reference.seeds": [1],
+    "fitness.measured": [-1, 21],
+    "fitness.fresh_seeds": [-1, 1, 1001],
     "budget.training_seconds": [0, -1.0, math.inf],
     "budget.training_gigabytes": [-1.0, math.inf],
     "validation.top": [0],
@@ -178,6 +186,7 @@ WITHOUT_RANGE = {
     "validation.after_search",
     "validation.looks",
     "validation.known",
+    "reference.losses",
 }
 
 
