@@ -18,11 +18,15 @@ SMOKE = ROOT / "search_spaces" / "smoke.toml"
 TINY = (
     "task.train=200",
     "task.validation=100",
+    "task.label_noise=0.1",
     "recipe.epochs=1",
     "recipe.learning_rate=0.03",
     "evolution.population=6",
     "budget.generations=3",
     "validation.after_search=false",
+    "reference.tuned=1",
+    "reference.tuning_seeds=1",
+    "reference.seeds=2",
 )
 """Overrides that make the smoke space a matter of a few seconds."""
 

@@ -21,6 +21,9 @@ ENTRY = Entry(
     formula=FORMULA,
     fitness=0.0325,
     gain=3.25,
+    low=2.75,
+    high=3.75,
+    search_gain=4.44,
     size=19,
     seeds=12,
     accuracy=0.8642,
@@ -86,13 +89,13 @@ def test_the_hall_of_fame_breaks_neither_formulas_nor_numbers(width: int, capsys
     print_hall_of_fame([ENTRY, replace(ENTRY, rank=2, formula="y_pred", gain=-0.5)], json=False, leader_seeds=12)
     printed = capsys.readouterr().out
     assert fits(printed, width)
-    for number in ("+3.25", "-0.50", "86.42%", "83.17%", "cross-entropy"):
+    for number in ("+3.25", "+3.75", "-0.50", "+4.44", "86.42%", "83.17%", "cross-entropy"):
         assert number in printed
     assert [token for token in TOKEN.findall(FORMULA) if token not in TOKEN.findall(printed)] == []
 
 
 def test_the_order_is_explained_where_it_is_not_the_gains(capsys: pytest.CaptureFixture[str]) -> None:
-    few = replace(ENTRY, rank=2, gain=3.5, seeds=4)
+    few = replace(ENTRY, rank=2, gain=None, low=None, search_gain=3.5, seeds=4)
     print_hall_of_fame([ENTRY, few], json=False, leader_seeds=12)
     printed = " ".join(capsys.readouterr().out.split())
     assert "trained on 12 seeds or more come before those with fewer" in printed

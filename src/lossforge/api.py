@@ -95,6 +95,7 @@ def ready_space(
 
     See `search` for the arguments. Raises LossforgeError where data, networks or the machine do not fit it.
     """
+    from lossforge.evaluation.feasibility import with_split
     from lossforge.evaluation.names import check_names, faults_of_names
 
     changes = overrides_of(overrides, execution, seed)
@@ -110,6 +111,7 @@ def ready_space(
         check_device(loaded)
         _refuse_streamed(loaded, origin)
         digests = check_data(loaded)
+        loaded = with_split(loaded)
         if loaded.recipe.cohort == "auto" or loaded.recipe.backend == "trial":
             from lossforge.evaluation.calibrate import settled
             from lossforge.executors.devices import resolve_device

@@ -250,14 +250,18 @@ def print_hall_of_fame(
 
     metric = entries[0].metric if entries else "accuracy"
     measured = metric_title(metric)
-    names = ("rank", "formula", "size", "gain", "seeds", measured, "cross-entropy")
+    known = next((entry.known for entry in entries if entry.known), "")
+    over = [f"over {known}"] if known else []
+    names = ("rank", "formula", "size", "gain", *over, "in the search", "seeds", measured, "cross-entropy")
     columns = [Column(name, "formula" if name == "formula" else "word") for name in names]
     rows = [
         (
             str(entry.rank),
             entry.formula,
             str(entry.size),
-            f"{entry.gain:+.2f}",
+            _gain(entry),
+            *([_signed(entry.gain_over_known)] if known else []),
+            f"{entry.search_gain:+.2f}",
             str(entry.seeds),
             f"{entry.accuracy:.2%}",
             f"{entry.control:.2%}",
@@ -265,18 +269,33 @@ def print_hall_of_fame(
         for entry in entries
     ]
     _print_table(columns, rows)
-    _prose(f"gain: percentage points of {searched_title(metric)} over cross-entropy, in the search", "dim")
+    _prose(
+        f"gain: percentage points of {searched_title(metric)} over cross-entropy, with its 95 % interval, on fresh "
+        "seeds that had no part in choosing the loss (-: not measured); in the search: on those that chose it, so with "
+        "luck",
+        "dim",
+    )
     for entry in entries:
         if entry.formula in said:
             _prose(f"rank {entry.rank}, re-validated: {said[entry.formula]}")
     if entries and not said:
         _prose("not re-validated: the gains may be luck", "dim")
-    if len({entry.seeds for entry in entries}) > 1:
+    if any(entry.gain is None and entry.seeds < leader_seeds for entry in entries):
         _prose(
             f"order: losses that were trained on {leader_seeds} seeds or more come before those with fewer, whose gain "
             "is more likely luck; then by gain, and among equals the smaller formula",
             "dim",
         )
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.2f}"
+
+
+def _gain(entry: Entry) -> str:
+    if entry.low is None or entry.high is None:
+        return "-"
+    return f"{_signed(entry.gain)} [{entry.low:+.2f}, {entry.high:+.2f}]"
 
 
 def print_validation(rows: list[Comparison], json: bool) -> None:

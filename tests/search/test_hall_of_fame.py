@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import errno
 import os
 from dataclasses import replace
@@ -17,12 +18,14 @@ from lossforge.expression.signature import signature
 from lossforge.search.hall_of_fame import (
     LENGTH,
     Entry,
+    Measured,
     checked_entries,
     hall_of_fame,
     read_hall_of_fame,
     write_hall_of_fame,
 )
 from lossforge.search.scores import Judged, Scores
+from lossforge.search.statistics import paired_difference
 from lossforge.spaces.schema import FitnessSection, RecipeSection, SearchSpace, TaskSection
 
 SPACE = SearchSpace(
@@ -36,7 +39,10 @@ ENTRIES = st.builds(
     rank=st.integers(1, 20),
     formula=TEXT,
     fitness=NUMBERS,
-    gain=NUMBERS,
+    gain=st.none() | NUMBERS,
+    low=st.none() | NUMBERS,
+    gain_over_known=st.none() | NUMBERS,
+    search_gain=NUMBERS,
     size=st.integers(1, 200),
     seeds=st.integers(1, 1000),
     accuracy=st.floats(0, 1),
@@ -70,10 +76,22 @@ def refusal(path: Path) -> str:
 
 def test_the_best_are_listed_with_all_that_is_known() -> None:
     (first, second) = hall_of_fame(scores(3), SPACE, control_key="k01")
-    expected = Entry(1, "2 * y_pred", first.fitness, 2.0, 3, 4, 0.52, 0.5, 3, "random", "k02", searched="y_pred * 2")
+    expected = Entry(1, "2 * y_pred", first.fitness, None, 3, 4, 0.52, 0.5, 3, "random", "k02", searched="y_pred * 2")
+    expected = replace(expected, search_gain=2.0)
     assert first == expected
     assert first.fitness == pytest.approx(0.02)
-    assert (second.rank, second.signature, second.gain) == (2, "k00", 0.0)
+    assert (second.rank, second.signature, second.search_gain) == (2, "k00", 0.0)
+
+
+def test_what_is_reported_comes_from_fresh_replicates_alone_and_changes_no_rank() -> None:
+    gain = paired_difference([-1.0, 0.5, -0.2], resolution=0.01)
+    measured = Measured(gain, paired_difference([-2.0, -0.5, -1.2], resolution=0.01), 0.47, 0.48)
+    first, second = hall_of_fame(scores(3), SPACE, "k01", {"k02": measured}, "mae")
+    assert (first.signature, first.gain, first.search_gain) == ("k02", pytest.approx(gain.mean), 2.0)
+    assert (first.low, first.high) == (pytest.approx(gain.low), pytest.approx(gain.high))
+    assert (first.seeds, first.accuracy, first.control) == (3, 0.47, 0.48)
+    assert (first.known, first.gain_over_known) == ("mae", pytest.approx(-3.7 / 3))
+    assert (second.gain, second.low, second.known) == (None, None, "")
 
 
 def test_the_table_is_not_longer_than_said() -> None:
@@ -227,6 +245,12 @@ def test_a_formula_that_cannot_be_read_is_told_with_the_file(path: Path) -> None
 def test_a_table_from_before_there_were_final_forms_is_read(path: Path) -> None:
     entry, space = found_by("-y_true * log(y_pred)")
     write_hall_of_fame(path, [entry])
-    lines = [line.rsplit(",", 1)[0] for line in path.read_text(encoding="utf-8").splitlines()]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    assert checked_entries(path, space) == [replace(entry, generation=entry.generation + 1)]
+    with path.open(encoding="utf-8", newline="") as file:
+        row = next(csv.DictReader(file))
+    row["gain"] = "2.5"
+    before = [
+        name for name in row if name not in ("searched", "low", "high", "gain_over_known", "known", "search_gain")
+    ]
+    path.write_text(",".join(before) + "\n" + ",".join(row[name] for name in before) + "\n", encoding="utf-8")
+    # Its gain was that of the seeds that chose it.
+    assert checked_entries(path, space) == [replace(entry, generation=entry.generation + 1, search_gain=2.5)]

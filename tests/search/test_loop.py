@@ -30,7 +30,7 @@ def test_a_search_is_finished_when_those_who_led_have_their_seeds(tmp_path: Path
         {
             "name": "x",
             "task": {"data": "digits"},
-            "fitness": {"seeds": 1, "finalists": 1, "finalist_seeds": 2},
+            "fitness": {"seeds": 1, "finalists": 1, "finalist_seeds": 2, "fresh_seeds": 0},
             "budget": budget,
         },
         "x",

@@ -26,7 +26,8 @@ def entry() -> Entry:
         signature="0",
         size=17,
         fitness=0.0312,
-        gain=3.12,
+        gain=None,
+        search_gain=3.12,
         accuracy=0.9,
         control=0.87,
         seeds=4,
@@ -66,7 +67,7 @@ def test_the_panel_fits_any_width_and_tells_all_of_it(width: int) -> None:
     lines = shown(progress).splitlines()
     assert max(map(len, lines)) <= width
     told = "".join("".join(lines).split())
-    for part in ("generation3of3", "+3.12points", FORMULA, "+1.50pointsagainstcross-entropy", "2workers"):
+    for part in ("generation3of3", "+3.12inthesearch", FORMULA, "+1.50pointsagainstcross-entropy", "2workers"):
         assert set("".join(part.split())) <= set(told)
         if width >= 60:
             assert "".join(part.split()) in told

@@ -47,6 +47,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "task.one_hot": [True, ["a"], "a"],
     "task.nested": [True, "perhaps"],
     "task.skip_broken": [True, "perhaps"],
+    "task.split": ["each", ""],
     "task.split_seed": [-1],
     "task.label_noise": [-0.01, 1.0, math.nan],
     "task.noise_kind": ["", "pairwise"],
@@ -137,6 +138,14 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "evolution.strategy": ["annealing"],
     "evolution.attempts": [0],
     "budget.generations": [0],
+    "budget.trainings": [-1],
+    "budget.hours": [-1.0, math.inf],
+    "reference.coarse_seeds": [0],
+    "reference.tuned": [0],
+    "reference.tuning_seeds": [0],
+    "reference.seeds": [1],
+    "fitness.measured": [-1, 21],
+    "fitness.fresh_seeds": [-1, 1, 1001],
     "budget.training_seconds": [0, -1.0, math.inf],
     "budget.training_gigabytes": [-1.0, math.inf],
     "validation.top": [0],
@@ -177,6 +186,7 @@ WITHOUT_RANGE = {
     "validation.after_search",
     "validation.looks",
     "validation.known",
+    "reference.losses",
 }
 
 

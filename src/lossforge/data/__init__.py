@@ -16,6 +16,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "label_rows": ("refuse_constant",),
     "noise_kinds": ("LabelNoise", "SYMMETRIC"),
     "places": ("VARIABLE", "using_data_folder"),
+    "replicate_split": ("ReplicateSplit",),
+    "replicates": ("draws_parts",),
     "resized_masks": ("lost_told",),
     "samples": ("IGNORED",),
     "splits": ("Part", "TaskData"),

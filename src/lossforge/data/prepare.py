@@ -14,6 +14,7 @@ from lossforge.data.chosen_classes import with_only
 from lossforge.data.duplicates import Parts, without_duplicates
 from lossforge.data.missing import imputed
 from lossforge.data.one_against_rest import against_rest, rest_told
+from lossforge.data.replicates import pool_of, with_pool
 from lossforge.data.resized_masks import lost_classes, masks_with
 from lossforge.data.samples import Array, Form, Labels, RawData, Samples
 from lossforge.data.scale import Scale
@@ -52,13 +53,16 @@ def task_data(raw: RawData, form: Form, task: TaskSection, device: str) -> TaskD
         parts, found = without_duplicates(parts, task.data, raw.names)
     _refuse_unfit(raw, task)
     noise = noise_of(raw, task)
-    tail = None
+    tail, whole = None, parts
     if task.imbalance > 1:
         parts, tail = long_tailed(parts, task, raw.classes)
+    pooled = pool_of(whole, parts.train, task, raw)
     normalize = not raw.ready if task.normalize is None else task.normalize
     scale = scale_of(parts.train) if normalize else None
     told = (*rest_told(task, parts.train, raw.names), *labels_told(task, noise, parts.train, raw.names))
-    return TaskData(*parts, raw.classes, scale, raw.names, raw.notes, raw.columns, found, lost, noise, tail, told)
+    own = raw.validation is not None
+    data = TaskData(*parts, raw.classes, scale, raw.names, raw.notes, raw.columns, found, lost, noise, tail, told)
+    return with_pool(replace(data, own_validation=own), pooled)
 
 
 def _refuse_unfit(raw: RawData, task: TaskSection) -> None:

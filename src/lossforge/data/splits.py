@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from lossforge.data.duplicate_counts import Duplicates
+    from lossforge.data.replicate_split import ReplicateSplit
     from lossforge.data.samples import LostClass
     from lossforge.data.scale import Scale
 
@@ -114,6 +115,8 @@ class TaskData:
     ``duplicates`` what was found, and dropped, where the task drops them; ``lost`` the classes that resizing took
     from some training masks. ``noise`` says how labels are made wrong; ``tail`` ``(n,)`` which validation samples a
     long-tailed training part takes when both are pooled (None: all). ``labels`` tell what the task does to labels.
+    Where every replicate draws its own parts, they come from ``pool`` as ``split`` says; ``own_validation`` says that
+    the set's own validation part is used.
     """
 
     train: Part
@@ -129,6 +132,9 @@ class TaskData:
     noise: LabelNoise = SYMMETRIC
     tail: Tensor | None = None
     labels: tuple[str, ...] = ()
+    pool: Part | None = None
+    split: ReplicateSplit | None = None
+    own_validation: bool = False
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -148,24 +154,26 @@ class TaskData:
 
     def pooled(self) -> Part:
         """Training and validation parts together: what a re-validation trains on."""
-        import torch
-
-        first, second = self.train, self.validation
-        if self.tail is not None:
-            second = second.chosen(self.tail)
-        y = torch.cat([first.y, second.y])
-        own = [part.y if part.given is None else part.given for part in (first, second)]
-        given = torch.cat(own) if first.given is not None else None
-        if first.rows is None or second.rows is None:
-            return Part(torch.cat([first.x, second.x]), y, given=given)
-        if first.x is second.x:
-            return Part(first.x, y, torch.cat([first.rows, second.rows]), given=given)
-        return Part(first.x, y, torch.cat([first.rows, second.rows + len(first.x)]), second.x, given)
+        return joined(self.train, self.validation if self.tail is None else self.validation.chosen(self.tail))
 
     @property
     def pooled_size(self) -> int:
         """Samples of both parts together; see `pooled`."""
         return len(self.train) + (len(self.validation) if self.tail is None else len(self.tail))
+
+
+def joined(first: Part, second: Part) -> Part:
+    """The samples of two parts of a task as one."""
+    import torch
+
+    y = torch.cat([first.y, second.y])
+    own = [part.y if part.given is None else part.given for part in (first, second)]
+    given = torch.cat(own) if first.given is not None else None
+    if first.rows is None or second.rows is None:
+        return Part(torch.cat([first.x, second.x]), y, given=given)
+    if first.x is second.x:
+        return Part(first.x, y, torch.cat([first.rows, second.rows]), given=given)
+    return Part(first.x, y, torch.cat([first.rows, second.rows + len(first.x)]), second.x, given)
 
 
 Indices = NDArray[numpy.int64]

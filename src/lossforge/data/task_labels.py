@@ -47,6 +47,11 @@ def labels_told(task: TaskSection, noise: LabelNoise, train: Part, names: tuple[
             f"long tail (task.imbalance = {task.imbalance:g}): from {int(counts[0]):,} training samples of class "
             f"'{names[0]}' to {int(counts[-1]):,} of '{names[-1]}'; validation and test parts are as they were"
         )
+    if task.split == "replicate":
+        told.append(
+            "every replicate draws its own training and validation samples (task.split = 'replicate'); the test part "
+            "is always the same"
+        )
     if task.noise_kind == "human" or task.label_noise:
         told.append(f"{_how(task, noise, train, names)}; labels that are scored on are the true ones")
     return tuple(told)

@@ -17,6 +17,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "resolution",
         "scores_unseen",
         "validated_sizes",
+        "with_split",
     ),
     "limits": ("deterministic",),
     "names": ("check_names", "faults_of_names"),

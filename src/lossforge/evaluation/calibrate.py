@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lossforge.data.datasets import load_task
@@ -171,7 +170,7 @@ def _steps(task: TaskSection, recipe: RecipeSection, lanes: int, device: str) ->
     loss = baseline(task.head)
     request = TrainingRequest(setup, tuple(Training(setup, "ce", loss, 1e-3, seed, seed) for seed in range(lanes)))
     plan = make_plan(request, device)
-    plan = replace(plan, score=plan.score.first(2))
+    plan = plan.hardly_scored()
     replicas = [Replica(loss, seed, 1e-3) for seed in range(lanes)]
 
     def run() -> None:

@@ -95,7 +95,7 @@ def _warm(setup: Setup, device: str) -> None:
     plan = make_plan(TrainingRequest(small, ()), device)
     standard = HEADS[setup.task.head].cross_entropy_formula
     replicas = [Replica(LossSpec(formula), 0, 1e-3) for formula in (standard, "(y_true - y_pred)**2")]
-    train_cohort(replace(plan, score=plan.score.first(2)), replicas)
+    train_cohort(plan.hardly_scored(), replicas)
 
 
 def make_plan(
@@ -111,6 +111,9 @@ def make_plan(
     task = setup.task
     data = load_task(task, device)
     train, score = (data.pooled(), data.test) if setup.part == "test" else (data.train, data.validation)
+    split = None if setup.part == "test" else data.split
+    if split is not None and data.pool is not None:
+        train = score = data.pool
     return Plan(
         train=train,
         score=score,
@@ -130,6 +133,7 @@ def make_plan(
         ignoring=task.ignored is not None,
         test=setup.part == "test",
         shares=setup.shares or setup.part == "test",
+        split=split,
         score_training=task.score_training,
         probe=probe_of(task, data, device) if task.probe and setup.part == "test" else None,
     )

@@ -6,6 +6,7 @@ from lossforge.data.augmentation import Preparation
 from lossforge.data.datasets import load_task
 from lossforge.data.image_stream import image_stream
 from lossforge.data.label_rows import refuse_constant
+from lossforge.data.replicates import draws_parts
 from lossforge.data.resized_masks import lost_told
 from lossforge.errors import DataError
 from lossforge.evaluation.evaluate import network
@@ -13,7 +14,7 @@ from lossforge.evaluation.probes import probe_of
 from lossforge.models.imported import has_parameter, import_function
 from lossforge.models.output_layer import output_layer
 from lossforge.models.registry import build_model
-from lossforge.spaces.schema import TaskSection
+from lossforge.spaces.schema import SearchSpace, TaskSection
 from lossforge.training.metrics import chance_score
 
 
@@ -57,6 +58,17 @@ def check_fit(task: TaskSection) -> None:
     if task.probe:
         output_layer(model, data.shape)
         probe_of(task, data, "cpu")
+
+
+def with_split(space: SearchSpace) -> SearchSpace:
+    """The space with ``task.split`` settled where it is left open: "replicate" for small sets; see `draws_parts`."""
+    tasks = [
+        task.model_copy(update={"split": "replicate"})
+        if task.split is None and task.data and not task.distributed and draws_parts(load_task(task, "cpu"))
+        else task
+        for task in space.task
+    ]
+    return space.model_copy(update={"task": tasks})
 
 
 def resolution(task: TaskSection) -> float:

@@ -97,11 +97,22 @@ def _classes(space: SearchSpace) -> int:
         return 0
 
 
+def _gain_line(entry: Entry) -> str:
+    """What the search measured."""
+    points = f"points of {searched_title(entry.metric)} over cross-entropy"
+    if entry.gain is None or entry.low is None or entry.high is None:
+        return f"In the search: {entry.search_gain:+.2f} {points}, on {entry.seeds} seeds that chose it."
+    known = "" if entry.gain_over_known is None else f", and {entry.gain_over_known:+.2f} over {entry.known}"
+    return (
+        f"In the search: {entry.gain:+.2f} [{entry.low:+.2f}, {entry.high:+.2f}] {points}{known}, on {entry.seeds} "
+        "fresh seeds that had no part in choosing it."
+    )
+
+
 def _provenance(entry: Entry, rows: list[Comparison], written: str) -> tuple[str, ...]:
     lines = [
         f"Found in generation {entry.generation} by {entry.origin}, rank {entry.rank}, signature {entry.signature}.",
-        f"In the search: {entry.gain:+.2f} points of {searched_title(entry.metric)} over cross-entropy, "
-        f"{entry.seeds} seeds.",
+        _gain_line(entry),
     ]
     if entry.formula != written:
         lines.append(f"It is the sum {entry.formula}.")

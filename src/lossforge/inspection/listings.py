@@ -99,7 +99,7 @@ def losses_of_file(path: Path) -> list[dict[str, Any]]:
         {
             "rank": entry.rank,
             "formula": entry.formula,
-            "gain": round(entry.gain, 2),
+            "gain": None if entry.gain is None else round(entry.gain, 2),
             "metric": entry.metric,
             "seeds": entry.seeds,
             "generation": entry.generation,

@@ -11,7 +11,9 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "loop": ("is_finished", "search"),
     "progress": ("Progress", "duration", "in_notebook", "shown"),
     "recorder": ("Recorder",),
+    "reference": ("known_losses",),
     "scores": ("as_score", "is_score"),
     "standing": ("checked_leaders", "leaders_of"),
+    "statistics": ("PairedDifference", "holm", "paired_difference", "t_quantile", "t_tail"),
     "tuning": ("MAX_EXTENSIONS", "Sweep", "require_trained", "sweep_together"),
 }

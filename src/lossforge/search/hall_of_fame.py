@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from lossforge.expression.final_form import form_behind
 from lossforge.expression.tree import Expression
 from lossforge.losses.candidates import Candidate, candidate_spec, parse_candidate
 from lossforge.search.scores import Scores
+from lossforge.search.statistics import PairedDifference
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.files import write_atomically
 
@@ -25,17 +27,20 @@ class Entry:
     """One loss of the hall of fame.
 
     ``formula`` is the loss in the form that people read, and that is re-validated and exported (`final_form`);
-    ``searched`` is what the search trained, and ``signature`` its key. ``gain`` is the mean gain over cross-
-    entropy in percentage points; ``fitness`` (-1 to 1) is what the search selected by: the same without the
-    percentage, or what ``[fitness]`` says. ``accuracy`` and ``control`` (cross-entropy's) are
-    means over the ``seeds`` replicates. ``metric`` says what these four are of: a ``task.metric``, or several with
+    ``searched`` is what the search trained, and ``signature`` its key. ``fitness`` (-1 to 1) is what the search
+    selected by, and ``search_gain`` the mean gain over cross-entropy, in percentage points, on the replicates that it
+    selected on: of the best of many it is too high. ``gain`` is the same on fresh replicates, which had no part in
+    that, with the 95 % interval from ``low`` to ``high``, and ``gain_over_known`` that over ``known``, the best known
+    loss; all are None where a loss was not measured so. ``accuracy`` and ``control`` (cross-entropy's) are means over
+    the ``seeds`` replicates: the fresh ones where there are any, or those of the search. ``metric`` says what these
+    are of: a ``task.metric``, or several with
     a plus between where tasks differ. ``generation`` is counted from 1.
     """
 
     rank: int
     formula: str
     fitness: float
-    gain: float
+    gain: float | None
     size: int
     seeds: int
     accuracy: float
@@ -45,35 +50,89 @@ class Entry:
     signature: str
     metric: str = "accuracy"
     searched: str = ""
+    low: float | None = None
+    high: float | None = None
+    gain_over_known: float | None = None
+    known: str = ""
+    search_gain: float = 0.0
+
+    @property
+    def told_gain(self) -> str:
+        """The gain as a line says it: measured, with its interval, or as the search had it.
+
+        >>> Entry(1, "-y_pred", 0.025, None, 1, 8, 0.95, 0.925, 3, "random", "k", search_gain=2.5).told_gain
+        '+2.50 in the search'
+        """
+        if self.gain is None or self.low is None or self.high is None:
+            return f"{self.search_gain:+.2f} in the search"
+        told = f"{self.gain:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
+        return told if self.gain_over_known is None else f"{told}, {self.gain_over_known:+.2f} over {self.known}"
 
 
-_BEFORE_FORMS = [name for name in Entry.__slots__ if name != "searched"]
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What fresh replicates say of a loss, in percentage points of the task's metric, averaged over tasks.
+
+    ``gain`` is over cross-entropy, ``over_known`` over the best known loss (None: none is known). ``accuracy`` and
+    ``control``, cross-entropy's, are means in [0, 1].
+    """
+
+    gain: PairedDifference
+    over_known: PairedDifference | None
+    accuracy: float
+    control: float
+
+
+_OF_FRESH = ("low", "high", "gain_over_known", "known", "search_gain")
+_BEFORE_FRESH = [name for name in Entry.__slots__ if name not in _OF_FRESH]
+"""Columns of a table from before gains were measured on fresh replicates."""
+_BEFORE_FORMS = [name for name in _BEFORE_FRESH if name != "searched"]
 """Columns of a table from before formulas had a final form, and generations were counted from 1."""
 _BEFORE_METRICS = [name for name in _BEFORE_FORMS if name != "metric"]
 """Columns of a table from before there was a choice of metrics."""
 
 
-def hall_of_fame(scores: Scores, space: SearchSpace, control_key: str) -> list[Entry]:
-    """The leaders, best first; those judged on all of a finalist's seeds come before all others."""
+_HEADS = (list(Entry.__slots__), _BEFORE_FRESH, _BEFORE_FORMS, _BEFORE_METRICS)
+
+
+def hall_of_fame(
+    scores: Scores,
+    space: SearchSpace,
+    control_key: str,
+    fresh: Mapping[str, Measured] | None = None,
+    known: str = "",
+) -> list[Entry]:
+    """The leaders, best first; those judged on all of a finalist's seeds come before all others.
+
+    ``fresh`` is what fresh replicates say of some, by key. They change no rank: to choose by them would be to choose by
+    luck again. ``known`` names the best known loss.
+    """
     entries = []
     for rank, key in enumerate(scores.ranking(space.fitness.finalist_seeds, control_key, LENGTH), start=1):
         judged, fitness = scores.judged[key], scores.fitness(key)
         form = _form(parse_candidate(judged.formula), space)
+        measured = (fresh or {}).get(key)
+        over = None if measured is None else measured.over_known
         entries.append(
             Entry(
                 rank=rank,
                 formula=str(form),
                 fitness=fitness,
-                gain=round(100 * scores.gain(key), 9),
+                gain=None if measured is None else round(measured.gain.mean, 9),
                 size=form.size,
-                seeds=scores.replicates(key),
-                accuracy=scores.accuracy(key),
-                control=scores.control_accuracy(key),
+                seeds=scores.replicates(key) if measured is None else measured.gain.count,
+                accuracy=scores.accuracy(key) if measured is None else measured.accuracy,
+                control=scores.control_accuracy(key) if measured is None else measured.control,
                 generation=judged.generation + 1,
                 origin=judged.origin,
                 signature=key,
                 metric=space.measure,
                 searched=judged.formula,
+                low=None if measured is None else round(measured.gain.low, 9),
+                high=None if measured is None else round(measured.gain.high, 9),
+                gain_over_known=None if over is None else round(over.mean, 9),
+                known="" if over is None else known,
+                search_gain=round(100 * scores.gain(key), 9),
             )
         )
     return entries
@@ -94,7 +153,7 @@ def read_hall_of_fame(path: Path) -> list[Entry]:
         text = path.read_text(encoding="utf-8")
         reader = csv.DictReader(io.StringIO(text))
         rows = list(reader)
-        if list(reader.fieldnames or []) not in (list(Entry.__slots__), _BEFORE_FORMS, _BEFORE_METRICS):
+        if list(reader.fieldnames or []) not in _HEADS:
             raise ValueError("its first line is not the table's")
         if not text.endswith("\n"):
             raise ValueError("it is cut off in the middle of a row")
@@ -146,7 +205,7 @@ def _entry(row: dict[str, str]) -> Entry:
         rank=int(row["rank"]),
         formula=row["formula"],
         fitness=float(row["fitness"]),
-        gain=float(row["gain"]),
+        gain=_number(row["gain"]) if "low" in row else None,
         size=int(row["size"]),
         seeds=int(row["seeds"]),
         accuracy=float(row["accuracy"]),
@@ -157,4 +216,14 @@ def _entry(row: dict[str, str]) -> Entry:
         signature=row["signature"],
         metric=row.get("metric", "accuracy"),
         searched=row.get("searched", row["formula"]),
+        low=_number(row.get("low", "")),
+        high=_number(row.get("high", "")),
+        gain_over_known=_number(row.get("gain_over_known", "")),
+        known=row.get("known", ""),
+        # Tables of before had the gain that chose, and no other.
+        search_gain=float(row["search_gain"] if "search_gain" in row else row["gain"]),
     )
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,12 +20,15 @@ from lossforge.screening.helpers import Helpers, helper_count
 from lossforge.screening.screener import Screener
 from lossforge.screening.settings import ScreenSettings
 from lossforge.search.audit import audit_report
+from lossforge.search.budget import used_up
 from lossforge.search.control import check_control, check_own_trainings, control_key, train_control
 from lossforge.search.control_rate import sweep_learning_rates
+from lossforge.search.fresh import FreshTrainings, verdict
 from lossforge.search.generation import Asked, Generation, long_lived, short_of_seeds
-from lossforge.search.hall_of_fame import Entry, hall_of_fame, write_hall_of_fame
+from lossforge.search.hall_of_fame import Entry, Measured, hall_of_fame, write_hall_of_fame
 from lossforge.search.progress import Progress
-from lossforge.search.recorder import Recorder
+from lossforge.search.recorder import Recorder, identity_of
+from lossforge.search.reference import Known, explore, told
 from lossforge.search.scores import Scores, floors
 from lossforge.search.standing import scores_at
 from lossforge.spaces.schema import SearchSpace, TaskSection
@@ -71,21 +74,27 @@ def is_finished(folder: RunFolder, space: SearchSpace) -> bool:
     The table of a finished one is written again: the process may have died between the last checkpoint and it.
     """
     with _opened(folder) as (state, ledger, done):
-        if state is None or (done + 1 < space.budget.generations and not _exhausted(state)):
+        if state is None or not used_up(space, state, ledger):
             return False
         # Who was to get further seeds was decided before they were trained; what they then led to asks for no more.
         promoted = short_of_seeds(scores_at(ledger, space, done), space.fitness)
         scores = scores_at(ledger, space, done, leaders=True)
         if short_of_seeds(scores, space.fitness, promoted):
             return False
-        _write_results(folder, space, scores)
+        known = Known.kept(state.get("known"))
+        fresh = FreshTrainings(space, _rates_of(state), scores, known)
+        identities = [identity_of(training) for training in fresh.wanted]
+        rows = ledger.find_all(identities)
+        if len(rows) < len(set(identities)):
+            return False
+        _write_results(folder, space, scores, fresh.measured([rows[one] for one in identities]), known)
         return True
 
 
-def _exhausted(state: dict[str, object]) -> bool:
-    """Whether a grid has been asked to its end."""
-    strategy = state.get("strategy")
-    return isinstance(strategy, dict) and bool(strategy.get("exhausted"))
+def _rates_of(state: dict[str, object]) -> dict[str, float]:
+    """Learning rates by task, as a checkpoint has them."""
+    rates = state.get("learning_rates")
+    return {str(title): float(rate) for title, rate in rates.items()} if isinstance(rates, dict) else {}
 
 
 @contextmanager
@@ -117,8 +126,8 @@ def _cut(space: SearchSpace, folder: RunFolder, device: str) -> SearchSpace:
     cut = with_gainful_cohorts(space, device)
     if cut != space:
         folder.settle(cut)
-        for told in told_cuts(space, cut):
-            folder.log(told)
+        for line in told_cuts(space, cut):
+            folder.log(line)
     return cut
 
 
@@ -132,9 +141,9 @@ def _tell_about(task: TaskSection, space: SearchSpace, folder: RunFolder, progre
         folder.log(f"{task.title}: trained by {task.python}")
         return
     recipe = space.recipe.of(task)
-    told = backend_name(task, recipe.backend, recipe.lanes, device)
+    backend = backend_name(task, recipe.backend, recipe.lanes, device)
     with_ = "" if task.activation == "relu" else f" with {task.activation}"
-    folder.log(f"{task.title}: {task.model} of width {task.width}{with_}, {recipe.cohort} at once by {told}")
+    folder.log(f"{task.title}: {task.model} of width {task.width}{with_}, {recipe.cohort} at once by {backend}")
     for note in first_lines(load_task(task, "cpu"), task.measure):
         folder.log(f"{task.title}: {note}")
         progress.line(f"{task.title}: {note}")
@@ -148,6 +157,7 @@ class _Search:
     executor: Executor
     stop: Stop
     progress: Progress
+    known: Known | None = None
 
     def run(self, state: dict[str, object] | None, done: int) -> None:
         # The first time on a machine this takes half a minute, in which workers can train already.
@@ -157,6 +167,7 @@ class _Search:
         rates = sweep_learning_rates(self.space, recorder, self.folder, self.progress)
         scores = scores_at(self.ledger, self.space, done)
         floors = self._control(recorder, scores, rates, begun=done >= 0)
+        self._explore(recorder, rates, begun=done >= 0)
         settings = screen_settings(self.space)
         strategy = make_strategy(self.space, settings.classes)
         if state is not None:
@@ -170,7 +181,7 @@ class _Search:
             screener = CandidateScreener(Screener(settings, helpers=helpers))
             generation = Generation(self.space, strategy, screener, scores, recorder, rates, self._asked, floors)
             with long_lived():
-                self._generations(generation, done)
+                self._generations(generation, state)
         finally:
             if helpers is not None:
                 helpers.close()
@@ -179,32 +190,51 @@ class _Search:
             self.ledger.trainings(Stage.AUDIT),
             self.ledger.trainings(Stage.CONTROL),
         )
-        for told in (f"audit: {audit}", f"workers: {self.progress.work()}"):
-            self.folder.log(told)
-            self.progress.line(told)
+        for line in (f"audit: {audit}", f"workers: {self.progress.work()}"):
+            self._tell(line)
 
-    def _generations(self, generation: Generation, done: int) -> None:
+    def _generations(self, generation: Generation, state: dict[str, object] | None) -> None:
         scores, strategy, rates = generation.scores, generation.strategy, generation.rates
         self.progress.start_search(self.space.budget.generations, self.ledger.tally())
-        for number in range(done + 1, self.space.budget.generations):
-            if strategy.exhausted:
-                break
-            done = number
+        before = 0.0 if state is None else float(str(state.get("seconds", 0.0)))
+        number = -1 if state is None else int(str(state["generation"]))
+        while not (ended := used_up(self.space, state, self.ledger)):
+            number += 1
             self.progress.start_generation(number)
             rows = generation.run(number)
             self.ledger.add_candidates(rows)
-            save_checkpoint(
-                self.folder.checkpoint_file,
-                {"generation": number, "strategy": strategy.save(), "learning_rates": rates},
-            )
+            state = {"generation": number, "strategy": strategy.save(), "learning_rates": rates}
+            if self.known is not None:
+                state["known"] = self.known.to_keep()
+            if self.space.budget.hours:
+                state["seconds"] = round(before + self.progress.searched(), 3)
+            save_checkpoint(self.folder.checkpoint_file, state)
             best = _write_results(self.folder, self.space, scores)[:1]
             self.folder.log(
                 f"generation {number + 1}: {len(rows)} generated, best {best[0].formula if best else 'none'} "
-                f"gain {best[0].gain if best else 0:+.2f}"
+                f"gain {best[0].told_gain if best else 'none'}"
             )
             self.progress.end_generation(number, best, [scores.gain(told.key) for told in strategy.members()])
-        generation.finish(done + 1)
-        _write_results(self.folder, self.space, scores)
+        if ended in ("budget.hours", "budget.trainings"):
+            self._tell(f"{ended} is used up: the search ends at generation {number + 1}")
+        generation.finish(number + 1)
+        self._measure(generation, number + 1)
+
+    def _measure(self, generation: Generation, number: int) -> None:
+        """Train the leaders on fresh replicates, write the table, and say what was found."""
+        fresh = FreshTrainings(self.space, generation.rates, generation.scores, self.known)
+        if fresh.wanted:
+            self.progress.phase("measuring the leaders on replicates that chose nobody")
+        rows = generation.recorder.run(fresh.wanted, Stage.FRESH, number)
+        found = fresh.measured(rows)
+        entries = _write_results(self.folder, self.space, generation.scores, found, self.known)
+        if entries and entries[0].signature in found:
+            seeds = self.space.fitness.fresh_seeds
+            self._tell(verdict(entries[0].formula, found[entries[0].signature], self.known, seeds))
+
+    def _tell(self, text: str) -> None:
+        self.folder.log(text)
+        self.progress.line(text)
 
     def _load(self, strategy: Strategy, state: dict[str, object]) -> None:
         try:
@@ -214,6 +244,18 @@ class _Search:
                 f"{self.folder.checkpoint_file}: is damaged ({type(error).__name__}: {error}); delete it and resume: "
                 "the search goes on from the checkpoint before and the ledger"
             ) from None
+
+    def _explore(self, recorder: Recorder, rates: dict[str, float], *, begun: bool) -> None:
+        """Train the known losses, and say what they show."""
+        if self.space.reference.losses:
+            self.progress.phase("training the known losses, as reference")
+        ground = explore(self.space, recorder, rates)
+        if ground is None:
+            return
+        self.known = ground.known
+        self.progress.known(ground.known.name, max(0.0, ground.gain.mean))
+        for line in [] if begun else told(ground, self.space):
+            self._tell(line)
 
     def _control(self, recorder: Recorder, scores: Scores, rates: dict[str, float], *, begun: bool) -> dict[str, float]:
         """Train cross-entropy, and see that it can be compared with; returns what stops others, by task."""
@@ -230,8 +272,14 @@ class _Search:
         self.progress.asked(asked.tally.copy(), len(asked.rows))
 
 
-def _write_results(folder: RunFolder, space: SearchSpace, scores: Scores) -> list[Entry]:
-    entries = hall_of_fame(scores, space, control_key(space))
+def _write_results(
+    folder: RunFolder,
+    space: SearchSpace,
+    scores: Scores,
+    fresh: Mapping[str, Measured] | None = None,
+    known: Known | None = None,
+) -> list[Entry]:
+    entries = hall_of_fame(scores, space, control_key(space), fresh, "" if known is None else known.name)
     write_hall_of_fame(folder.hall_of_fame_file, entries)
     return entries
 

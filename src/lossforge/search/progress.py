@@ -70,6 +70,8 @@ class Progress:
         self.search_started = self.started
         self.judged_before = 0
         self.meter: Meter | None = None
+        self.known_name = ""
+        self.known_gain = 0.0
         self.work_total = self.work_done = self.work_timed = 0.0
         self.unit = 0.0
         self.work_started = self.started
@@ -112,6 +114,19 @@ class Progress:
         self.line(
             f"learning rate of {task}: {sweep.best:g}, cross-entropy's best ({measured} {value:.1%} on validation data)"
         )
+
+    def known(self, name: str, gain: float) -> None:
+        """The best known loss is trained; ``gain`` is its own over cross-entropy, in points."""
+        self.known_name, self.known_gain = name, gain
+        self.changed()
+
+    def best_told(self) -> str:
+        """The best so far: its gain over cross-entropy, and over the best known loss."""
+        if self.best is None:
+            return "nothing yet"
+        over = f", {self.best.search_gain - self.known_gain:+.2f} over {self.known_name}" if self.known_name else ""
+        over = "" if self.best.gain is not None else over
+        return f"{self.best.told_gain}{over}"
 
     def working(self, meter: Meter) -> None:
         """Workers are there; ``meter`` is theirs."""
@@ -162,7 +177,7 @@ class Progress:
         self.best = best[0] if best else None
         self.best_fitness = self.best.fitness if self.best else 0.0
         self.median_fitness = median(fitness) if fitness else 0.0
-        formula = f"{self.best.formula.partition(WHERE)[0]} {self.best.gain:+.2f}" if self.best else "nothing yet"
+        formula = f"{self.best.formula.partition(WHERE)[0]} {self.best_told()}" if self.best else "nothing yet"
         self.line(
             f"generation {number + 1}/{self.generations}: best {formula}, median {100 * self.median_fitness:+.2f}; "
             f"{self.counts()}; {self.work()}; {self.remaining()}"
@@ -175,6 +190,10 @@ class Progress:
         left = self.generations - self.generation - 1
         seconds = (time.monotonic() - self.search_started) / max(done, 1) * left
         return f"{seconds / 60:.1f} min left" if left else "search finished"
+
+    def searched(self) -> float:
+        """Seconds of this part of the search."""
+        return time.monotonic() - self.search_started
 
     def judged(self) -> int:
         """Candidates that were trained, whatever became of it."""
@@ -258,9 +277,7 @@ class LiveProgress(Progress):
         table.add_row("[bold]lossforge", Text(self.text))
         if self.generations:
             table.add_row("", ProgressBar(total=self.generations, completed=self.done, width=40))
-            best = (
-                f"{self.best.gain:+.2f} points: {self.best.formula.partition(WHERE)[0]}" if self.best else "nothing yet"
-            )
+            best = f"{self.best_told()}: {self.best.formula.partition(WHERE)[0]}" if self.best else "nothing yet"
             table.add_row("best", Text("\n".join(wrapped(best, self.console.width - _MARGIN)), no_wrap=True))
             table.add_row("median", f"{100 * self.median_fitness:+.2f} points against cross-entropy")
             table.add_row("candidates", self.counts())

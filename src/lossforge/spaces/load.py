@@ -78,6 +78,8 @@ def validate_frozen(data: object, origin: str) -> SearchSpace:
     if isinstance(data, dict) and isinstance(tasks, dict | list):
         tables = tasks if isinstance(tasks, list) else [tasks]
         data = {**data, "task": [as_before_switches(one) if isinstance(one, dict) else one for one in tables]}
+    if isinstance(data, dict) and isinstance(data.get("fitness", {}), dict):
+        data = {"reference": {"losses": []}, **data, "fitness": {"fresh_seeds": 0, **data.get("fitness", {})}}
     return validate_space(data, origin)
 
 

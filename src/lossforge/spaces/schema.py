@@ -16,6 +16,7 @@ from lossforge.expression.vocabulary import EVERY_LEAF, OPERATIONS
 from lossforge.spaces.augmentation_section import AugmentationSection
 from lossforge.spaces.fusion_section import FusionSection
 from lossforge.spaces.recipe_section import RecipeSection
+from lossforge.spaces.reference_section import ReferenceSection
 from lossforge.spaces.section import Section
 from lossforge.spaces.task_section import TaskSection
 from lossforge.spaces.validation_section import ValidationSection
@@ -29,6 +30,7 @@ __all__ = [
     "FitnessSection",
     "FusionSection",
     "RecipeSection",
+    "ReferenceSection",
     "ScreeningSection",
     "SearchSpace",
     "TaskSection",
@@ -153,7 +155,9 @@ class FitnessSection(Section):
     """What a candidate is judged by, and how many seeds it, and a finalist, is judged on.
 
     ``race`` is the share of a generation's new candidates that get more than the first of the ``seeds``: those that
-    are best on it. For ``measure`` and ``aggregate`` see `lossforge.search.fitness`.
+    are best on it. The first ``measured`` of a finished search are trained on ``fresh_seeds`` more (0: none are): those
+    had no part in choosing them, and give the gain that is reported. For ``measure`` and ``aggregate`` see
+    `lossforge.search.fitness`.
     """
 
     measure: Literal["points", "errors", "likelihood"] = "points"
@@ -162,9 +166,13 @@ class FitnessSection(Section):
     race: Probability = 1.0
     finalists: int = Field(default=4, ge=0, le=1000)
     finalist_seeds: int = Field(default=8, ge=1, le=1000)
+    measured: int = Field(default=5, ge=0, le=20)
+    fresh_seeds: int = Field(default=12, ge=0, le=1000)
 
     @model_validator(mode="after")
     def _ordered(self) -> FitnessSection:
+        if self.fresh_seeds == 1:
+            raise ValueError("fresh_seeds: an interval needs two or more; 0 leaves it out")
         if self.finalist_seeds < self.seeds:
             raise ValueError("finalist_seeds: must not be below seeds")
         return self
@@ -207,9 +215,15 @@ class EvolutionSection(Section):
 
 
 class BudgetSection(Section):
-    """Where a search stops; may change on resume."""
+    """Where a search stops; may change on resume.
+
+    It stops at the end of a generation, before the first that would pass ``trainings`` of candidates or ``hours`` (0:
+    no limit); see `lossforge.search.budget`.
+    """
 
     generations: int = Field(default=12, ge=1)
+    trainings: int = Field(default=0, ge=0)
+    hours: float = Field(default=0.0, ge=0)
     training_seconds: float = Field(default=60.0, gt=0)
     training_gigabytes: float = Field(default=0.0, ge=0)
 
@@ -242,6 +256,7 @@ class SearchSpace(Section):
     screening: ScreeningSection = ScreeningSection()
     task: list[TaskSection] = Field(min_length=1)
     recipe: RecipeSection = RecipeSection()
+    reference: ReferenceSection = ReferenceSection()
     fitness: FitnessSection = FitnessSection()
     evolution: EvolutionSection = EvolutionSection()
     fusion: FusionSection = FusionSection()

@@ -99,6 +99,10 @@ class TaskSection(Section):
     being class 0. Masks of colours have classes by ``mask_colours``, with ``nearest_colour`` by the nearest; grey masks
     by ``mask_threshold``: class 1 from that value on (of colours, each of red, green and blue is 0 or 255 by it).
 
+    With ``split`` "replicate" every replicate draws its own training and validation samples; left open it is settled by
+    the size of the set where a run begins (`lossforge.data.replicates`). ``split_seed`` decides on the test part alone
+    then.
+
     ``head`` says how logits become what a formula reads; see `lossforge.losses.heads`. With ``output_init`` "matched" a
     network of two classes begins as the same function behind ``softmax`` as behind ``binary``: its two last neurons are
     half of the one and its negative. ``score_training`` scores what was trained on as well. ``probe`` is another data
@@ -123,6 +127,7 @@ class TaskSection(Section):
     one_hot: bool | tuple[str, ...] = False
     nested: bool = False
     skip_broken: bool = False
+    split: Literal["replicate", "fixed"] | None = None
     split_seed: int = Field(default=0, ge=0)
     label_noise: float = Field(default=0.0, ge=0, lt=1)
     noise_kind: NoiseKind = "symmetric"
@@ -308,6 +313,7 @@ class TaskSection(Section):
         inputs |= {"output_init", "score_training", "probe", "distributed"}
         unused = {name for name in inputs if getattr(self, name) == type(self).model_fields[name].default}
         unused |= {name for name in _SWITCHES if not self.switched_on(name)}
+        unused |= {"split"} if self.split != "replicate" else set()
         unused |= {"metric"} if self.metric in (None, self._usual) else set()
         unused |= {"noise_kind", "noise_pairs"} if self.noise_kind != "human" and not self.label_noise else set()
         # nested says what is meant: where it says otherwise there is nothing to train on. cohort: the recipe says it.

@@ -250,10 +250,14 @@ class Ledger:
         with self._told():
             return int(self._db.execute("SELECT coalesce(max(generation), -1) FROM candidates").fetchone()[0])
 
-    def training_count(self) -> int:
-        """Number of trainings recorded."""
+    def training_count(self, stage: str | None = None, up_to_generation: int = 2**62) -> int:
+        """Number of trainings recorded: of all stages, or of one, asked for in a generation up to the one given."""
+        clause = "" if stage is None else "AND stage = ?"
+        values = [up_to_generation, *([] if stage is None else [stage])]
         with self._told():
-            return int(self._db.execute("SELECT count(*) FROM trainings").fetchone()[0])
+            return int(
+                self._db.execute(f"SELECT count(*) FROM trainings WHERE generation <= ? {clause}", values).fetchone()[0]
+            )
 
     def close(self) -> None:
         """Close the file."""

@@ -13,6 +13,8 @@ class Stage(StrEnum):
     CONTROL = "control"
     SEARCH = "search"
     AUDIT = "audit"
+    REFERENCE = "reference"
+    FRESH = "fresh"
     COARSE = "coarse"
     TUNING = "tuning"
     VALIDATION = "validation"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from lossforge.data.noise_kinds import SYMMETRIC, LabelNoise
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from lossforge.data.augmentation import Preparation
+    from lossforge.data.replicate_split import ReplicateSplit
     from lossforge.spaces.schema import RecipeSection
     from lossforge.training.probe import Probe
 
@@ -69,6 +70,7 @@ class Plan:
     more of their confidence. With ``score_training`` they have a few of the training part, with a ``probe`` what the
     features are worth elsewhere. ``label_noise`` is the share of labels that ``noise`` makes wrong. With ``ignoring``
     pixels of masks may be `IGNORED`. With ``shares`` each loss's share of a sum's gradient is kept for every epoch.
+    With a ``split`` ``train`` and ``score`` are one pool, of which every seed draws its own parts.
     """
 
     train: Part
@@ -91,6 +93,7 @@ class Plan:
     noise: LabelNoise = SYMMETRIC
     ignoring: bool = False
     shares: bool = False
+    split: ReplicateSplit | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -99,9 +102,18 @@ class Plan:
         return channels, height, width
 
     @property
+    def train_size(self) -> int:
+        """Samples that a network is trained on."""
+        return len(self.train) if self.split is None else self.split.train_size
+
+    @property
     def batches(self) -> int:
         """Batches of an epoch."""
-        return max(1, len(self.train) // self.recipe.batch_size)
+        return max(1, self.train_size // self.recipe.batch_size)
+
+    def hardly_scored(self) -> Plan:
+        """The same with two samples to score: for trials that only want to know how a training goes."""
+        return replace(self, train=self.train.first(self.train_size), score=self.score.first(2), split=None)
 
     @property
     def steps(self) -> int:

@@ -18,28 +18,35 @@ from lossforge.training.plan import Plan
 class Stream:
     """What a seed draws: its orders and augmentations (None: there are none).
 
-    ``labels`` ``(N, ...)`` are its training labels (None: the clean ones), ``indices`` ``(N,)`` the present epoch's
-    order.
+    ``labels`` ``(N, ...)`` are its training labels (None: the clean ones), ``indices`` ``(n,)`` the present epoch's
+    order. Where it draws its own parts from a pool of N, ``rows`` ``(n,)`` are trained on, ``scored`` ``(m,)`` scored.
     """
 
     orders: torch.Generator
     augmentations: torch.Generator | None
     labels: Tensor | None
     indices: Tensor | None = None
+    rows: Tensor | None = None
+    scored: Tensor | None = None
 
     @classmethod
     def begin(cls, plan: Plan, seed: int) -> Stream:
         """Before the first epoch."""
         drawn = [] if plan.prepare is None else plan.prepare.generators([seed])
-        wrong = wrong_labels(plan.noise, plan.train, plan.label_noise, plan.classes, seed)
-        labels = None if wrong is None else wrong.to(plan.train.y.device)
+        device = plan.train.y.device
+        rows, scored = (None, None) if plan.split is None else (part.to(device) for part in plan.split.rows(seed))
+        own = plan.train if rows is None else plan.train.chosen(rows)
+        labels = wrong_labels(plan.noise, own, plan.label_noise, plan.classes, seed)
+        if labels is not None:
+            labels = labels.to(device)
+            labels = labels if rows is None else plan.train.y.index_copy(0, rows, labels)
         orders = torch.Generator().manual_seed(derive_seed(seed, "order"))
-        return cls(orders, drawn[0] if drawn else None, labels)
+        return cls(orders, drawn[0] if drawn else None, labels, rows=rows, scored=scored)
 
     def copy(self) -> Stream:
         """The same, to go on by itself."""
         augmentations = None if self.augmentations is None else _copied(self.augmentations)
-        return Stream(_copied(self.orders), augmentations, self.labels, self.indices)
+        return Stream(_copied(self.orders), augmentations, self.labels, self.indices, self.rows, self.scored)
 
 
 class Samples:
@@ -64,8 +71,8 @@ class Samples:
     def new_epoch(self) -> None:
         """Every seed draws its own order of the training samples."""
         for stream in self.streams:
-            order = torch.randperm(len(self.plan.train), generator=stream.orders)
-            stream.indices = order.to(self.plan.train.y.device)
+            order = torch.randperm(self.plan.train_size, generator=stream.orders).to(self.plan.train.y.device)
+            stream.indices = order if stream.rows is None else stream.rows[order]
 
     def batches(self, first: int, end: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches ``first`` to ``end`` of the epoch: samples ``(S, B, C, H, W)`` and their `targets`."""
@@ -75,15 +82,29 @@ class Samples:
         for indices, x in zip(batches, self.plan.train.batches(batches), strict=True):
             yield self.augmented(x, self.targets(indices))
 
+    def rows_to_score(self) -> Tensor | None:
+        """Which samples of the scored part each seed is scored on, ``(S, m)``; None: all of them."""
+        rows = [stream.scored for stream in self.streams if stream.scored is not None]
+        return torch.stack(rows) if rows else None
+
+    def rows_to_train(self) -> Tensor | None:
+        """Which samples each seed trains on, ``(S, n)``; None: all of them."""
+        rows = [stream.rows for stream in self.streams if stream.rows is not None]
+        return torch.stack(rows) if rows else None
+
     def class_shares(self) -> Tensor:
         """Each class's share ``(S, C)`` of the training labels as they are given, the wrong ones included.
 
         Of several labels a sample: the share of the samples that have each.
         """
-        if self.labels.is_floating_point():
-            shares = self.labels.mean(1)
+        given = self.labels
+        rows = self.rows_to_train()
+        if rows is not None:
+            given = self.targets(rows)
+        if given.is_floating_point():
+            shares = given.mean(1)
             return shares if len(shares) > 1 else shares.expand(len(self.streams), -1)
-        labels = self.labels.flatten(1)
+        labels = given.flatten(1)
         known = [row[row != IGNORED] if self.plan.ignoring else row for row in labels]
         counts = torch.stack([torch.bincount(row, minlength=self.plan.classes) for row in known]).float()
         shares = counts / counts.sum(1, keepdim=True)

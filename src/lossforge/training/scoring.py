@@ -30,17 +30,18 @@ _AT_ONCE = 1024
 def scored(plan: Plan, cohort: Cohort, lanes: Sequence[int]) -> dict[int, ReplicaScore]:
     """The score of each of the cohort's ``lanes``."""
     y, head = plan.score.y, plan.head
-    logits = _logits_of(plan.score, cohort)
+    rows = cohort.samples.rows_to_score()
+    logits = _logits_of(plan.score, cohort, rows)
     figures = segmentation_metrics if y.ndim == 3 else metrics_of_test_part if plan.test else metrics_of
-    targets = y if y.ndim == 2 else y.flatten()
-    counted = (targets != IGNORED).nonzero().flatten() if plan.ignoring else None
-    targets = targets if counted is None else targets[counted]
+    by_seed = [_counted(y if rows is None else y[own], plan) for own in ([None] if rows is None else rows)]
+    seeds = cohort.lanes.seed_of.tolist()
     finite = logits.isfinite().flatten(1).all(1).tolist()
     scores: dict[int, ReplicaScore] = {}
     for lane in lanes:
         if not finite[lane]:
             scores[lane] = ReplicaScore(None, NOT_FINITE)
             continue
+        targets, counted = by_seed[0 if rows is None else seeds[lane]]
         own = logits[lane] if counted is None else logits[lane][counted]
         metrics = figures(own, targets, head)
         value = metrics[plan.metric]
@@ -56,13 +57,28 @@ def scored(plan: Plan, cohort: Cohort, lanes: Sequence[int]) -> dict[int, Replic
     return scores
 
 
+def _counted(y: Tensor, plan: Plan) -> tuple[Tensor, Tensor | None]:
+    """Targets that count, of samples or of pixels, and which they are (None: all)."""
+    targets = y if y.ndim == 2 else y.flatten()
+    if not plan.ignoring:
+        return targets, None
+    counted = (targets != IGNORED).nonzero().flatten()
+    return targets[counted], counted
+
+
 def _on_training_part(plan: Plan, cohort: Cohort, lanes: Sequence[int]) -> dict[int, Metrics]:
     """How each lane does on what it was trained on, where the plan asks."""
     if not plan.score_training or not lanes:
         return {}
-    logits, y = _logits_of(plan.train, cohort), plan.train.y
+    rows = cohort.samples.rows_to_train()
+    logits, y = _logits_of(plan.train, cohort, rows), plan.train.y
     finite = logits.isfinite().flatten(1).all(1).tolist()
-    return {lane: metrics_of_training_part(logits[lane], y, plan.head) for lane in lanes if finite[lane]}
+    seeds = cohort.lanes.seed_of.tolist()
+    return {
+        lane: metrics_of_training_part(logits[lane], y if rows is None else y[rows[seeds[lane]]], plan.head)
+        for lane in lanes
+        if finite[lane]
+    }
 
 
 def _probed(plan: Plan, cohort: Cohort, lanes: Sequence[int]) -> dict[int, Metrics]:
@@ -78,11 +94,12 @@ def _probed(plan: Plan, cohort: Cohort, lanes: Sequence[int]) -> dict[int, Metri
     return {lane: {"linear_probe": round(value, 6)} for lane, value in accuracies.items() if value is not None}
 
 
-def _logits_of(part: Part, cohort: Cohort) -> Tensor:
-    """Logits ``(K, N, classes)`` of a part."""
+def _logits_of(part: Part, cohort: Cohort, rows: Tensor | None) -> Tensor:
+    """Logits ``(K, N, classes)`` of a part, or of those of its samples that each seed has, ``rows`` ``(S, N)``."""
+    size = batch_limit(part.x, _AT_ONCE)
+    stored = (x[None] for x in part.chunks(size)) if rows is None else part.batches(torch.split(rows, size, 1))
     parts = []
     with torch.no_grad():
-        for stored in part.chunks(batch_limit(part.x, _AT_ONCE)):
-            x = cohort.samples.inputs(stored)
-            parts.append(cohort.logits(x[None], training=False))
+        for x in stored:
+            parts.append(cohort.logits(cohort.samples.inputs(x), training=False))
     return torch.cat(parts, 1)

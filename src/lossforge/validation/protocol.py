@@ -7,6 +7,8 @@ losses are then tried under a second kind of optimiser.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
 
 from lossforge.errors import LossforgeError, SpaceError
 from lossforge.evaluation.space_trainings import key_in
@@ -16,11 +18,14 @@ from lossforge.losses.candidates import candidate_spec
 from lossforge.losses.compiled import LossSpec
 from lossforge.search.progress import Progress
 from lossforge.search.recorder import Recorder
+from lossforge.search.reference import known_losses
+from lossforge.search.scores import as_score
 from lossforge.search.standing import checked_leaders
 from lossforge.spaces.plan_schema import MOST_SEEDS
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.ledger import Ledger
 from lossforge.store.run_folder import RunFolder
+from lossforge.store.stages import Stage
 from lossforge.validation.coarse import Tried
 from lossforge.validation.comparison import Comparison, summaries
 from lossforge.validation.contenders import Contender, contender, told_name
@@ -32,6 +37,9 @@ from lossforge.validation.second_optimizer import second_optimizer, under_second
 from lossforge.validation.sentences import loss_sentences
 from lossforge.validation.settings import Settings
 from lossforge.validation.study import Runner, Study
+
+_AGAIN = 3
+"""How many times as many known losses a coarse pass tries as become rivals, where a search has tried them all."""
 
 
 def validate(
@@ -54,6 +62,7 @@ def validate(
     discovered = best_of_run(folder, space, top)
     studies = [_study(space, index, discovered, seeds, rivals) for index in range(len(space.task))]
     ledger = Ledger(folder.ledger_file)
+    studies = [replace(one, settings=_fewer(one, ledger)) for one in studies]
     rows: list[Comparison] = []
     tried: list[tuple[str, Tried]] = []
     further: list[Measured] = []
@@ -86,7 +95,7 @@ def best_of_run(folder: RunFolder, space: SearchSpace, top: int) -> list[tuple[L
             f"{folder.path}: the search found no loss that trains, so there is nothing to validate; "
             "give it more generations with 'lossforge resume --set budget.generations=N'"
         )
-    return [(candidate_spec(one.formula, space.head), one.size, one.gain, one.searched) for one in best]
+    return [(candidate_spec(one.formula, space.head), one.size, one.search_gain, one.searched) for one in best]
 
 
 def log_rows(folder: RunFolder, rows: Sequence[Comparison]) -> None:
@@ -112,6 +121,19 @@ def settings_of(space: SearchSpace, seeds: int) -> Settings:
         known=validation.best_known,
         among=tuple(validation.known),
     )
+
+
+def _fewer(study: Study, ledger: Ledger) -> Settings:
+    """The study's settings; of the library, its coarse pass tries those alone that did best before the search."""
+    settings = study.settings
+    if settings.among or not settings.known:
+        return settings
+    scores: dict[str, list[float]] = {}
+    for row in ledger.trainings(Stage.REFERENCE):
+        if row.task == study.title:
+            scores.setdefault(row.key, []).append(as_score(row.accuracy))
+    ranked = sorted(known_losses(study.space), key=lambda one: -fmean(scores.get(one[2], [0.0])))
+    return replace(settings, among=tuple(name for name, _, key in ranked[: _AGAIN * settings.known] if key in scores))
 
 
 def _study(
