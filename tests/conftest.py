@@ -21,6 +21,10 @@ TINY = (
     "recipe.epochs=1",
     "recipe.learning_rate=0.03",
     "evolution.population=6",
+    "evolution.surrogate.least_judged=4",
+    "evolution.surrogate.least_correlation=-1",
+    "evolution.surrogate.proposals=40",
+    "evolution.surrogate.trees=50",
     "budget.generations=3",
     "validation.after_search=false",
 )

@@ -105,7 +105,7 @@ def test_a_population_has_offspring_of_every_origin() -> None:
 
 
 def test_the_strategy_is_the_one_that_the_space_names() -> None:
-    assert type(make_strategy(make_space())) is GeneticStrategy
+    assert type(make_strategy(make_space(surrogate={"enabled": False}))) is GeneticStrategy
     assert type(make_strategy(make_space(strategy="random"))) is RandomStrategy
 
 

@@ -13,7 +13,7 @@ from lossforge.evolution.deap_trees import Individual
 from lossforge.evolution.fusion_variation import FusionVariation
 from lossforge.evolution.grid import GridStrategy
 from lossforge.evolution.random_state import RandomState
-from lossforge.evolution.strategy import Proposal, Strategy, Told, safe_fitness
+from lossforge.evolution.strategy import Known, Proposal, Strategy, Told, safe_fitness
 from lossforge.evolution.variation import Variation
 from lossforge.losses.candidates import Candidate, parse_candidate
 from lossforge.seeding import derive_seed
@@ -35,6 +35,13 @@ class GeneticStrategy:
         self.seeds = self.variation.seeds
         self.seeds_asked = 0
         self.asked = 0
+
+    def prepare(self, known: Sequence[Known]) -> None:
+        """Nothing is learnt."""
+
+    def remark(self) -> str:
+        """Nothing is said."""
+        return ""
 
     def ask(self) -> Proposal:
         """The space's seeds first, then random trees; once there is a population, its offspring."""
@@ -60,11 +67,11 @@ class GeneticStrategy:
         )
         return chosen
 
-    def mark(self) -> tuple[Any, int, int]:
+    def mark(self) -> tuple[Any, ...]:
         """State of the generator, and how many seeds and proposals were asked."""
         return self.random.state, self.seeds_asked, self.asked
 
-    def rewind(self, mark: tuple[Any, int, int]) -> None:
+    def rewind(self, mark: tuple[Any, ...]) -> None:
         """Go back to a mark."""
         self.random.state, self.seeds_asked, self.asked = mark
 
@@ -142,4 +149,10 @@ def make_strategy(space: SearchSpace, classes: Sequence[int] = ()) -> Strategy:
     """The strategy that the space names. ``classes`` are the numbers of classes of its tasks, for sums of losses."""
     if space.evolution.strategy == "grid":
         return GridStrategy(space, classes)
-    return (RandomStrategy if space.evolution.strategy == "random" else GeneticStrategy)(space, classes)
+    if space.evolution.strategy == "random":
+        return RandomStrategy(space, classes)
+    if space.evolution.surrogate.enabled and not space.fusion.losses:
+        from lossforge.evolution.ranked import RankedStrategy
+
+        return RankedStrategy(space, classes)
+    return GeneticStrategy(space, classes)

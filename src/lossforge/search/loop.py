@@ -202,6 +202,9 @@ class _Search:
                 f"generation {number + 1}: {len(rows)} generated, best {best[0].formula if best else 'none'} "
                 f"gain {best[0].gain if best else 0:+.2f}"
             )
+            self.progress.remark = strategy.remark()
+            if self.progress.remark:
+                self.folder.log(f"generation {number + 1}: {self.progress.remark}")
             self.progress.end_generation(number, best, [scores.gain(told.key) for told in strategy.members()])
         generation.finish(done + 1)
         _write_results(self.folder, self.space, scores)

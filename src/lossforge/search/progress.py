@@ -67,6 +67,7 @@ class Progress:
         self.best: Entry | None = None
         self.best_fitness = 0.0
         self.median_fitness = 0.0
+        self.remark = ""
         self.search_started = self.started
         self.judged_before = 0
         self.meter: Meter | None = None
@@ -150,7 +151,7 @@ class Progress:
         self.changed()
 
     def end_generation(self, number: int, best: list[Entry], fitness: list[float]) -> None:
-        """A generation is told and written."""
+        """A generation is told and written; ``remark`` is what the strategy said of it."""
         self.done = number + 1
         self.generated += sum(self.current.values())
         self.totals.update(self.current)
@@ -159,9 +160,10 @@ class Progress:
         self.best_fitness = self.best.fitness if self.best else 0.0
         self.median_fitness = median(fitness) if fitness else 0.0
         formula = f"{self.best.formula.partition(WHERE)[0]} {self.best.gain:+.2f}" if self.best else "nothing yet"
+        told = f"{self.remark}; " if self.remark else ""
         self.line(
             f"generation {number + 1}/{self.generations}: best {formula}, median {100 * self.median_fitness:+.2f}; "
-            f"{self.counts()}; {self.work()}; {self.remaining()}"
+            f"{told}{self.counts()}; {self.work()}; {self.remaining()}"
         )
         self.changed()
 
@@ -260,6 +262,8 @@ class LiveProgress(Progress):
             table.add_row("best", Text("\n".join(wrapped(best, self.console.width - _MARGIN)), no_wrap=True))
             table.add_row("median", f"{100 * self.median_fitness:+.2f} points against cross-entropy")
             table.add_row("candidates", self.counts())
+            if self.remark.startswith("surrogate: "):
+                table.add_row("surrogate", self.remark.removeprefix("surrogate: "))
         if self.meter and self.meter.workers:
             table.add_row("workers", self.work() if self.generations else self.meter.told())
         elapsed = time.monotonic() - self.started
