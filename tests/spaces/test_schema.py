@@ -134,6 +134,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "fusion.temperature": [0.0, -1.0, math.inf],
     "fusion.alpha": [-0.1, math.nan],
     "fusion.shares": ["perhaps"],
+    "evolution.niche": [-0.1, 1.1, math.nan],
     "evolution.surrogate.proposals": [0, 100_001],
     "evolution.surrogate.plain": [-0.1, 1.1, math.nan],
     "evolution.surrogate.fresh": [-0.1, 1.1],

@@ -92,6 +92,10 @@ class GridStrategy:
         """Nothing is said."""
         return ""
 
+    def figures(self) -> dict[str, float]:
+        """Nothing is measured."""
+        return {}
+
     def ask(self) -> Proposal | None:
         """The next sum; None where there is none left."""
         if self.exhausted:

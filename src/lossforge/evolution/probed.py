@@ -57,15 +57,25 @@ class Probed:
         return points
 
     def of_known(self, known: Sequence[Known]) -> NDArray[numpy.float64]:
-        """Points of losses that were judged; each is asked for once, and forgotten once it is not among them."""
+        """Points of losses that were judged, see `kept`."""
+        missing = [one for one in known if one.key not in self._kept]
+        self._take([one.key for one in missing], [parse_candidate(one.formula) for one in missing])
+        return self._of_kept([one.key for one in known])
+
+    def kept(self, losses: Sequence[tuple[str, Candidate]]) -> NDArray[numpy.float64]:
+        """Points of losses by their keys; each is probed once, and forgotten once it is not among those asked for."""
+        missing = [(key, loss) for key, loss in losses if key not in self._kept]
+        self._take([key for key, _ in missing], [loss for _, loss in missing])
+        return self._of_kept([key for key, _ in losses])
+
+    def _take(self, keys: Sequence[str], losses: Sequence[Candidate]) -> None:
+        self._kept.update(zip(keys, self.of(losses), strict=True))
+
+    def _of_kept(self, keys: Sequence[str]) -> NDArray[numpy.float64]:
         import numpy
 
-        missing = [one for one in known if one.key not in self._kept]
-        points = self.of([parse_candidate(one.formula) for one in missing])
-        # Other than proposals, of which there are hundreds for each of them.
-        self._kept.update(zip([one.key for one in missing], points, strict=True))
-        self._kept = {one.key: self._kept[one.key] for one in known}
-        return numpy.array([self._kept[one.key] for one in known])
+        self._kept = {key: self._kept[key] for key in keys}
+        return numpy.array([self._kept[key] for key in keys])
 
     def able(self, points: NDArray[numpy.float64]) -> NDArray[numpy.bool_]:
         """Which of the points ``(K, D)`` are losses."""

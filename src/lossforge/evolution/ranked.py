@@ -46,6 +46,7 @@ class RankedStrategy(GeneticStrategy):
         self._generation = 0
         self._history: list[dict[str, Any]] = []
         self._remark = ""
+        self._figures: dict[str, float] = {}
         self._begin(())
 
     def _begin(self, known: Sequence[Known]) -> None:
@@ -65,6 +66,10 @@ class RankedStrategy(GeneticStrategy):
     def remark(self) -> str:
         """How well the surrogate ranked what came next."""
         return self._remark
+
+    def figures(self) -> dict[str, float]:
+        """The same in figures: rank correlations with what came next, and with what trees had left out."""
+        return dict(self._figures)
 
     def ask(self) -> Proposal:
         """What the surrogate ranks next; where it has no say, what evolution draws."""
@@ -185,7 +190,7 @@ class RankedStrategy(GeneticStrategy):
     def tell(self, judged: Sequence[Told]) -> None:
         """Note how well the model ranked what is new, then as evolution does."""
         self._fit()
-        self._remark = ""
+        self._remark, self._figures = "", {}
         before = {one.key for one in self._known}
         new = [told for told in judged if told.key not in before and isinstance(told.expression, Expression)]
         if self._model is not None and new:
@@ -206,6 +211,7 @@ class RankedStrategy(GeneticStrategy):
         chosen = [one for one, mine in zip(fitness, ranked, strict=True) if mine]
         plain = [one for one, mine in zip(fitness, ranked, strict=True) if not mine]
         record = {"correlation": correlation, "chosen": chosen, "plain": plain}
+        self._figures = {"surrogate_correlation": correlation, "surrogate_out_of_bag": model.correlation}
         self._history = [*self._history, record][-_REMEMBERED:]
         told = f"surrogate: rank correlation {correlation:+.2f} on {len(new)} new, {model.correlation:+.2f} out of bag"
         for name, of in (("chosen", chosen), ("plain", plain)):

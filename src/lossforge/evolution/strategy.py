@@ -58,6 +58,10 @@ class Strategy(Protocol):
         """What is to be said of the generation that was told last; "" where there is nothing."""
         ...
 
+    def figures(self) -> dict[str, float]:
+        """What that generation was like, by name."""
+        ...
+
     def ask(self) -> Proposal | None:
         """The next proposal; None where there is none. It may be one of before; the caller skips those."""
         ...

@@ -12,6 +12,7 @@ from lossforge.evaluation.space_trainings import key_in
 from lossforge.expression.final_form import form_behind
 from lossforge.expression.tree import Expression
 from lossforge.losses.candidates import Candidate, candidate_spec, parse_candidate
+from lossforge.search.likeness import families, nearest_known
 from lossforge.search.scores import Scores
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.files import write_atomically
@@ -27,9 +28,10 @@ class Entry:
     ``formula`` is the loss in the form that people read, and that is re-validated and exported (`final_form`);
     ``searched`` is what the search trained, and ``signature`` its key. ``gain`` is the mean gain over cross-
     entropy in percentage points; ``fitness`` (-1 to 1) is what the search selected by: the same without the
-    percentage, or what ``[fitness]`` says. ``accuracy`` and ``control`` (cross-entropy's) are
-    means over the ``seeds`` replicates. ``metric`` says what these four are of: a ``task.metric``, or several with
-    a plus between where tasks differ. ``generation`` is counted from 1.
+    percentage, or what ``[fitness]`` says. ``accuracy`` and ``control`` (cross-entropy's) are means over the ``seeds``
+    replicates. ``metric`` says what these four are of: a ``task.metric``, or several with a plus between where tasks
+    differ. ``generation`` is counted from 1. ``relatives`` are judged losses, ranked after it, that are like it for all
+    a training can tell; ``nearest_known`` is the library's loss that is most like it, and ``cosine`` (0 to 1) how much.
     """
 
     rank: int
@@ -45,18 +47,27 @@ class Entry:
     signature: str
     metric: str = "accuracy"
     searched: str = ""
+    relatives: int = 0
+    nearest_known: str = ""
+    cosine: float = 0.0
 
 
-_BEFORE_FORMS = [name for name in Entry.__slots__ if name != "searched"]
+_LIKENESS = ("relatives", "nearest_known", "cosine")
+_BEFORE_LIKENESS = [name for name in Entry.__slots__ if name not in _LIKENESS]
+"""Columns of a table from before it told of likeness."""
+_BEFORE_FORMS = [name for name in _BEFORE_LIKENESS if name != "searched"]
 """Columns of a table from before formulas had a final form, and generations were counted from 1."""
 _BEFORE_METRICS = [name for name in _BEFORE_FORMS if name != "metric"]
 """Columns of a table from before there was a choice of metrics."""
+_KNOWN_COLUMNS = [list(Entry.__slots__), _BEFORE_LIKENESS, _BEFORE_FORMS, _BEFORE_METRICS]
 
 
 def hall_of_fame(scores: Scores, space: SearchSpace, control_key: str) -> list[Entry]:
-    """The leaders, best first; those judged on all of a finalist's seeds come before all others."""
+    """The leaders, best first, one of a family; those judged on all of a finalist's seeds come before all others."""
     entries = []
-    for rank, key in enumerate(scores.ranking(space.fitness.finalist_seeds, control_key, LENGTH), start=1):
+    for rank, family in enumerate(families(scores, space, control_key, LENGTH), start=1):
+        key = family.key
+        known, cosine = nearest_known(scores.judged[key].formula, space.head)
         judged, fitness = scores.judged[key], scores.fitness(key)
         form = _form(parse_candidate(judged.formula), space)
         entries.append(
@@ -74,6 +85,9 @@ def hall_of_fame(scores: Scores, space: SearchSpace, control_key: str) -> list[E
                 signature=key,
                 metric=space.measure,
                 searched=judged.formula,
+                relatives=len(family.relatives),
+                nearest_known=known,
+                cosine=cosine,
             )
         )
     return entries
@@ -94,7 +108,7 @@ def read_hall_of_fame(path: Path) -> list[Entry]:
         text = path.read_text(encoding="utf-8")
         reader = csv.DictReader(io.StringIO(text))
         rows = list(reader)
-        if list(reader.fieldnames or []) not in (list(Entry.__slots__), _BEFORE_FORMS, _BEFORE_METRICS):
+        if list(reader.fieldnames or []) not in _KNOWN_COLUMNS:
             raise ValueError("its first line is not the table's")
         if not text.endswith("\n"):
             raise ValueError("it is cut off in the middle of a row")
@@ -157,4 +171,7 @@ def _entry(row: dict[str, str]) -> Entry:
         signature=row["signature"],
         metric=row.get("metric", "accuracy"),
         searched=row.get("searched", row["formula"]),
+        relatives=int(row.get("relatives", 0)),
+        nearest_known=row.get("nearest_known", ""),
+        cosine=float(row.get("cosine", 0.0)),
     )

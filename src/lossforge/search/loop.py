@@ -24,6 +24,7 @@ from lossforge.search.control import check_control, check_own_trainings, control
 from lossforge.search.control_rate import sweep_learning_rates
 from lossforge.search.generation import Asked, Generation, long_lived, short_of_seeds
 from lossforge.search.hall_of_fame import Entry, hall_of_fame, write_hall_of_fame
+from lossforge.search.likeness import diversity
 from lossforge.search.progress import Progress
 from lossforge.search.recorder import Recorder
 from lossforge.search.scores import Scores, floors
@@ -33,6 +34,9 @@ from lossforge.store.checkpoint import load_checkpoint, save_checkpoint
 from lossforge.store.ledger import Ledger
 from lossforge.store.run_folder import RunFolder
 from lossforge.store.stages import Stage
+
+_LOOKED_AT = 500
+"""Members of a population, the best, whose diversity is measured."""
 
 
 def search(
@@ -202,12 +206,22 @@ class _Search:
                 f"generation {number + 1}: {len(rows)} generated, best {best[0].formula if best else 'none'} "
                 f"gain {best[0].gain if best else 0:+.2f}"
             )
-            self.progress.remark = strategy.remark()
-            if self.progress.remark:
-                self.folder.log(f"generation {number + 1}: {self.progress.remark}")
+            self._measure(strategy, number)
             self.progress.end_generation(number, best, [scores.gain(told.key) for told in strategy.members()])
         generation.finish(done + 1)
         _write_results(self.folder, self.space, scores)
+
+    def _measure(self, strategy: Strategy, number: int) -> None:
+        """Keep what a generation was like, and have it told."""
+        measures = strategy.figures()
+        if self.space.evolution.niche:
+            members = (str(told.expression) for told in strategy.members()[:_LOOKED_AT])
+            measures["diversity"] = diversity(self.space, members)
+        self.ledger.add_measures(number, measures)
+        told = [strategy.remark(), f"diversity {measures['diversity']:.2f}" if "diversity" in measures else ""]
+        self.progress.remark = "; ".join(filter(None, told))
+        if self.progress.remark:
+            self.folder.log(f"generation {number + 1}: {self.progress.remark}")
 
     def _load(self, strategy: Strategy, state: dict[str, object]) -> None:
         try:

@@ -262,8 +262,9 @@ class LiveProgress(Progress):
             table.add_row("best", Text("\n".join(wrapped(best, self.console.width - _MARGIN)), no_wrap=True))
             table.add_row("median", f"{100 * self.median_fitness:+.2f} points against cross-entropy")
             table.add_row("candidates", self.counts())
-            if self.remark.startswith("surrogate: "):
-                table.add_row("surrogate", self.remark.removeprefix("surrogate: "))
+            if self.remark:
+                name, colon, said = self.remark.partition(": ")
+                table.add_row(*((name, said) if colon else ("", self.remark)))
         if self.meter and self.meter.workers:
             table.add_row("workers", self.work() if self.generations else self.meter.told())
         elapsed = time.monotonic() - self.started

@@ -34,7 +34,11 @@ class SurrogateSection(Section):
 
 
 class EvolutionSection(Section):
-    """How candidates evolve. Weights of the mutations are relative; ``relate`` is for operations over classes."""
+    """How candidates evolve. Weights of the mutations are relative; ``relate`` is for operations over classes.
+
+    Of losses that are closer than ``niche`` (1 - |cosine| of probe gradients) the best alone is a parent, and in the
+    hall of fame; 0: each is.
+    """
 
     population: int = Field(default=40, ge=4, le=100_000)
     elites: int = Field(default=4, ge=0)
@@ -50,6 +54,7 @@ class EvolutionSection(Section):
     relate_mutation: float = Field(default=2.0, ge=0)
     strategy: Literal["genetic", "random", "grid"] = "genetic"
     attempts: int = Field(default=200, ge=1)
+    niche: Probability = 0.001
     surrogate: SurrogateSection = SurrogateSection()
 
     @model_validator(mode="after")
@@ -72,4 +77,4 @@ class EvolutionSection(Section):
 
 def as_before_surrogates(evolution: dict[str, Any]) -> dict[str, Any]:
     """The table as an older run froze it: without what did not exist then."""
-    return {"surrogate": {"enabled": False}, **evolution}
+    return {"surrogate": {"enabled": False}, "niche": 0.0, **evolution}
