@@ -94,6 +94,20 @@ def test_the_hall_of_fame_breaks_neither_formulas_nor_numbers(width: int, capsys
     assert [token for token in TOKEN.findall(FORMULA) if token not in TOKEN.findall(printed)] == []
 
 
+def test_losses_that_are_alike_are_counted_and_listed_where_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    entries = [replace(ENTRY, relatives=2), replace(ENTRY, rank=2, signature="other")]
+    print_hall_of_fame(entries, json=False, leader_seeds=12)
+    assert "rank 1 and 2 like it ('lossforge top RUN --all' lists them)" in capsys.readouterr().out
+    alike = {"abc": ["y_pred * y_true", "sqrt(y_pred)"], "other": []}
+    print_hall_of_fame(entries, json=False, leader_seeds=12, relatives=alike)
+    printed = capsys.readouterr().out
+    assert "like rank 1:" in printed
+    assert "like rank 2" not in printed
+    assert "sqrt(y_pred)" in printed
+    print_hall_of_fame(entries, json=True, leader_seeds=12, relatives=alike)
+    assert '"like_it": [' in capsys.readouterr().out
+
+
 def test_the_order_is_explained_where_it_is_not_the_gains(capsys: pytest.CaptureFixture[str]) -> None:
     few = replace(ENTRY, rank=2, gain=None, low=None, search_gain=3.5, seeds=4)
     print_hall_of_fame([ENTRY, few], json=False, leader_seeds=12)

@@ -212,13 +212,15 @@ def status(run: RunArgument, json: JsonOption = False) -> None:
 def top(
     run: RunArgument,
     number: Annotated[int, typer.Option("--number", "-n", min=1, help="How many losses.")] = 10,
+    every: Annotated[bool, typer.Option("--all", help="Under each loss those that are like it.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """The best losses of a run, by their gain over cross-entropy in the search."""
+    """The best losses of a run, by their gain over cross-entropy in the search; of those that are alike the best."""
     from lossforge.console import print_hall_of_fame
-    from lossforge.inspection.runs import leader_seeds, run_top, run_verdicts
+    from lossforge.inspection.runs import leader_seeds, run_relatives, run_top, run_verdicts
 
-    print_hall_of_fame(run_top(run, number), json, leader_seeds(run), run_verdicts(run))
+    relatives = run_relatives(run) if every else None
+    print_hall_of_fame(run_top(run, number), json, leader_seeds(run), run_verdicts(run), relatives)
 
 
 @app.command(context_settings={"ignore_unknown_options": True})

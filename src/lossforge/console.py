@@ -236,15 +236,22 @@ def _by_classes(values: Mapping[str, float], form: str) -> str:
 
 
 def print_hall_of_fame(
-    entries: list[Entry], json: bool, leader_seeds: int, verdicts: Mapping[str, str] | None = None
+    entries: list[Entry],
+    json: bool,
+    leader_seeds: int,
+    verdicts: Mapping[str, str] | None = None,
+    relatives: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Print the leaders of a run; those with ``leader_seeds`` or more come before all others.
 
-    ``verdicts`` are a re-validation's, by formula.
+    ``verdicts`` are a re-validation's, by formula; ``relatives`` the losses that are like one, by its signature.
     """
     said = verdicts or {}
     if json:
-        print_json([{**asdict(entry), "verdict": said.get(entry.formula)} for entry in entries])
+        rows_told = [{**asdict(entry), "verdict": said.get(entry.formula)} for entry in entries]
+        if relatives is not None:
+            rows_told = [{**row, "like_it": list(relatives.get(row["signature"], ()))} for row in rows_told]
+        print_json(rows_told)
         return
     from lossforge.spaces.task_section import metric_title, searched_title
 
@@ -275,6 +282,7 @@ def print_hall_of_fame(
         "luck",
         "dim",
     )
+    _print_relatives(entries, relatives)
     for entry in entries:
         if entry.formula in said:
             _prose(f"rank {entry.rank}, re-validated: {said[entry.formula]}")
@@ -296,6 +304,20 @@ def _gain(entry: Entry) -> str:
     if entry.low is None or entry.high is None:
         return "-"
     return f"{_signed(entry.gain)} [{entry.low:+.2f}, {entry.high:+.2f}]"
+
+
+def _print_relatives(entries: Sequence[Entry], relatives: Mapping[str, Sequence[str]] | None) -> None:
+    """How many losses are like each, or, where it is known, which."""
+    some = [entry for entry in entries if entry.relatives]
+    if relatives is None and some:
+        counts = "; ".join(f"rank {entry.rank} and {entry.relatives} like it" for entry in some)
+        _prose(f"{counts} ('lossforge top RUN --all' lists them)", "dim")
+    if relatives is None:
+        return
+    for entry in some:
+        _prose(f"like rank {entry.rank}:")
+        alike = relatives.get(entry.signature, ())
+        _print_table([Column("formula", "formula")], [(formula,) for formula in alike])
 
 
 def print_validation(rows: list[Comparison], json: bool) -> None:

@@ -47,7 +47,7 @@ def make_space(seed: int = 0, seeds: tuple[str, ...] = (CE,), **evolution: Any) 
         seed=seed,
         task=[TaskSection(data="digits")],
         expression=ExpressionSection(seeds=list(seeds)),
-        evolution=EvolutionSection.model_validate({"population": 12, "elites": 3, **evolution}),
+        evolution=EvolutionSection.model_validate({"population": 12, "elites": 3, "niche": 0, **evolution}),
     )
 
 
@@ -58,6 +58,17 @@ def luck(text: str) -> float:
 
 def told(formula: str, fitness: float, key: str | None = None) -> Told:
     return Told(formula if key is None else key, parse_formula(formula), fitness)
+
+
+def test_a_loss_that_was_found_often_is_a_parent_once() -> None:
+    alike = ["abs(y_true - y_pred)", "abs(y_pred - y_true)", "2 * abs(y_true - y_pred)", "-abs(y_true - y_pred)"]
+    other = ["-y_true * log(y_pred)", "square(y_true - y_pred)"]
+    judged = [told(formula, 0.1 - 0.01 * place) for place, formula in enumerate([*alike, *other])]
+    for niche, parents in ((0.0, 6), (0.001, 3)):
+        strategy = seeded(*judged, niche=niche, elites=2)
+        assert len(strategy._breeding()) == parents
+        assert len(strategy.population) == 6
+    assert [one.key for one in strategy.population[:2]] == [alike[0], other[0]]
 
 
 def generation(
@@ -105,7 +116,7 @@ def test_a_population_has_offspring_of_every_origin() -> None:
 
 
 def test_the_strategy_is_the_one_that_the_space_names() -> None:
-    assert type(make_strategy(make_space())) is GeneticStrategy
+    assert type(make_strategy(make_space(surrogate={"enabled": False}))) is GeneticStrategy
     assert type(make_strategy(make_space(strategy="random"))) is RandomStrategy
 
 

@@ -24,12 +24,16 @@ from lossforge.search.hall_of_fame import (
     read_hall_of_fame,
     write_hall_of_fame,
 )
+from lossforge.search.likeness import diversity, families
 from lossforge.search.scores import Judged, Scores
 from lossforge.search.statistics import paired_difference
-from lossforge.spaces.schema import FitnessSection, RecipeSection, SearchSpace, TaskSection
+from lossforge.spaces.schema import EvolutionSection, FitnessSection, RecipeSection, SearchSpace, TaskSection
 
 SPACE = SearchSpace(
-    name="t", task=[TaskSection(data="digits")], fitness=FitnessSection(seeds=2, finalists=2, finalist_seeds=4)
+    name="t",
+    task=[TaskSection(data="digits")],
+    fitness=FitnessSection(seeds=2, finalists=2, finalist_seeds=4),
+    evolution=EvolutionSection(niche=0),
 )
 ENTRY = Entry(1, "-y_true * log(y_pred)", 0.025, 2.5, 5, 8, 0.95, 0.925, 3, "crossover", "k")
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\r"), min_size=1, max_size=20)
@@ -78,7 +82,7 @@ def test_the_best_are_listed_with_all_that_is_known() -> None:
     (first, second) = hall_of_fame(scores(3), SPACE, control_key="k01")
     expected = Entry(1, "2 * y_pred", first.fitness, None, 3, 4, 0.52, 0.5, 3, "random", "k02", searched="y_pred * 2")
     expected = replace(expected, search_gain=2.0)
-    assert first == expected
+    assert replace(first, nearest_known="", cosine=0.0) == expected
     assert first.fitness == pytest.approx(0.02)
     assert (second.rank, second.signature, second.search_gain) == (2, "k00", 0.0)
 
@@ -92,6 +96,23 @@ def test_what_is_reported_comes_from_fresh_replicates_alone_and_changes_no_rank(
     assert (first.seeds, first.accuracy, first.control) == (3, 0.47, 0.48)
     assert (first.known, first.gain_over_known) == ("mae", pytest.approx(-3.7 / 3))
     assert (second.gain, second.low, second.known) == (None, None, "")
+
+
+def test_of_a_family_the_best_is_listed_and_says_how_many_it_has() -> None:
+    found = scores(6)
+    formulas = ("-y_true * log(y_pred)", "y_pred", "abs(y_true - y_pred)", "-y_true * y_pred", "sqrt(y_true - y_pred)")
+    for judged, formula in zip(found.judged.values(), (*formulas, "2 * abs(y_pred - y_true) + 1"), strict=True):
+        judged.formula = formula
+    wide = SPACE.model_copy(update={"evolution": EvolutionSection(niche=0.001)})
+    entries = hall_of_fame(found, wide, control_key="k01")
+    assert [(entry.signature, entry.relatives) for entry in entries] == [("k05", 2), ("k04", 0), ("k00", 0)]
+    assert (entries[0].nearest_known, entries[0].cosine) == ("mean_absolute_error", 1.0)
+    assert (entries[2].nearest_known, entries[2].cosine) == ("cross_entropy", 1.0)
+    assert entries[1].cosine < 0.99
+    known = families(found, wide, "k01")
+    assert known[0].relatives == ["k03", "k02"]
+    assert 0 < diversity(wide, formulas) < 1
+    assert diversity(wide, formulas[:1]) == 0
 
 
 def test_the_table_is_not_longer_than_said() -> None:
@@ -254,3 +275,7 @@ def test_a_table_from_before_there_were_final_forms_is_read(path: Path) -> None:
     path.write_text(",".join(before) + "\n" + ",".join(row[name] for name in before) + "\n", encoding="utf-8")
     # Its gain was that of the seeds that chose it.
     assert checked_entries(path, space) == [replace(entry, generation=entry.generation + 1, search_gain=2.5)]
+    lines = [line.rsplit(",", 4)[0] for line in path.read_text(encoding="utf-8").splitlines()]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    was = replace(entry, generation=entry.generation + 1, relatives=0, nearest_known="", cosine=0.0)
+    assert checked_entries(path, space) == [was]

@@ -135,6 +135,15 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "fusion.temperature": [0.0, -1.0, math.inf],
     "fusion.alpha": [-0.1, math.nan],
     "fusion.shares": ["perhaps"],
+    "evolution.niche": [-0.1, 1.1, math.nan],
+    "evolution.surrogate.proposals": [0, 100_001],
+    "evolution.surrogate.plain": [-0.1, 1.1, math.nan],
+    "evolution.surrogate.fresh": [-0.1, 1.1],
+    "evolution.surrogate.least_judged": [3],
+    "evolution.surrogate.most_judged": [3],
+    "evolution.surrogate.least_correlation": [-1.1, 1.1, math.nan],
+    "evolution.surrogate.distance": [-0.1, 1.1],
+    "evolution.surrogate.trees": [49, 10_001],
     "evolution.strategy": ["annealing"],
     "evolution.attempts": [0],
     "budget.generations": [0],
@@ -169,6 +178,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "execution.cpus_per_worker": [0, -1.0, 1025, math.inf],
 }
 WITHOUT_RANGE = {
+    "evolution.surrogate.enabled",
     "description",
     "task.model",
     "task.probe",

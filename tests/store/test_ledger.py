@@ -199,6 +199,19 @@ def test_candidates_come_back_in_the_order_generated(ledger: Ledger) -> None:
     assert ledger.candidates("rejected") == [rows[1]]
 
 
+def test_what_a_generation_was_like_is_kept_and_an_older_ledger_has_nothing(path: Path, ledger: Ledger) -> None:
+    ledger.add_measures(0, {"diversity": 0.5})
+    ledger.add_measures(1, {"diversity": 0.25, "surrogate_correlation": -0.1})
+    ledger.add_measures(0, {"diversity": 0.4})
+    assert ledger.measures() == {0: {"diversity": 0.4}, 1: {"diversity": 0.25, "surrogate_correlation": -0.1}}
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE measures")
+    db.close()
+    older = Ledger(path, read_only=True)
+    assert older.measures() == {}
+    older.close()
+
+
 def test_a_replayed_generation_leaves_the_same_rows(ledger: Ledger) -> None:
     rows = [replace(CANDIDATE, position=number) for number in range(3)]
     for _ in range(2):

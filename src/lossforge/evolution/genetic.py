@@ -12,12 +12,16 @@ from lossforge.errors import DuplicateTellError
 from lossforge.evolution.deap_trees import Individual
 from lossforge.evolution.fusion_variation import FusionVariation
 from lossforge.evolution.grid import GridStrategy
+from lossforge.evolution.probed import Probed
 from lossforge.evolution.random_state import RandomState
-from lossforge.evolution.strategy import Proposal, Strategy, Told, safe_fitness
+from lossforge.evolution.strategy import Known, Proposal, Strategy, Told, safe_fitness
 from lossforge.evolution.variation import Variation
 from lossforge.losses.candidates import Candidate, parse_candidate
 from lossforge.seeding import derive_seed
 from lossforge.spaces.schema import SearchSpace
+
+_NICHED = 1000
+"""Members of a population, the best, that niches are looked for in."""
 
 
 class GeneticStrategy:
@@ -35,6 +39,19 @@ class GeneticStrategy:
         self.seeds = self.variation.seeds
         self.seeds_asked = 0
         self.asked = 0
+        self._niches = None if fuses or not space.evolution.niche else Probed(space)
+        self._parted: list[Individual] = []
+
+    def prepare(self, known: Sequence[Known]) -> None:
+        """Nothing is learnt."""
+
+    def remark(self) -> str:
+        """Nothing is said."""
+        return ""
+
+    def figures(self) -> dict[str, float]:
+        """Nothing is measured."""
+        return {}
 
     def ask(self) -> Proposal:
         """The space's seeds first, then random trees; once there is a population, its offspring."""
@@ -56,15 +73,30 @@ class GeneticStrategy:
 
     def _parents(self, count: int) -> list[Individual]:
         chosen: list[Individual] = tools.selDoubleTournament(
-            self.population, count, self.settings.tournament, self.settings.parsimony, fitness_first=True
+            self._breeding(), count, self.settings.tournament, self.settings.parsimony, fitness_first=True
         )
         return chosen
 
-    def mark(self) -> tuple[Any, int, int]:
+    def _breeding(self) -> list[Individual]:
+        """The best of each niche: a loss that was found ten times is a parent once."""
+        if not self._parted:
+            self._parted = self._one_a_niche(sorted(self.population, key=_rank))
+        return self._parted
+
+    def _one_a_niche(self, ranked: list[Individual]) -> list[Individual]:
+        """Those of the ranked that are not like a better one; of a very large population the best are looked at."""
+        if self._niches is None:
+            return ranked
+        some = ranked[:_NICHED]
+        points = self._niches.kept([(one.key, self._expression(one)) for one in some])
+        kept = self._niches.spread(points, range(len(some)), self.settings.niche, len(some))
+        return [*(some[place] for place in kept), *ranked[_NICHED:]]
+
+    def mark(self) -> tuple[Any, ...]:
         """State of the generator, and how many seeds and proposals were asked."""
         return self.random.state, self.seeds_asked, self.asked
 
-    def rewind(self, mark: tuple[Any, int, int]) -> None:
+    def rewind(self, mark: tuple[Any, ...]) -> None:
         """Go back to a mark."""
         self.random.state, self.seeds_asked, self.asked = mark
 
@@ -85,12 +117,13 @@ class GeneticStrategy:
                 individual.fitness.values = (safe_fitness(told.fitness),)
                 offspring[told.key] = individual
         ranked = sorted([*self.population, *offspring.values()], key=_rank)
-        elites = ranked[: self.settings.elites]
+        elites = self._one_a_niche(ranked)[: self.settings.elites]
         kept = {individual.key for individual in elites}
         rest = [individual for individual in sorted(offspring.values(), key=_rank) if individual.key not in kept]
         passed_over = old - kept
         spare = [individual for individual in ranked if individual.key in passed_over]
         self.population = [*elites, *rest, *spare][: self.settings.population]
+        self._parted = []
 
     def members(self) -> list[Told]:
         """The population, best first."""
@@ -116,7 +149,7 @@ class GeneticStrategy:
 
     def load(self, saved: dict[str, Any]) -> None:
         """Restore what `save` returned."""
-        self.population = []
+        self.population, self._parted = [], []
         for item in saved["population"]:
             individual = self.variation.vocabulary.to_individual(parse_candidate(item["formula"]), item["key"])
             individual.fitness.values = (safe_fitness(item["fitness"]),)
@@ -142,4 +175,10 @@ def make_strategy(space: SearchSpace, classes: Sequence[int] = ()) -> Strategy:
     """The strategy that the space names. ``classes`` are the numbers of classes of its tasks, for sums of losses."""
     if space.evolution.strategy == "grid":
         return GridStrategy(space, classes)
-    return (RandomStrategy if space.evolution.strategy == "random" else GeneticStrategy)(space, classes)
+    if space.evolution.strategy == "random":
+        return RandomStrategy(space, classes)
+    if space.evolution.surrogate.enabled and not space.fusion.losses:
+        from lossforge.evolution.ranked import RankedStrategy
+
+        return RankedStrategy(space, classes)
+    return GeneticStrategy(space, classes)

@@ -7,7 +7,7 @@ from itertools import combinations, product
 from typing import Any
 
 from lossforge.errors import DuplicateTellError
-from lossforge.evolution.strategy import Proposal, Told, safe_fitness
+from lossforge.evolution.strategy import Known, Proposal, Told, safe_fitness
 from lossforge.losses.candidates import parse_candidate
 from lossforge.losses.fusions import Fusion, Part
 from lossforge.losses.library import named_sum
@@ -84,6 +84,17 @@ class GridStrategy:
     def exhausted(self) -> bool:
         """Whether all were asked."""
         return self._next >= len(self._all)
+
+    def prepare(self, known: Sequence[Known]) -> None:
+        """Nothing is learnt."""
+
+    def remark(self) -> str:
+        """Nothing is said."""
+        return ""
+
+    def figures(self) -> dict[str, float]:
+        """Nothing is measured."""
+        return {}
 
     def ask(self) -> Proposal | None:
         """The next sum; None where there is none left."""

@@ -29,12 +29,37 @@ class Told:
     fitness: float
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A loss that a run has judged: its key and formula, its fitness so far, and of how many replicates that is."""
+
+    key: str
+    formula: str
+    fitness: float
+    replicates: int
+
+
 class Strategy(Protocol):
     """Proposes candidates one at a time; learns their fitness a generation at a time."""
 
     @property
     def exhausted(self) -> bool:
         """Whether there is nothing more to ask."""
+        ...
+
+    def prepare(self, known: Sequence[Known]) -> None:
+        """A generation begins; ``known`` is all that was judged before it, in the order judged.
+
+        The same however often the run was stopped before: nothing of it is kept by `save`.
+        """
+        ...
+
+    def remark(self) -> str:
+        """What is to be said of the generation that was told last; "" where there is nothing."""
+        ...
+
+    def figures(self) -> dict[str, float]:
+        """What that generation was like, by name."""
         ...
 
     def ask(self) -> Proposal | None:

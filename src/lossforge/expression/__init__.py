@@ -18,6 +18,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "interpreter": ("Interpreter",),
     "jit": ("compiler", "folder_of", "is_kept"),
     "equivalence": ("SOFT",),
+    "likeness": ("cosines", "directions"),
     "meaning": ("view_for",),
     "plain": ("is_slope",),
     "heads": ("HEADS", "check_head", "outputs_of"),

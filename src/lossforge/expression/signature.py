@@ -29,7 +29,7 @@ _LABELLED = 0.4
 _DIGITS = 6
 """Significant digits of a projection that count; float64 rounding reaches the ninth or so."""
 _PROJECTIONS = 12
-_SMALLEST = 1e-9
+SMALLEST = 1e-9
 """Norm of a gradient below which it is rounding, as a share of the loss's size (at most 1).
 
 Softmax sums to one, so parts of a gradient cancel; what is left of them is not zero but tiny.
@@ -74,10 +74,10 @@ def probe_gradients(losses: Interpreter, soft_targets: bool = False) -> NDArray[
 
     Half of a training is done there, and all classes are equally frequent.
     """
-    return _probed(losses, soft_targets, 0.5, 0.0)[0]
+    return probed(losses, soft_targets, 0.5, 0.0)[0]
 
 
-_MOMENTS = ((0.0, 0.0), (0.35, 0.6), (1.0, -0.4))
+MOMENTS = ((0.0, 0.0), (0.35, 0.6), (1.0, -0.4))
 """Progress, and how far the classes are from equally frequent, of a loss that depends on either."""
 
 
@@ -89,7 +89,7 @@ def _shares(classes: int, unequal: float) -> NDArray[numpy.float64]:
     return shares
 
 
-def _probed(
+def probed(
     losses: Interpreter, soft_targets: bool, progress: float, unequal: float
 ) -> tuple[NDArray[numpy.float64], NDArray[numpy.float64]]:
     """Gradients ``(K, total size)`` and the largest magnitude ``(K,)`` of each loss's elements."""
@@ -119,7 +119,7 @@ def signatures(losses: Interpreter, *, keep_scale: bool = False, soft_targets: b
     found = _signatures_at(losses, keep_scale, soft_targets, ((0.5, 0.0),))
     changing = [place for place, needs in enumerate(losses.bytecode.needs) if needs]
     if changing:
-        several = _signatures_at(losses.take(changing), keep_scale, soft_targets, _MOMENTS)
+        several = _signatures_at(losses.take(changing), keep_scale, soft_targets, MOMENTS)
         for place, signature in zip(changing, several, strict=True):
             found[place] = signature
     return found
@@ -133,7 +133,7 @@ def _signatures_at(
 
     if not len(losses):
         return []
-    asked = [_probed(losses, soft_targets, *moment) for moment in moments]
+    asked = [probed(losses, soft_targets, *moment) for moment in moments]
     gradients = numpy.concatenate([gradient for gradient, _ in asked], axis=1)
     sizes = numpy.max([size for _, size in asked], axis=0)
     with numpy.errstate(over="ignore", invalid="ignore"):
@@ -143,7 +143,7 @@ def _signatures_at(
     # One loss at a time: the products of a matrix of many would round by how many there are.
     return [
         _signature(projections @ (gradient / norm), float(norm), keep_scale)
-        if _SMALLEST * min(1.0, size) < norm < float("inf")
+        if SMALLEST * min(1.0, size) < norm < float("inf")
         else None
         for gradient, norm, size in zip(gradients, norms, sizes, strict=True)
     ]
@@ -167,7 +167,7 @@ def signature_of(
     import numpy
 
     norm = float(numpy.sqrt(numpy.square(gradient).sum()))
-    if not _SMALLEST * min(1.0, size) < norm < float("inf"):
+    if not SMALLEST * min(1.0, size) < norm < float("inf"):
         return None
     return _signature(signature_probe(False, head)[1] @ (gradient / norm), norm, keep_scale)
 

@@ -114,3 +114,10 @@ def run_top(path: Path, number: int) -> list[Entry]:
     from lossforge.search.standing import leaders_of
 
     return leaders_of(RunFolder.open(path))[:number]
+
+
+def run_relatives(path: Path) -> dict[str, list[str]]:
+    """Formulas of the judged losses that are like one of the table, by its signature, best first."""
+    from lossforge.search.standing import relatives_of
+
+    return {key: [one.formula for one in found] for key, found in relatives_of(RunFolder.open(path)).items()}

@@ -115,7 +115,7 @@ def nearest(loss: LossSpec, but: str = "", head: str = "softmax") -> tuple[str, 
     Returns its name and the cosine of the two gradients, in [0, 1] (the sign does not count). The loss named
     ``but`` is left out: for losses of the library themselves; so is what cannot have the ``head``.
     """
-    own = _probe_gradient(loss, head)
+    own = probe_direction(loss, head)
     similarities = {name: abs(float(own @ other)) for name, other in _library_gradients(head).items() if name != but}
     best = max(similarities, key=lambda name: similarities[name])
     return best, min(1.0, similarities[best])
@@ -126,7 +126,7 @@ def gradient_cosine(one: LossSpec, other: LossSpec, head: str = "softmax") -> fl
 
     1 means that the two train alike, but for the step's length.
     """
-    return max(-1.0, min(1.0, float(_probe_gradient(one, head) @ _probe_gradient(other, head))))
+    return max(-1.0, min(1.0, float(probe_direction(one, head) @ probe_direction(other, head))))
 
 
 @lru_cache(maxsize=4)
@@ -137,11 +137,11 @@ def _library_gradients(head: str) -> dict[str, Tensor]:
             spec = loss_spec(name, head=head, table=True)
         except LossError:
             continue
-        found[name] = _probe_gradient(spec, head)
+        found[name] = probe_direction(spec, head)
     return found
 
 
-def _probe_gradient(loss: LossSpec, head: str) -> Tensor:
+def probe_direction(loss: LossSpec, head: str) -> Tensor:
     """Gradient on the logits of the signature's probe, flat, of norm 1 (or 0); its parts are a term's batches."""
     if loss.is_term:
         gradient = term_gradient(loss, head)[0]

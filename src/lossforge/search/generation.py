@@ -97,6 +97,7 @@ class Generation:
     def run(self, number: int) -> list[CandidateRow]:
         """Run generation ``number`` and return a row for every candidate that it generated."""
         asked = Asked()
+        self.strategy.prepare(self.scores.known())
         begun = chain(self._promoted(), self._asked(asked, number))
         first, _ = self.recorder.run_all([(Stage.SEARCH, begun), (Stage.AUDIT, self._audited(asked))], number)
         self.scores.add(first)

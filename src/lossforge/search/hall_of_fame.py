@@ -13,6 +13,7 @@ from lossforge.evaluation.space_trainings import key_in
 from lossforge.expression.final_form import form_behind
 from lossforge.expression.tree import Expression
 from lossforge.losses.candidates import Candidate, candidate_spec, parse_candidate
+from lossforge.search.likeness import families, nearest_known
 from lossforge.search.scores import Scores
 from lossforge.search.statistics import PairedDifference
 from lossforge.spaces.schema import SearchSpace
@@ -34,7 +35,9 @@ class Entry:
     loss; all are None where a loss was not measured so. ``accuracy`` and ``control`` (cross-entropy's) are means over
     the ``seeds`` replicates: the fresh ones where there are any, or those of the search. ``metric`` says what these
     are of: a ``task.metric``, or several with
-    a plus between where tasks differ. ``generation`` is counted from 1.
+    a plus between where tasks differ. ``generation`` is counted from 1. ``relatives`` are judged losses, ranked after
+    it, that are like it for all a training can tell; ``nearest_known`` is the library's loss that is most like it, and
+    ``cosine`` (0 to 1) how much.
     """
 
     rank: int
@@ -55,6 +58,9 @@ class Entry:
     gain_over_known: float | None = None
     known: str = ""
     search_gain: float = 0.0
+    relatives: int = 0
+    nearest_known: str = ""
+    cosine: float = 0.0
 
     @property
     def told_gain(self) -> str:
@@ -83,16 +89,14 @@ class Measured:
     control: float
 
 
-_OF_FRESH = ("low", "high", "gain_over_known", "known", "search_gain")
-_BEFORE_FRESH = [name for name in Entry.__slots__ if name not in _OF_FRESH]
-"""Columns of a table from before gains were measured on fresh replicates."""
+_SINCE = ("low", "high", "gain_over_known", "known", "search_gain", "relatives", "nearest_known", "cosine")
+_BEFORE_FRESH = [name for name in Entry.__slots__ if name not in _SINCE]
+"""Columns of a table from before gains were measured on fresh replicates, and likeness was told."""
 _BEFORE_FORMS = [name for name in _BEFORE_FRESH if name != "searched"]
 """Columns of a table from before formulas had a final form, and generations were counted from 1."""
 _BEFORE_METRICS = [name for name in _BEFORE_FORMS if name != "metric"]
 """Columns of a table from before there was a choice of metrics."""
-
-
-_HEADS = (list(Entry.__slots__), _BEFORE_FRESH, _BEFORE_FORMS, _BEFORE_METRICS)
+_KNOWN_COLUMNS = [list(Entry.__slots__), _BEFORE_FRESH, _BEFORE_FORMS, _BEFORE_METRICS]
 
 
 def hall_of_fame(
@@ -105,10 +109,12 @@ def hall_of_fame(
     """The leaders, best first; those judged on all of a finalist's seeds come before all others.
 
     ``fresh`` is what fresh replicates say of some, by key. They change no rank: to choose by them would be to choose by
-    luck again. ``known`` names the best known loss.
+    luck again. ``known`` names the best known loss. One of a family stands for it.
     """
     entries = []
-    for rank, key in enumerate(scores.ranking(space.fitness.finalist_seeds, control_key, LENGTH), start=1):
+    for rank, family in enumerate(families(scores, space, control_key, LENGTH), start=1):
+        key = family.key
+        nearest, cosine = nearest_known(scores.judged[key].formula, space.head)
         judged, fitness = scores.judged[key], scores.fitness(key)
         form = _form(parse_candidate(judged.formula), space)
         measured = (fresh or {}).get(key)
@@ -133,6 +139,9 @@ def hall_of_fame(
                 gain_over_known=None if over is None else round(over.mean, 9),
                 known="" if over is None else known,
                 search_gain=round(100 * scores.gain(key), 9),
+                relatives=len(family.relatives),
+                nearest_known=nearest,
+                cosine=cosine,
             )
         )
     return entries
@@ -153,7 +162,7 @@ def read_hall_of_fame(path: Path) -> list[Entry]:
         text = path.read_text(encoding="utf-8")
         reader = csv.DictReader(io.StringIO(text))
         rows = list(reader)
-        if list(reader.fieldnames or []) not in _HEADS:
+        if list(reader.fieldnames or []) not in _KNOWN_COLUMNS:
             raise ValueError("its first line is not the table's")
         if not text.endswith("\n"):
             raise ValueError("it is cut off in the middle of a row")
@@ -222,6 +231,9 @@ def _entry(row: dict[str, str]) -> Entry:
         known=row.get("known", ""),
         # Tables of before had the gain that chose, and no other.
         search_gain=float(row["search_gain"] if "search_gain" in row else row["gain"]),
+        relatives=int(row.get("relatives", 0)),
+        nearest_known=row.get("nearest_known", ""),
+        cosine=float(row.get("cosine", 0.0)),
     )
 
 

@@ -26,6 +26,7 @@ from lossforge.search.control_rate import sweep_learning_rates
 from lossforge.search.fresh import FreshTrainings, verdict
 from lossforge.search.generation import Asked, Generation, long_lived, short_of_seeds
 from lossforge.search.hall_of_fame import Entry, Measured, hall_of_fame, write_hall_of_fame
+from lossforge.search.likeness import diversity
 from lossforge.search.progress import Progress
 from lossforge.search.recorder import Recorder, identity_of
 from lossforge.search.reference import Known, explore, told
@@ -36,6 +37,9 @@ from lossforge.store.checkpoint import load_checkpoint, save_checkpoint
 from lossforge.store.ledger import Ledger
 from lossforge.store.run_folder import RunFolder
 from lossforge.store.stages import Stage
+
+_LOOKED_AT = 500
+"""Members of a population, the best, whose diversity is measured."""
 
 
 def search(
@@ -214,6 +218,7 @@ class _Search:
                 f"generation {number + 1}: {len(rows)} generated, best {best[0].formula if best else 'none'} "
                 f"gain {best[0].told_gain if best else 'none'}"
             )
+            self._remark(strategy, number)
             self.progress.end_generation(number, best, [scores.gain(told.key) for told in strategy.members()])
         if ended in ("budget.hours", "budget.trainings"):
             self._tell(f"{ended} is used up: the search ends at generation {number + 1}")
@@ -235,6 +240,18 @@ class _Search:
     def _tell(self, text: str) -> None:
         self.folder.log(text)
         self.progress.line(text)
+
+    def _remark(self, strategy: Strategy, number: int) -> None:
+        """Keep what a generation was like, and have it told."""
+        measures = strategy.figures()
+        if self.space.evolution.niche:
+            members = (str(told.expression) for told in strategy.members()[:_LOOKED_AT])
+            measures["diversity"] = diversity(self.space, members)
+        self.ledger.add_measures(number, measures)
+        told = [strategy.remark(), f"diversity {measures['diversity']:.2f}" if "diversity" in measures else ""]
+        self.progress.remark = "; ".join(filter(None, told))
+        if self.progress.remark:
+            self.folder.log(f"generation {number + 1}: {self.progress.remark}")
 
     def _load(self, strategy: Strategy, state: dict[str, object]) -> None:
         try:

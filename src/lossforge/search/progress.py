@@ -67,6 +67,7 @@ class Progress:
         self.best: Entry | None = None
         self.best_fitness = 0.0
         self.median_fitness = 0.0
+        self.remark = ""
         self.search_started = self.started
         self.judged_before = 0
         self.meter: Meter | None = None
@@ -169,7 +170,7 @@ class Progress:
         self.changed()
 
     def end_generation(self, number: int, best: list[Entry], fitness: list[float]) -> None:
-        """A generation is told and written."""
+        """A generation is told and written; ``remark`` is what the strategy said of it."""
         self.done = number + 1
         self.generated += sum(self.current.values())
         self.totals.update(self.current)
@@ -178,9 +179,10 @@ class Progress:
         self.best_fitness = self.best.fitness if self.best else 0.0
         self.median_fitness = median(fitness) if fitness else 0.0
         formula = f"{self.best.formula.partition(WHERE)[0]} {self.best_told()}" if self.best else "nothing yet"
+        told = f"{self.remark}; " if self.remark else ""
         self.line(
             f"generation {number + 1}/{self.generations}: best {formula}, median {100 * self.median_fitness:+.2f}; "
-            f"{self.counts()}; {self.work()}; {self.remaining()}"
+            f"{told}{self.counts()}; {self.work()}; {self.remaining()}"
         )
         self.changed()
 
@@ -281,6 +283,9 @@ class LiveProgress(Progress):
             table.add_row("best", Text("\n".join(wrapped(best, self.console.width - _MARGIN)), no_wrap=True))
             table.add_row("median", f"{100 * self.median_fitness:+.2f} points against cross-entropy")
             table.add_row("candidates", self.counts())
+            if self.remark:
+                name, colon, said = self.remark.partition(": ")
+                table.add_row(*((name, said) if colon else ("", self.remark)))
         if self.meter and self.meter.workers:
             table.add_row("workers", self.work() if self.generations else self.meter.told())
         elapsed = time.monotonic() - self.started

@@ -14,7 +14,7 @@ from math import isfinite
 from statistics import fmean
 from typing import TYPE_CHECKING, TypeGuard
 
-from lossforge.evolution.strategy import WORST_FITNESS
+from lossforge.evolution.strategy import WORST_FITNESS, Known
 from lossforge.search.fitness import advantage, aggregated, figure_of
 from lossforge.store.ledger import TrainingRow
 
@@ -175,6 +175,12 @@ class Scores:
         for task, found in self.judged[key].accuracies.items():
             means.append(_mean({replicate: self.control[task][replicate] for replicate in found}))
         return fmean(means) if means else 0.0
+
+    def known(self) -> list[Known]:
+        """All that were judged, in that order, for the strategy to learn from."""
+        return [
+            Known(key, judged.formula, self.fitness(key), self.replicates(key)) for key, judged in self.judged.items()
+        ]
 
     def leaders(self, count: int) -> list[str]:
         """Keys of the best, failures last; among equals the smaller formula comes first."""

@@ -8,7 +8,8 @@ from lossforge.errors import StoreError
 from lossforge.search.control import control_key
 from lossforge.search.generation import judged_from_rows
 from lossforge.search.hall_of_fame import LENGTH, Entry, checked_entries, damaged, read_hall_of_fame
-from lossforge.search.scores import Scores
+from lossforge.search.likeness import families
+from lossforge.search.scores import Judged, Scores
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.checkpoint import load_checkpoint
 from lossforge.store.ledger import Ledger
@@ -60,6 +61,23 @@ def checked_leaders(folder: RunFolder, space: SearchSpace) -> list[Entry]:
     return checked_entries(folder.hall_of_fame_file, space)
 
 
+def relatives_of(folder: RunFolder) -> dict[str, list[Judged]]:
+    """Of each loss of a run's table, by its key, the judged ones that are like it, best first."""
+    state = load_checkpoint(folder.checkpoint_file)
+    if state is None:
+        return {}
+    space = folder.space()
+    ledger = Ledger(folder.ledger_file, read_only=True)
+    try:
+        scores = scores_at(ledger, space, int(state["generation"]), leaders=True)
+    finally:
+        ledger.close()
+    return {
+        family.key: [scores.judged[key] for key in family.relatives]
+        for family in families(scores, space, control_key(space), LENGTH)
+    }
+
+
 def _known_length(folder: RunFolder) -> int:
     """Losses that the table has, by checkpoint and ledger, at least; 0 where they cannot be asked."""
     try:
@@ -76,4 +94,4 @@ def _known_length(folder: RunFolder) -> int:
         return 0
     finally:
         ledger.close()
-    return min(len(scores.ranking(space.fitness.finalist_seeds, control_key(space), LENGTH)) for scores in found)
+    return min(len(families(scores, space, control_key(space), LENGTH)) for scores in found)

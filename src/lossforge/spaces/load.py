@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lossforge.errors import SpaceError
+from lossforge.spaces.evolution_section import as_before_surrogates
 from lossforge.spaces.faults import Fault, find_faults, in_words, named
 from lossforge.spaces.schema import SearchSpace
 from lossforge.spaces.section import NOTHING, Typed
@@ -80,6 +81,10 @@ def validate_frozen(data: object, origin: str) -> SearchSpace:
         data = {**data, "task": [as_before_switches(one) if isinstance(one, dict) else one for one in tables]}
     if isinstance(data, dict) and isinstance(data.get("fitness", {}), dict):
         data = {"reference": {"losses": []}, **data, "fitness": {"fresh_seeds": 0, **data.get("fitness", {})}}
+    if isinstance(data, dict):
+        evolution = data.get("evolution", {})
+        if isinstance(evolution, dict):
+            data = {**data, "evolution": as_before_surrogates(evolution)}
     return validate_space(data, origin)
 
 

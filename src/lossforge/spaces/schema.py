@@ -14,6 +14,7 @@ from lossforge.expression.protection import BOUND
 from lossforge.expression.tree import Definition
 from lossforge.expression.vocabulary import EVERY_LEAF, OPERATIONS
 from lossforge.spaces.augmentation_section import AugmentationSection
+from lossforge.spaces.evolution_section import EvolutionSection, SurrogateSection
 from lossforge.spaces.fusion_section import FusionSection
 from lossforge.spaces.recipe_section import RecipeSection
 from lossforge.spaces.reference_section import ReferenceSection
@@ -33,6 +34,7 @@ __all__ = [
     "ReferenceSection",
     "ScreeningSection",
     "SearchSpace",
+    "SurrogateSection",
     "TaskSection",
     "ValidationSection",
 ]
@@ -176,42 +178,6 @@ class FitnessSection(Section):
         if self.finalist_seeds < self.seeds:
             raise ValueError("finalist_seeds: must not be below seeds")
         return self
-
-
-class EvolutionSection(Section):
-    """How candidates evolve. Weights of the mutations are relative; ``relate`` is for operations over classes."""
-
-    population: int = Field(default=40, ge=4, le=100_000)
-    elites: int = Field(default=4, ge=0)
-    tournament: int = Field(default=4, ge=2)
-    parsimony: float = Field(default=1.2, ge=1, le=2)
-    crossover: Probability = 0.6
-    mutation: Probability = 0.35
-    subtree_mutation: float = Field(default=1.0, ge=0)
-    point_mutation: float = Field(default=1.0, ge=0)
-    insert_mutation: float = Field(default=1.0, ge=0)
-    shrink_mutation: float = Field(default=1.0, ge=0)
-    constant_mutation: float = Field(default=1.0, ge=0)
-    relate_mutation: float = Field(default=2.0, ge=0)
-    strategy: Literal["genetic", "random", "grid"] = "genetic"
-    attempts: int = Field(default=200, ge=1)
-
-    @model_validator(mode="after")
-    def _sane(self) -> EvolutionSection:
-        if self.crossover + self.mutation > 1:
-            raise ValueError("crossover + mutation: must not be above 1; what is left is new random trees")
-        if self.elites >= self.population:
-            raise ValueError("elites: must be below population")
-        if not any(self.mutation_weights().values()):
-            raise ValueError("subtree_mutation: at least one of the mutation weights must be above 0")
-        return self
-
-    def mutation_weights(self) -> dict[str, float]:
-        """Relative weight of each mutation by name."""
-        return {
-            name: getattr(self, f"{name}_mutation")
-            for name in ("subtree", "point", "insert", "shrink", "constant", "relate")
-        }
 
 
 class BudgetSection(Section):

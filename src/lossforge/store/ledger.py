@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,12 @@ CREATE TABLE IF NOT EXISTS trainings (
     UNIQUE (fingerprint, seed)
 );
 """
+_MEASURES = """
+CREATE TABLE IF NOT EXISTS measures (
+    generation INTEGER NOT NULL, name TEXT NOT NULL, value REAL NOT NULL, PRIMARY KEY (generation, name)
+) WITHOUT ROWID;
+"""
+"""What generations were like, by name; of a ledger from before there is none, and it is made when it is written to."""
 
 
 _AT_ONCE = 500
@@ -129,6 +135,7 @@ class Ledger:
         if version < _FORMAT:
             change = "ALTER TABLE trainings ADD COLUMN metrics TEXT NOT NULL DEFAULT '{}';" if version == 1 else _SCHEMA
             self._db.executescript(f"BEGIN; {change} PRAGMA user_version = {_FORMAT}; COMMIT;")
+        self._db.execute(_MEASURES)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -189,6 +196,23 @@ class Ledger:
             if "UNIQUE" in str(error):
                 raise StoreError(f"{self.path}: a training was finished twice; this is a defect of lossforge") from None
             raise
+
+    def add_measures(self, generation: int, measures: Mapping[str, float]) -> None:
+        """Record what a generation was like; a replay writes the same again."""
+        values = [(generation, name, value) for name, value in measures.items()]
+        with self._transaction() as db:
+            db.executemany("INSERT OR REPLACE INTO measures VALUES (?, ?, ?)", values)
+
+    def measures(self) -> dict[int, dict[str, float]]:
+        """What generations were like, by number and name; none in a ledger from before they were kept."""
+        with self._told():
+            if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'measures'").fetchone():
+                return {}
+            rows = self._db.execute("SELECT generation, name, value FROM measures ORDER BY generation, name")
+            found: dict[int, dict[str, float]] = {}
+            for generation, name, value in rows:
+                found.setdefault(generation, {})[name] = value
+            return found
 
     def find(self, fingerprint: str, seed: int) -> TrainingRow | None:
         """The recorded training with this fingerprint and seed, or None."""
