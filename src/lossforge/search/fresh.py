@@ -17,6 +17,7 @@ from lossforge.losses.behind_heads import baseline
 from lossforge.losses.candidates import candidate_spec
 from lossforge.search.control import control_key
 from lossforge.search.hall_of_fame import Measured
+from lossforge.search.likeness import families
 from lossforge.search.reference import CONTROL, Known
 from lossforge.search.scores import as_score
 from lossforge.search.statistics import PairedDifference, paired_difference
@@ -40,7 +41,7 @@ class FreshTrainings:
     def __init__(self, space: SearchSpace, rates: Mapping[str, float], scores: Scores, known: Known | None) -> None:
         self._space = space
         settings = space.fitness
-        keys = scores.ranking(settings.finalist_seeds, control_key(space), settings.measured)
+        keys = [family.key for family in families(scores, space, control_key(space), settings.measured)]
         self._wanted: dict[str, list[Training]] = {}
         if not settings.fresh_seeds or not keys:
             return
