@@ -1,5 +1,6 @@
 # make search   sets everything up, runs the default search, ends with what it found
 # make test     sets everything up, compiles the kernels once, runs all tests: fast ones first, two at a time; Ray's alone
+# make docs     builds the documentation as a site, in site/; broken links are errors
 # make gpu-check    ten minutes on a GPU: all that is claimed of it, measured (DRY=1: every part on a CPU, in small)
 # make gpu-wheels   fetches what a GPU machine without a network may lack, for it
 
@@ -7,7 +8,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: setup search test check gpu-check gpu-wheels clean
+.PHONY: setup search test check docs gpu-check gpu-wheels clean
 
 setup: $(VENV)/.ready
 
@@ -32,6 +33,11 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The site, in site/; a broken link is an error.
+docs: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/mkdocs build --strict --quiet
+
 # Without setup: the machine has its own torch, and perhaps no network. OUT, BUDGET, NPZ and DRY may be given.
 gpu-check:
 	$(PYTHON) benchmarks/gpu_check.py --out $(or $(OUT),gpu-check-$(shell date +%Y%m%d-%H%M%S)) \
@@ -41,4 +47,4 @@ gpu-wheels:
 	$(PYTHON) benchmarks/gpu/wheels.py .wheels
 
 clean:
-	rm -rf $(VENV) build dist .wheels src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist site .wheels src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
     "doctor": ("examine", "examine_data"),
-    "listings": ("LISTS", "listing", "matching"),
+    "listings": ("LISTS", "listing", "losses_of_file", "matching"),
     "losses": ("explain_all",),
     "ray_doctor": ("examine_ray",),
     "runs": ("Status", "leader_seeds", "run_status", "run_top", "run_verdicts"),

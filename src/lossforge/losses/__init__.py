@@ -10,6 +10,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "behind_heads": ("baseline", "opposite"),
     "candidates": ("Candidate", "candidate_spec", "parse_candidate"),
     "compiled": ("LEAST_FACTOR", "LossSpec", "WeightedFusionLoss"),
+    "drop_in": ("DropInLoss",),
     "fusions": ("Call", "Fusion", "Part", "fused"),
     "heads": ("HEADS", "LEAST_LOG", "SOFTMAX", "Head"),
     "library": (
