@@ -310,8 +310,7 @@ def test_rooms_use_of_each_other_what_is_public(path: Path) -> None:
 MADE_OF_LOGITS = {"softmax", "log_softmax", "Softmax", "LogSoftmax"}
 """What makes probabilities of all logits of a sample."""
 HEADS = ("losses/heads.py", "expression/", "models/vit.py", "export/shells/")
-"""Where it may be called: the heads, programs and kernels that are compiled for them, what is shipped for other packages,
-and attention, which is none."""
+"""Where it may be called: heads, programs and kernels compiled for them, what is shipped for others, and attention."""
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if not name_of(path).startswith(HEADS)], ids=name_of)
