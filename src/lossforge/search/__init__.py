@@ -11,7 +11,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "loop": ("is_finished", "search"),
     "progress": ("Progress", "duration", "in_notebook", "shown"),
     "recorder": ("Recorder",),
-    "reference": ("known_losses",),
+    "reference": ("known_losses", "visible_gain"),
     "scores": ("as_score", "is_score"),
     "standing": ("checked_leaders", "leaders_of"),
     "statistics": ("PairedDifference", "holm", "paired_difference", "t_quantile", "t_tail"),

@@ -13,6 +13,7 @@ from statistics import fmean
 from lossforge.data.datasets import load_task
 from lossforge.evaluation.feasibility import validated_sizes
 from lossforge.search.progress import duration
+from lossforge.search.reference import known_losses
 from lossforge.spaces.schema import SearchSpace
 from lossforge.validation.coarse import candidates
 from lossforge.validation.contenders import contender
@@ -30,6 +31,13 @@ _EXTENDED = 1.0
 _DECIDED = 0.85
 """Share of a re-validation's seeds that are used; the others belong to pairs that are decided early."""
 _SECOND_RATES = 5
+_RANKING = 0.03
+"""Seconds of a core for each new loss: some fifty proposals are ranked for it (docs/search.md), beside the workers."""
+_KNOWN_RATES = 3
+_FURTHER = 3
+"""Losses that are trained on further seeds before the search: cross-entropy and the two best known ones."""
+_SLOWER = 1.25
+"""By how much a loss of the library takes longer than a formula, on the mean: some iterate, or look at a batch."""
 _BUSY = 0.93
 """Share of a generation in which workers train; in the rest they wait for candidates, or share their cores with the
 screens."""
@@ -81,11 +89,27 @@ def search_steps(space: SearchSpace, unit: Unit) -> list[Step]:
         extended = tasks * recipe.sweep_seeds * _EXTENDED
         steps.append(_step("sweep of cross-entropy's learning rate", sweep, unit, more=unit.of(extended)))
     steps.append(_step("cross-entropy, the control", tasks * fitness.finalist_seeds, unit))
+    if known := len(known_losses(space)):
+        steps.append(_reference(space, known, unit))
     generations = space.budget.generations
     each = generation_trainings(space)
     seconds = generations * generation_seconds(space, unit)
     steps.append(Step(f"{generations} generations", generations * each, unit.kept, seconds))
+    if fitness.fresh_seeds and fitness.measured:
+        # Besides the leaders cross-entropy and the best known loss.
+        compared = fitness.measured + 1 + bool(known)
+        steps.append(_step("leaders on fresh seeds", tasks * compared * fitness.fresh_seeds, unit))
     return [*steps, *(validation_steps(space, unit) if space.validation.after_search else [])]
+
+
+def _reference(space: SearchSpace, known: int, unit: Unit) -> Step:
+    """Known losses before the first generation: all; the best at rates of their own; the best of those on more."""
+    settings, tasks = space.reference, len(space.task)
+    coarse = tasks * known * settings.coarse_seeds
+    tuned = tasks * min(settings.tuned, known) * (_KNOWN_RATES + _EXTENDED) * settings.tuning_seeds
+    further = tasks * _FURTHER * settings.seeds
+    seconds = _SLOWER * unit.of(coarse) + unit.of(tuned) + unit.of(further)
+    return Step("known losses, before the search", round(coarse + tuned + further), 1.0, seconds)
 
 
 def generation_trainings(space: SearchSpace) -> int:
@@ -96,7 +120,10 @@ def generation_trainings(space: SearchSpace) -> int:
 def generation_seconds(space: SearchSpace, unit: Unit) -> float:
     """How long a generation takes: the first seed of all, then further seeds of the best beside the leaders' own."""
     first, better, leaders = _generation(space)
-    return (unit.of(first, unit.kept) + unit.of(better + leaders)) / _BUSY
+    evolution = space.evolution
+    ranked = evolution.strategy == "genetic" and evolution.surrogate.enabled
+    proposing = _RANKING * evolution.population * unit.load / unit.workers if ranked and unit.seconds else 0.0
+    return (unit.of(first, unit.kept) + unit.of(better + leaders)) / _BUSY + proposing
 
 
 def _generation(space: SearchSpace) -> tuple[float, float, float]:
@@ -139,7 +166,7 @@ def validation_steps(space: SearchSpace, unit: Unit, *, top: int | None = None, 
         ("another optimiser, its learning rates", second_tuning, longer),
         ("another optimiser, its test", second, longer * pooled),
     ]
-    return [_step(name, round(count), unit, length=length) for name, count, length in found_steps if count]
+    return [_step(name, round(count), unit, length=length) for name, count, length in found_steps if round(count)]
 
 
 def _pooled(own: SearchSpace) -> float:

@@ -80,6 +80,7 @@ class _Size:
     elites: int
     fitness: Mapping[str, Any]
     validation: Mapping[str, Any]
+    reference: Mapping[str, Any]
     short_list: bool = False
 
 
@@ -94,26 +95,29 @@ _THOROUGH: tuple[_Size, ...] = (
     _Size(
         60,
         6,
-        {"seeds": 4, "race": 0.3, "finalists": 4, "finalist_seeds": 16},
+        {"seeds": 4, "race": 0.3, "finalists": 4, "finalist_seeds": 16, "measured": 5, "fresh_seeds": 16},
         {"top": 5, "seeds": 16, "tuning_seeds": 4, "best_known": 3, "coarse_seeds": 1},
+        {"tuned": 4, "tuning_seeds": 3, "seeds": 12},
     ),
     _Size(
         36,
         4,
-        {"seeds": 4, "race": 0.3, "finalists": 3, "finalist_seeds": 12},
+        {"seeds": 4, "race": 0.3, "finalists": 3, "finalist_seeds": 12, "measured": 4, "fresh_seeds": 12},
         {"top": 4, "seeds": 16, "tuning_seeds": 2, "best_known": 3, "coarse_seeds": 1},
+        {"tuned": 4, "tuning_seeds": 2, "seeds": 8},
     ),
     _Size(
         24,
         4,
-        {"seeds": 3, "race": 0.3, "finalists": 3, "finalist_seeds": 8},
+        {"seeds": 3, "race": 0.3, "finalists": 3, "finalist_seeds": 8, "measured": 3, "fresh_seeds": 8},
         {"top": 3, "seeds": 8, "tuning_seeds": 2, "best_known": 2, "second_optimizer": "none"},
+        {"tuned": 2, "tuning_seeds": 2, "seeds": 6},
         short_list=True,
     ),
     _Size(
         16,
         3,
-        {"seeds": 2, "race": 0.4, "finalists": 2, "finalist_seeds": 6},
+        {"seeds": 2, "race": 0.4, "finalists": 2, "finalist_seeds": 6, "measured": 2, "fresh_seeds": 6},
         {
             "top": 2,
             "seeds": 8,
@@ -122,11 +126,12 @@ _THOROUGH: tuple[_Size, ...] = (
             "rivals": ["cross_entropy", "label_smoothing"],
             "second_optimizer": "none",
         },
+        {"losses": []},
     ),
     _Size(
         10,
         2,
-        {"seeds": 2, "race": 0.4, "finalists": 2, "finalist_seeds": 4},
+        {"seeds": 2, "race": 0.4, "finalists": 2, "finalist_seeds": 4, "measured": 1, "fresh_seeds": 4},
         {
             "top": 1,
             "seeds": 4,
@@ -135,6 +140,7 @@ _THOROUGH: tuple[_Size, ...] = (
             "rivals": ["cross_entropy"],
             "second_optimizer": "none",
         },
+        {"losses": []},
     ),
 )
 """From the most thorough to the least."""
@@ -201,13 +207,14 @@ def _of_size(
     kind = "masks" if has_masks(task["data"]) else "labels" if task.get("head") == "sigmoid" else "classes"
     own: dict[str, dict[str, Any]] = {
         "recipe": {"learning_rates": list(rates), "sweep_seeds": size.fitness["seeds"]},
+        "reference": dict(size.reference),
         "fitness": dict(size.fitness),
         "evolution": {"population": people, "elites": size.elites, "tournament": 4, "parsimony": 1.3},
         "budget": {"generations": generations},
         "validation": {**size.validation, "learning_rates": list(rates), "epochs": _longer(found)},
     }
     if size.short_list:
-        own["validation"]["known"] = _KNOWN[kind]
+        own["validation"]["known"] = own["reference"]["losses"] = _KNOWN[kind]
     for name, keys in own.items():
         found[name] = {**keys, **found.get(name, {})}
     return found

@@ -142,7 +142,7 @@ def _measured(
     with told_as_store_error(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, text)
-    seen = (noise.smallest_gain(plan.space.fitness.finalist_seeds), _seen(noise, plan.space))
+    seen = (noise.smallest_gain(plan.space.fitness.fresh_seeds), _seen(noise, plan.space))
     return Written(path, plan.seconds, plan.generation, best, noise, *seen, tuple(story))
 
 
@@ -270,8 +270,8 @@ def _story(
         f"Noise: over {noise.seeds} seeds cross-entropy's validation {metric} is {noise.score:.1%} ± "
         f"{noise.spread:.2f} points (standard deviation), and its difference to another loss on the same seeds ± "
         f"{noise.paired:.2f} points.",
-        f"Seen: a gain of {noise.smallest_gain(space.fitness.finalist_seeds):.2f} points or more on the "
-        f"{space.fitness.finalist_seeds} seeds of a finalist, and of {_seen(noise, space):.2f} on the "
+        f"Seen: a gain of {noise.smallest_gain(space.fitness.fresh_seeds):.2f} points or more on the "
+        f"{space.fitness.fresh_seeds} fresh seeds of the search, and of {_seen(noise, space):.2f} on the "
         f"{space.validation.seeds} of the re-validation, four times in five; less than that drowns in noise.",
         f"Cost: a generation takes about {duration(plan.generation)}, {budget} of them and all else about "
         f"{duration(plan.seconds)} on {workers} workers of this machine: {'; '.join(steps)}.",

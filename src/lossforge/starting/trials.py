@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from lossforge.executors.protocol import Executor
 from lossforge.losses.behind_heads import baseline
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import loss_spec
+from lossforge.search.reference import visible_gain
 from lossforge.search.tuning import MAX_EXTENSIONS
 from lossforge.spaces.load import validate_space
 from lossforge.spaces.schema import SearchSpace
@@ -93,14 +93,8 @@ class Noise:
     load: float = 1.0
 
     def smallest_gain(self, seeds: int) -> float:
-        """The gain in points that so many paired seeds show four times in five (two-sided test, 5 %).
-
-        (t(0.975, n-1) + t(0.8, n-1)) * sd / sqrt(n); see Cohen, Statistical Power Analysis, 1988, ch. 2.
-        """
-        from scipy.stats import t
-
-        level = float(t.ppf(0.975, seeds - 1) + t.ppf(0.8, seeds - 1))
-        return level * self.paired / math.sqrt(seeds)
+        """The gain in points that so many paired seeds show four times in five, by a two-sided test at 5 %."""
+        return visible_gain(self.paired, seeds)
 
 
 def space_with(base: Mapping[str, Any], setting: Setting) -> SearchSpace:
