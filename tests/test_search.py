@@ -54,19 +54,22 @@ def test_a_search_leaves_a_whole_run_folder(reference: Path) -> None:
     entries = read_hall_of_fame(reference / TABLE)
     assert [entry.rank for entry in entries] == list(range(1, len(entries) + 1))
     assert len({entry.signature for entry in entries}) == len(entries)
-    ranked = [(entry.seeds < 4, -entry.fitness) for entry in entries]
+    assert [entry.gain is not None for entry in entries] == [True, True] + [False] * (len(entries) - 2)
+    ranked = [(entry.gain is None and entry.seeds < 4, -entry.fitness) for entry in entries]
     assert ranked == sorted(ranked)
 
 
 def test_gains_in_the_table_are_differences_of_the_ledgers_accuracies(reference: Path) -> None:
     ledger = Ledger(reference / "ledger.sqlite", read_only=True)
-    control = {row.replicate: row.accuracy for row in ledger.trainings("control")}
     best = read_hall_of_fame(reference / TABLE)[0]
-    mine = {row.replicate: row.accuracy for row in ledger.trainings("search") if row.key == best.signature}
+    for stage, beside, told in (("search", "control", best.search_gain), ("fresh", "fresh", best.gain)):
+        mine = {row.seed: row.accuracy or 0 for row in ledger.trainings(stage) if row.key == best.signature}
+        key = ledger.trainings("control")[0].key
+        control = {row.seed: row.accuracy or 0 for row in ledger.trainings(beside) if row.key == key}
+        assert len(mine) == 4
+        gains = [score - control[seed] for seed, score in mine.items()]
+        assert told == pytest.approx(100 * sum(gains) / len(gains), abs=1e-6)
     ledger.close()
-    assert len(mine) == best.seeds
-    gains = [(mine[replicate] or 0) - (control[replicate] or 0) for replicate in mine]
-    assert best.gain == pytest.approx(100 * sum(gains) / len(gains), abs=1e-6)
 
 
 def test_two_workers_give_the_same_bytes_as_one(reference: Path, tmp_path: Path) -> None:

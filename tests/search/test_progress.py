@@ -118,7 +118,8 @@ def test_a_file_gets_a_line_for_each_generation_with_every_figure() -> None:
     assert first == "sweeping cross-entropy's learning rate"
     assert last.startswith("audit: ")
     for number, line in enumerate(generations, 1):
-        assert line.startswith(f"generation {number}/3: best {FORMULA} +3.12, median +1.50; {41 * number} generated, ")
+        assert line.startswith(f"generation {number}/3: best {FORMULA} +3.12 in the search, median +1.50; ")
+        assert f"; {41 * number} generated, " in line
         assert f"{18 * number} rejected (" in line
         assert f"{3 * number} duplicates" in line
     assert generations[-1].endswith("search finished")

@@ -154,6 +154,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "reference.tuning_seeds": [0],
     "reference.seeds": [1],
     "fitness.measured": [-1, 21],
+    "fitness.race_error": [-0.1, 1.1],
     "fitness.fresh_seeds": [-1, 1, 1001],
     "budget.training_seconds": [0, -1.0, math.inf],
     "budget.training_gigabytes": [-1.0, math.inf],

@@ -80,6 +80,11 @@ class TaskTrainings:
             replicate_seed(space.seed, stage, task, number) for number in range(space.fitness.finalist_seeds)
         ]
 
+    @property
+    def lanes(self) -> int:
+        """Networks that train at once."""
+        return self._setup.lanes
+
     def trainings(self, loss: LossSpec, key: str, replicates: Iterable[int], floor: float) -> list[Training]:
         """As the function `trainings` gives them."""
         return [

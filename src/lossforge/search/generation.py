@@ -22,6 +22,7 @@ from lossforge.evolution.strategy import Proposal, Strategy, Told
 from lossforge.losses.candidates import Candidate, candidate_spec, parse_candidate
 from lossforge.screening.candidates import CandidateScreener, Judgement, Lot
 from lossforge.search.audit import drawn
+from lossforge.search.race import round_lengths, still_in
 from lossforge.search.recorder import Recorder
 from lossforge.search.scores import Judged, Scores
 from lossforge.spaces.schema import FitnessSection, SearchSpace
@@ -101,7 +102,7 @@ class Generation:
         begun = chain(self._promoted(), self._asked(asked, number))
         first, _ = self.recorder.run_all([(Stage.SEARCH, begun), (Stage.AUDIT, self._audited(asked))], number)
         self.scores.add(first)
-        self.scores.add(self.recorder.run(self._better(asked), Stage.SEARCH, number))
+        self._race(asked, number)
         members = {told.key: told.expression for told in self.strategy.members()}
         trees = {**asked.cached, **asked.new, **members}
         order = dict.fromkeys([*members, *asked.cached, *asked.new])
@@ -214,14 +215,29 @@ class Generation:
         # No more than a candidate gets: in another form it may pass, and then these are its trainings.
         yield from self._trainings(formulas, range(self._first_seeds), floors={})
 
-    def _better(self, asked: Asked) -> list[Training]:
-        """The other seeds of those that did best on the first."""
+    def _race(self, asked: Asked, number: int) -> None:
+        """Give the other seeds to those that did best on the first, in rounds; who is clearly behind drops out."""
+        settings, first = self.space.fitness, self._first_seeds
+        running, done = self._better(asked), first
+        looks = max(1, settings.seeds - first - 1)
+        places = max(1, settings.finalists, self.space.evolution.elites)
+        lanes = min(plan.lanes for plan in self._plans)
+        while running and done < settings.seeds:
+            end = done + round_lengths(len(running), settings.seeds - done, lanes)
+            formulas = {key: self.scores.judged[key].formula for key in running}
+            wanted = self._trainings(formulas, range(done, end), self.floors)
+            self.scores.add(self.recorder.run(wanted, Stage.SEARCH, number))
+            done = end
+            # The first seeds chose who is here, and say nothing of who is better.
+            gains = {key: self.scores.gains(key)[first:] for key in running if self.scores.gains(key)}
+            running = still_in(gains, places, settings.race_error, looks)
+
+    def _better(self, asked: Asked) -> list[str]:
+        """Those that did best on the first seed, in the order of that."""
         settings = self.space.fitness
         able = [key for key in asked.new if self.scores.gains(key)]
         able.sort(key=lambda key: (-self.scores.fitness(key), self.scores.judged[key].size, key))
-        better = able[: ceil(settings.race * len(asked.new))]
-        formulas = {key: self.scores.judged[key].formula for key in better}
-        return self._trainings(formulas, range(self._first_seeds, settings.seeds), self.floors)
+        return able[: ceil(settings.race * len(asked.new))]
 
     def _trainings(self, formulas: dict[str, str], replicates: range, floors: dict[str, float]) -> list[Training]:
         """Trainings of formulas, by key, on the search's own replicates of every task."""

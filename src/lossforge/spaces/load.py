@@ -80,7 +80,8 @@ def validate_frozen(data: object, origin: str) -> SearchSpace:
         tables = tasks if isinstance(tasks, list) else [tasks]
         data = {**data, "task": [as_before_switches(one) if isinstance(one, dict) else one for one in tables]}
     if isinstance(data, dict) and isinstance(data.get("fitness", {}), dict):
-        data = {"reference": {"losses": []}, **data, "fitness": {"fresh_seeds": 0, **data.get("fitness", {})}}
+        before = {"fresh_seeds": 0, "race_error": 0.0}
+        data = {"reference": {"losses": []}, **data, "fitness": {**before, **data.get("fitness", {})}}
     if isinstance(data, dict):
         evolution = data.get("evolution", {})
         if isinstance(evolution, dict):

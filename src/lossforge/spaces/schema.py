@@ -157,15 +157,17 @@ class FitnessSection(Section):
     """What a candidate is judged by, and how many seeds it, and a finalist, is judged on.
 
     ``race`` is the share of a generation's new candidates that get more than the first of the ``seeds``: those that
-    are best on it. The first ``measured`` of a finished search are trained on ``fresh_seeds`` more (0: none are): those
-    had no part in choosing them, and give the gain that is reported. For ``measure`` and ``aggregate`` see
-    `lossforge.search.fitness`.
+    are best on it. Who is clearly behind on the others gets no more; ``race_error`` is the probability that one goes so
+    who belongs among the best (0: nobody does; see `lossforge.search.race`). The first ``measured`` of a finished
+    search are trained on ``fresh_seeds`` more (0: none are): those had no part in choosing them, and give the gain that
+    is reported. For ``measure`` and ``aggregate`` see `lossforge.search.fitness`.
     """
 
     measure: Literal["points", "errors", "likelihood"] = "points"
     aggregate: Literal["mean", "worst"] = "mean"
     seeds: int = Field(default=2, ge=1, le=100)
     race: Probability = 1.0
+    race_error: Probability = 0.05
     finalists: int = Field(default=4, ge=0, le=1000)
     finalist_seeds: int = Field(default=8, ge=1, le=1000)
     measured: int = Field(default=5, ge=0, le=20)
