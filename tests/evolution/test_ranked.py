@@ -6,9 +6,10 @@ from typing import Any
 import numpy
 import pytest
 
+from lossforge.evolution.credit import RANKED
 from lossforge.evolution.genetic import GeneticStrategy, RandomStrategy, make_strategy
 from lossforge.evolution.probed import Probed
-from lossforge.evolution.ranked import RANKED, RankedStrategy
+from lossforge.evolution.ranked import RankedStrategy
 from lossforge.evolution.strategy import Known, Proposal, Told
 from lossforge.expression.likeness import cosines
 from lossforge.spaces.load import validate_frozen

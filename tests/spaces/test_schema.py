@@ -136,6 +136,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "fusion.alpha": [-0.1, math.nan],
     "fusion.shares": ["perhaps"],
     "evolution.niche": [-0.1, 1.1, math.nan],
+    "evolution.restart": [-1],
     "evolution.surrogate.proposals": [0, 100_001],
     "evolution.surrogate.plain": [-0.1, 1.1, math.nan],
     "evolution.surrogate.fresh": [-0.1, 1.1],
@@ -178,6 +179,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "execution.cpus_per_worker": [0, -1.0, 1025, math.inf],
 }
 WITHOUT_RANGE = {
+    "evolution.adaptive",
     "evolution.surrogate.enabled",
     "description",
     "task.model",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
+from lossforge.evolution.credit import RANKED
 from lossforge.evolution.genetic import GeneticStrategy
 from lossforge.evolution.probed import Probed
 from lossforge.evolution.strategy import WORST_FITNESS, Known, Proposal, Told
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-RANKED = "ranked "
-"""What the origin of a proposal begins with that the surrogate chose."""
 _REMEMBERED = 3
 """Generations that say whether the surrogate is of use."""
 _FEW = 4
@@ -61,6 +60,7 @@ class RankedStrategy(GeneticStrategy):
 
     def prepare(self, known: Sequence[Known]) -> None:
         """Keep what is known; the model is fitted to it once it is asked, for workers are waiting for trainings."""
+        super().prepare(known)
         self._begin(known)
 
     def remark(self) -> str:

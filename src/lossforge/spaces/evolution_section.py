@@ -37,7 +37,8 @@ class EvolutionSection(Section):
     """How candidates evolve. Weights of the mutations are relative; ``relate`` is for operations over classes.
 
     Of losses that are closer than ``niche`` (1 - |cosine| of probe gradients) the best alone is a parent, and in the
-    hall of fame; 0: each is.
+    hall of fame; 0: each is. Where ``adaptive``, operators that found something are drawn more often. After ``restart``
+    generations without a better loss (0: never) one is of new trees, and of the population the elites alone stay.
     """
 
     population: int = Field(default=40, ge=4, le=100_000)
@@ -55,6 +56,8 @@ class EvolutionSection(Section):
     strategy: Literal["genetic", "random", "grid"] = "genetic"
     attempts: int = Field(default=200, ge=1)
     niche: Probability = 0.001
+    adaptive: bool = True
+    restart: int = Field(default=10, ge=0)
     surrogate: SurrogateSection = SurrogateSection()
 
     @model_validator(mode="after")
@@ -77,4 +80,4 @@ class EvolutionSection(Section):
 
 def as_before_surrogates(evolution: dict[str, Any]) -> dict[str, Any]:
     """The table as an older run froze it: without what did not exist then."""
-    return {"surrogate": {"enabled": False}, "niche": 0.0, **evolution}
+    return {"surrogate": {"enabled": False}, "niche": 0.0, "adaptive": False, "restart": 0, **evolution}
