@@ -53,6 +53,7 @@ def search(
     run: str | Path | None = None,
     seed: int | None = None,
     overrides: Sequence[str] = (),
+    seed_from: Sequence[str | Path] = (),
     progress: Progress | bool | None = None,
     **execution: Unpack[Execution],
 ) -> Run:
@@ -60,7 +61,8 @@ def search(
 
     ``space`` is the path of a TOML file, the name of a shipped space such as ``"digits"``, or a space's tables as a
     dict. ``run`` is the new run's folder (default: ``runs/NAME-TIME``), ``seed`` the run's (default: the space's), and
-    ``overrides`` are ``"KEY=VALUE"`` texts. ``progress`` True shows it on standard error, or in a notebook; None does
+    ``overrides`` are ``"KEY=VALUE"`` texts. ``seed_from`` are runs' folders, names of known losses and formulas to start
+    from. ``progress`` True shows it on standard error, or in a notebook; None does
     so in a notebook alone. ``execution`` may give ``executor``, ``workers``, ``device``, ``address``,
     ``gpus_per_worker``, ``cpus_per_worker`` and ``data_dir``. Raises LossforgeError.
     """
@@ -106,6 +108,10 @@ def ready_space(
         origin = str(space)
         loaded = load_space(find_space(space), changes, faults_of_names).decided()
     loaded = with_baseline(loaded)
+    if seed_from:
+        from lossforge.search.starting import started_from
+
+        loaded = started_from(loaded, seed_from)
     with working_from(Path.cwd()), using_data_folder(loaded.execution.data_dir):
         check_names(loaded, origin)
         check_device(loaded)

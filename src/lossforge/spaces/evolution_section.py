@@ -20,6 +20,9 @@ class SurrogateSection(Section):
     gradients) to another or to what is judged. A generation is plain evolution where the model's out-of-bag rank
     correlation is below ``least_correlation``, or where that with what came next is, and what it chose was no better
     than the rest.
+
+    ``learned`` are formulas and gains (-1 to 1) of other runs, which `lossforge.search` fills in from ``seed_from``. They
+    count a quarter, let the model rank from the first generation on, and are forgotten where it ranks badly by them.
     """
 
     enabled: bool = True
@@ -31,6 +34,7 @@ class SurrogateSection(Section):
     least_correlation: float = Field(default=0.2, ge=-1, le=1)
     distance: float = Field(default=0.0005, ge=0, le=1)
     trees: int = Field(default=100, ge=50, le=10_000)
+    learned: list[tuple[str, Annotated[float, Field(ge=-1, le=1)]]] = Field(default=[])
 
 
 class EvolutionSection(Section):
