@@ -61,10 +61,10 @@ def search(
 
     ``space`` is the path of a TOML file, the name of a shipped space such as ``"digits"``, or a space's tables as a
     dict. ``run`` is the new run's folder (default: ``runs/NAME-TIME``), ``seed`` the run's (default: the space's), and
-    ``overrides`` are ``"KEY=VALUE"`` texts. ``seed_from`` are runs' folders, names of known losses and formulas to start
-    from. ``progress`` True shows it on standard error, or in a notebook; None does
-    so in a notebook alone. ``execution`` may give ``executor``, ``workers``, ``device``, ``address``,
-    ``gpus_per_worker``, ``cpus_per_worker`` and ``data_dir``. Raises LossforgeError.
+    ``overrides`` are ``"KEY=VALUE"`` texts. ``seed_from`` are runs' folders, names of known losses, and formulas to
+    start from. ``progress`` True shows it on standard error, or in a notebook; None does so in a notebook alone.
+    ``execution`` may give ``executor``, ``workers``, ``device``, ``address``, ``gpus_per_worker``, ``cpus_per_worker``
+    and ``data_dir``. Raises LossforgeError.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise ExecutionError(

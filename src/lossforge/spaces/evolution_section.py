@@ -21,8 +21,8 @@ class SurrogateSection(Section):
     correlation is below ``least_correlation``, or where that with what came next is, and what it chose was no better
     than the rest.
 
-    ``learned`` are formulas and gains (-1 to 1) of other runs, which `lossforge.search` fills in from ``seed_from``. They
-    count a quarter, let the model rank from the first generation on, and are forgotten where it ranks badly by them.
+    ``learned`` are formulas and gains (-1 to 1) of other runs, which `lossforge.search` fills in from ``seed_from``.
+    They weigh a quarter, let the model rank from the first generation on, and are forgotten where it then ranks badly.
     """
 
     enabled: bool = True
