@@ -19,6 +19,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
@@ -36,7 +37,7 @@ from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import LIBRARY
 from lossforge.search import loop
 from lossforge.search.control import control_key
-from lossforge.search.hall_of_fame import hall_of_fame
+from lossforge.search.hall_of_fame import hall_of_fame, read_hall_of_fame
 from lossforge.search.recorder import Recorder
 from lossforge.search.scores import as_score
 from lossforge.search.standing import scores_at
@@ -178,6 +179,7 @@ def cell(task: str, strategy: str, repeat: int, folder: Path, changes: list[str]
     known = [(one.name, one.loss) for one in fitting(known_losses(space, rate, folder), space)]
     judge = Judge(space, rate, folder / "runs" / f"{strategy}-{repeat}.sqlite", derive_seed(repeat, STAGE))
     formulas = list(dict.fromkeys(one["formula"] for one in led))
+    (reported, *_) = read_hall_of_fame(run.hall_of_fame_file)
     specs = [LossSpec(text) for text in formulas]
     test = judge.scores([(loss, rate) for loss in (control, *specs)], scored, "test")
     true = {text: gains(test[place + 1], test[0]) for place, text in enumerate(formulas)}
@@ -192,6 +194,7 @@ def cell(task: str, strategy: str, repeat: int, folder: Path, changes: list[str]
         "strategy": strategy,
         "repeat": repeat,
         "seconds": round(time.monotonic() - started),
+        "reported": asdict(reported),
         "leaders": [{**one, "true": fmean(true[one["formula"]])} for one in led],
         "true": true[led[-1]["formula"]],
         "fresh": gains(again[1], again[0]),
@@ -218,8 +221,8 @@ def summary(folder: Path) -> list[str]:
     cells = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*/*-*.json"))]
     lines = [
         "| task | strategy | repeats | trainings | true gain | minus random, lower 95 % | reported minus fresh "
-        "| beats every known |",
-        "|---|---|---|---|---|---|---|---|",
+        "| fresh within the reported interval | beats every known |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for task in TASKS:
         by = {
@@ -232,11 +235,13 @@ def summary(folder: Path) -> list[str]:
             mean, reach = interval([fmean(one["true"]) for one in own.values()])
             pairs = [fmean(own[k]["true"]) - fmean(by["random"][k]["true"]) for k in own if k in by["random"]]
             low = "" if name == "random" or len(pairs) < 2 else _one_sided(pairs)
-            bias, width = interval([one["leaders"][-1]["gain"] - fmean(one["fresh"]) for one in own.values()])
+            told = [one for one in own.values() if one["reported"]["gain"] is not None]
+            bias, width = interval([one["reported"]["gain"] - fmean(one["fresh"]) for one in told] or [math.nan])
+            within = sum(one["reported"]["low"] <= fmean(one["fresh"]) <= one["reported"]["high"] for one in told)
             trained = fmean(one["leaders"][-1]["trainings"] for one in own.values())
             lines.append(
                 f"| {task} | {name} | {len(own)} | {trained:.0f} | {mean:+.2f} ± {reach:.2f} | {low} "
-                f"| {bias:+.2f} ± {width:.2f} | {sum(map(beats, own.values()))} of {len(own)} |"
+                f"| {bias:+.2f} ± {width:.2f} | {within} of {len(told)} | {sum(map(beats, own.values()))} of {len(own)} |"
             )
         if by["all"] and by["plain"]:
             lines += _sooner(task, by["all"], by["plain"])

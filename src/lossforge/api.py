@@ -71,7 +71,7 @@ def search(
             "lossforge.search was called while a worker process was importing the script; put the call under "
             "if __name__ == '__main__':"
         )
-    loaded, digests = ready_space(space, seed=seed, overrides=overrides, **execution)
+    loaded, digests = ready_space(space, seed=seed, overrides=overrides, seed_from=seed_from, **execution)
     path = Path("runs") / f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S')}" if run is None else given_path(run, "run")
     folder = RunFolder.create(path, loaded, digests)
     with shown_progress(progress) as told:
@@ -91,6 +91,7 @@ def ready_space(
     *,
     seed: int | None = None,
     overrides: Sequence[str] = (),
+    seed_from: Sequence[str | Path] = (),
     **execution: Unpack[Execution],
 ) -> tuple[SearchSpace, dict[str, str]]:
     """A space as a search begins with it, and the sha256 of what is the user's own; nothing is written.

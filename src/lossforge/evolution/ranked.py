@@ -223,7 +223,8 @@ class RankedStrategy(GeneticStrategy):
                 told += f", {len(of)} {name} {100 * median(of):+.1f}"
         if self._foreign:
             told += f", {len(self._foreign)} of other runs behind it"
-            if correlation < self.section.least_correlation:
+            # Later on there are losses of one's own behind it, and those that it chose differ too little to be ranked.
+            if correlation < self.section.least_correlation and len(self._known) < self.section.least_judged:
                 told += ", which are forgotten"
                 self._foreign = []
         self._remark = told if chosen else f"{told} (it had no say)"
