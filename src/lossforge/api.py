@@ -53,6 +53,7 @@ def search(
     run: str | Path | None = None,
     seed: int | None = None,
     overrides: Sequence[str] = (),
+    seed_from: Sequence[str | Path] = (),
     progress: Progress | bool | None = None,
     **execution: Unpack[Execution],
 ) -> Run:
@@ -60,16 +61,17 @@ def search(
 
     ``space`` is the path of a TOML file, the name of a shipped space such as ``"digits"``, or a space's tables as a
     dict. ``run`` is the new run's folder (default: ``runs/NAME-TIME``), ``seed`` the run's (default: the space's), and
-    ``overrides`` are ``"KEY=VALUE"`` texts. ``progress`` True shows it on standard error, or in a notebook; None does
-    so in a notebook alone. ``execution`` may give ``executor``, ``workers``, ``device``, ``address``,
-    ``gpus_per_worker``, ``cpus_per_worker`` and ``data_dir``. Raises LossforgeError.
+    ``overrides`` are ``"KEY=VALUE"`` texts. ``seed_from`` are runs' folders, names of known losses, and formulas to
+    start from. ``progress`` True shows it on standard error, or in a notebook; None does so in a notebook alone.
+    ``execution`` may give ``executor``, ``workers``, ``device``, ``address``, ``gpus_per_worker``, ``cpus_per_worker``
+    and ``data_dir``. Raises LossforgeError.
     """
     if getattr(multiprocessing.current_process(), "_inheriting", False):
         raise ExecutionError(
             "lossforge.search was called while a worker process was importing the script; put the call under "
             "if __name__ == '__main__':"
         )
-    loaded, digests = ready_space(space, seed=seed, overrides=overrides, **execution)
+    loaded, digests = ready_space(space, seed=seed, overrides=overrides, seed_from=seed_from, **execution)
     path = Path("runs") / f"{loaded.name}-{time.strftime('%Y%m%d-%H%M%S')}" if run is None else given_path(run, "run")
     folder = RunFolder.create(path, loaded, digests)
     with shown_progress(progress) as told:
@@ -89,6 +91,7 @@ def ready_space(
     *,
     seed: int | None = None,
     overrides: Sequence[str] = (),
+    seed_from: Sequence[str | Path] = (),
     **execution: Unpack[Execution],
 ) -> tuple[SearchSpace, dict[str, str]]:
     """A space as a search begins with it, and the sha256 of what is the user's own; nothing is written.
@@ -106,6 +109,10 @@ def ready_space(
         origin = str(space)
         loaded = load_space(find_space(space), changes, faults_of_names).decided()
     loaded = with_baseline(loaded)
+    if seed_from:
+        from lossforge.search.starting import started_from
+
+        loaded = started_from(loaded, seed_from)
     with working_from(Path.cwd()), using_data_folder(loaded.execution.data_dir):
         check_names(loaded, origin)
         check_device(loaded)

@@ -52,6 +52,10 @@ def search(
     space: Annotated[Path, typer.Argument(metavar="SPACE", help="A TOML file, or a shipped space's name: digits.")],
     run: Annotated[Path | None, typer.Option(help="The new run's folder; default runs/NAME-TIME.")] = None,
     seed: Annotated[int | None, typer.Option(help="The run's seed; default: the space's.")] = None,
+    seed_from: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RUN|LOSS", help="Start from another run, a known loss's name, or a formula; repeatable."),
+    ] = None,
     executor: ExecutorOption = None,
     workers: WorkersOption = None,
     device: DeviceOption = None,
@@ -92,6 +96,7 @@ def search(
             overrides=overrides or (),
             progress=shown,
             seed=seed,
+            seed_from=seed_from or (),
             executor=executor,
             workers=workers,
             device=device,

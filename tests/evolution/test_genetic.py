@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from lossforge.errors import DuplicateTellError
 from lossforge.evolution.genetic import GeneticStrategy, RandomStrategy, make_strategy
-from lossforge.evolution.strategy import WORST_FITNESS, Proposal, Told, safe_fitness
+from lossforge.evolution.strategy import WORST_FITNESS, Known, Proposal, Told, safe_fitness
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import format_formula
 from lossforge.spaces.schema import EvolutionSection, ExpressionSection, SearchSpace, TaskSection
@@ -69,6 +69,29 @@ def test_a_loss_that_was_found_often_is_a_parent_once() -> None:
         assert len(strategy._breeding()) == parents
         assert len(strategy.population) == 6
     assert [one.key for one in strategy.population[:2]] == [alike[0], other[0]]
+
+
+def test_after_generations_without_a_better_loss_one_is_of_new_trees() -> None:
+    strategy = seeded(*[told(f"y_pred * {place}", 0.01 * place) for place in range(1, 8)], restart=2, elites=2)
+    for age, origins in ((1, {"crossover"}), (2, {"random"}), (3, {"crossover"})):
+        known = [Known("best", CE, 0.5, 1, 0), Known("last", CE, 0.1, 1, age)]
+        strategy.prepare(known)
+        asked = [strategy.ask() for _ in range(30)]
+        assert origins <= {one.origin for one in asked}
+        assert ({one.origin for one in asked} == {"random"}) == (age == 2)
+    assert len(strategy.population) == 2
+
+
+def test_operators_that_found_something_are_drawn_more_often() -> None:
+    counts = []
+    for origin in ("insert", "shrink"):
+        strategy = seeded(*[told(f"sin(y_pred) * y_true * {place}", 0.01 * place) for place in range(1, 8)])
+        strategy.prepare(
+            [Known(str(n), CE, 0.5 if n % 2 else 0.0, 1, 0, origin if n % 2 else "point") for n in range(40)]
+        )
+        counts.append(Counter(strategy.ask().origin for _ in range(600)))
+    assert counts[0]["insert"] > 1.5 * counts[1]["insert"]
+    assert counts[1]["shrink"] > 1.5 * counts[0]["shrink"]
 
 
 def generation(

@@ -6,9 +6,10 @@ from typing import Any
 import numpy
 import pytest
 
+from lossforge.evolution.credit import RANKED
 from lossforge.evolution.genetic import GeneticStrategy, RandomStrategy, make_strategy
 from lossforge.evolution.probed import Probed
-from lossforge.evolution.ranked import RANKED, RankedStrategy
+from lossforge.evolution.ranked import RankedStrategy
 from lossforge.evolution.strategy import Known, Proposal, Told
 from lossforge.expression.likeness import cosines
 from lossforge.spaces.load import validate_frozen
@@ -158,3 +159,19 @@ def test_a_space_has_it_unless_it_says_otherwise_and_an_older_run_has_not() -> N
 def test_what_sees_no_target_or_no_prediction_is_not_proposed(formula: str) -> None:
     probed = Probed(make_space())
     assert not probed.able(probed.of([_parse(formula)]))[0]
+
+
+def test_what_other_runs_learned_ranks_from_the_first_generation_and_is_forgotten_where_it_misleads() -> None:
+    first = Run(RankedStrategy(make_space()))
+    for _ in range(3):
+        first.generation()
+    for factor, kept in ((0.5, True), (-0.5, False)):
+        learned = [(one.formula, factor * one.fitness) for one in first.known.values() if one.fitness > -1]
+        run = Run(RankedStrategy(make_space(seed=9, learned=learned, least_correlation=0.1)))
+        asked = run.generation()
+        assert sum(one.origin.startswith(RANKED) for one in asked) > len(asked) / 2
+        assert f"{len(learned)} of other runs behind it" in run.strategy.remark()
+        assert ("forgotten" not in run.strategy.remark()) == kept
+        again = RankedStrategy(make_space(seed=9, learned=learned))
+        again.load(json.loads(json.dumps(run.strategy.save())))
+        assert bool(again._foreign) == kept

@@ -136,6 +136,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "fusion.alpha": [-0.1, math.nan],
     "fusion.shares": ["perhaps"],
     "evolution.niche": [-0.1, 1.1, math.nan],
+    "evolution.restart": [-1],
     "evolution.surrogate.proposals": [0, 100_001],
     "evolution.surrogate.plain": [-0.1, 1.1, math.nan],
     "evolution.surrogate.fresh": [-0.1, 1.1],
@@ -143,6 +144,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "evolution.surrogate.most_judged": [3],
     "evolution.surrogate.least_correlation": [-1.1, 1.1, math.nan],
     "evolution.surrogate.distance": [-0.1, 1.1],
+    "evolution.surrogate.learned": [[["y_pred"]], [["y_pred", 2.0]], "y_pred"],
     "evolution.surrogate.trees": [49, 10_001],
     "evolution.strategy": ["annealing"],
     "evolution.attempts": [0],
@@ -179,6 +181,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "execution.cpus_per_worker": [0, -1.0, 1025, math.inf],
 }
 WITHOUT_RANGE = {
+    "evolution.adaptive",
     "evolution.surrogate.enabled",
     "description",
     "task.model",

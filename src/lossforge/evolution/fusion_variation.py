@@ -108,7 +108,7 @@ class FusionVariation:
         self.limits = space.expression
         self.vocabulary = FusionVocabulary(space, classes)
         self.seeds: list[Candidate] = [Fusion((part,)) for part in self.vocabulary.parts.values()]
-        self._weights = {
+        self.mutations = {
             name: weight for name, weight in space.evolution.mutation_weights().items() if name != "relate"
         }
         pset = self.vocabulary.pset
@@ -145,9 +145,10 @@ class FusionVariation:
         """The first parent with a part of the second."""
         return self._within(lambda: typed_variation.crossed(copy.deepcopy(first), copy.deepcopy(second)), "crossover")
 
-    def mutation(self, parent: Individual) -> tuple[Individual, str]:
-        """The parent with one change, of a kind drawn by the space's weights."""
-        kind = random.choices(list(self._weights), weights=list(self._weights.values()))[0]
+    def mutation(self, parent: Individual, weights: Sequence[float] | None = None) -> tuple[Individual, str]:
+        """The parent with one change, of a kind drawn by the space's weights, or others for the same kinds."""
+        chances = list(self.mutations.values()) if weights is None else list(weights)
+        kind = random.choices(list(self.mutations), weights=chances)[0]
         return self._within(lambda: self._operators[kind](copy.deepcopy(parent)), kind)
 
     def _within(self, draw: Callable[[], gp.PrimitiveTree], origin: str) -> tuple[Individual, str]:

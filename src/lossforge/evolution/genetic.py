@@ -9,6 +9,7 @@ from typing import Any
 from deap import tools
 
 from lossforge.errors import DuplicateTellError
+from lossforge.evolution.credit import credits_of, idle
 from lossforge.evolution.deap_trees import Individual
 from lossforge.evolution.fusion_variation import FusionVariation
 from lossforge.evolution.grid import GridStrategy
@@ -41,9 +42,18 @@ class GeneticStrategy:
         self.asked = 0
         self._niches = None if fuses or not space.evolution.niche else Probed(space)
         self._parted: list[Individual] = []
+        self._credits: dict[str, float] = {}
+        self._fresh_only = False
 
     def prepare(self, known: Sequence[Known]) -> None:
-        """Nothing is learnt."""
+        """What operators have found changes their chances; where nothing better comes, all but the elites go."""
+        if self.settings.adaptive:
+            self._credits = credits_of(known)
+        if self.settings.restart and (without := idle(known)) and without % self.settings.restart == 0:
+            self.population = sorted(self.population, key=_rank)[: self.settings.elites]
+            self._parted, self._fresh_only = [], True
+        else:
+            self._fresh_only = False
 
     def remark(self) -> str:
         """Nothing is said."""
@@ -64,11 +74,20 @@ class GeneticStrategy:
             return Proposal(self.variation.vocabulary.to_expression(tree), origin)
 
     def _offspring(self) -> tuple[Individual, str]:
-        draw = random.random()
-        if draw < self.settings.crossover:
+        if self._fresh_only:
+            return self.variation.fresh()
+        settings, factors = self.settings, self._credits
+        kinds = self.variation.mutations
+        of_kinds = [weight * factors.get(kind, 1.0) for kind, weight in kinds.items()]
+        mutation = settings.mutation * sum(of_kinds) / (sum(kinds.values()) or 1)
+        crossover = settings.crossover * factors.get("crossover", 1.0)
+        new = max(0.0, 1 - settings.crossover - settings.mutation) * factors.get("random", 1.0)
+        draw = random.random() * (crossover + mutation + new)
+        if draw < crossover:
             return self.variation.crossover(*self._parents(2))
-        if draw < self.settings.crossover + self.settings.mutation:
-            return self.variation.mutation(*self._parents(1))
+        if draw < crossover + mutation:
+            (parent,) = self._parents(1)
+            return self.variation.mutation(parent, of_kinds)
         return self.variation.fresh()
 
     def _parents(self, count: int) -> list[Individual]:

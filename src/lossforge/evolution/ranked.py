@@ -7,6 +7,7 @@ from dataclasses import replace
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
+from lossforge.evolution.credit import RANKED
 from lossforge.evolution.genetic import GeneticStrategy
 from lossforge.evolution.probed import Probed
 from lossforge.evolution.strategy import WORST_FITNESS, Known, Proposal, Told
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     import numpy
     from numpy.typing import NDArray
 
-RANKED = "ranked "
-"""What the origin of a proposal begins with that the surrogate chose."""
 _REMEMBERED = 3
 """Generations that say whether the surrogate is of use."""
 _FEW = 4
@@ -45,6 +44,8 @@ class RankedStrategy(GeneticStrategy):
         self._probed = Probed(space)
         self._generation = 0
         self._history: list[dict[str, Any]] = []
+        learned = enumerate(self.section.learned)
+        self._foreign = [Known(f"learned {place}", text, gain, 1) for place, (text, gain) in learned]
         self._remark = ""
         self._figures: dict[str, float] = {}
         self._begin(())
@@ -61,6 +62,7 @@ class RankedStrategy(GeneticStrategy):
 
     def prepare(self, known: Sequence[Known]) -> None:
         """Keep what is known; the model is fitted to it once it is asked, for workers are waiting for trainings."""
+        super().prepare(known)
         self._begin(known)
 
     def remark(self) -> str:
@@ -73,7 +75,8 @@ class RankedStrategy(GeneticStrategy):
 
     def ask(self) -> Proposal:
         """What the surrogate ranks next; where it has no say, what evolution draws."""
-        if self.seeds_asked < len(self.seeds) or not self.population or not self._has_a_say():
+        nothing = not self.population and not self._foreign
+        if self.seeds_asked < len(self.seeds) or nothing or not self._has_a_say():
             return super().ask()
         if self._next >= len(self._queue):
             self._refill()
@@ -97,7 +100,7 @@ class RankedStrategy(GeneticStrategy):
         if self._fitted:
             return
         self._fitted = True
-        learned = self._learned()
+        learned = [*self._foreign, *self._learned()]
         if len(learned) < self.section.least_judged:
             return
         import numpy
@@ -108,9 +111,10 @@ class RankedStrategy(GeneticStrategy):
             return
         gains = numpy.array([learned[place].fitness for place in able])
         replicates = numpy.array([max(1, learned[place].replicates) for place in able], dtype=float)
-        self._judged = inputs[able]
+        foreign = int((able < len(self._foreign)).sum())
+        self._judged = inputs[able[foreign:]]
         seed = derive_seed(self._seed, "fit", self._generation)
-        self._model = Surrogate(inputs[able], gains, replicates, self.section.trees, seed)
+        self._model = Surrogate(inputs[able], gains, replicates, self.section.trees, seed, foreign)
 
     def _learned(self) -> list[Known]:
         """The best, and the latest of the others, as many as the model learns from."""
@@ -182,7 +186,7 @@ class RankedStrategy(GeneticStrategy):
                 if place < section.fresh * section.proposals:
                     tree, origin = variation.fresh()
                 else:
-                    tree, origin = self._offspring()
+                    tree, origin = self._offspring() if self.population else variation.fresh()
                 expression = variation.vocabulary.to_expression(tree)
                 drawn.setdefault(str(expression), Proposal(expression, origin))
         return list(drawn.values())
@@ -217,17 +221,28 @@ class RankedStrategy(GeneticStrategy):
         for name, of in (("chosen", chosen), ("plain", plain)):
             if of:
                 told += f", {len(of)} {name} {100 * median(of):+.1f}"
+        if self._foreign:
+            told += f", {len(self._foreign)} of other runs behind it"
+            # Later on there are losses of one's own behind it, and those that it chose differ too little to be ranked.
+            if correlation < self.section.least_correlation and len(self._known) < self.section.least_judged:
+                told += ", which are forgotten"
+                self._foreign = []
         self._remark = told if chosen else f"{told} (it had no say)"
 
     def save(self) -> dict[str, Any]:
         """Evolution's state, and how well the surrogate did of late."""
-        return {**super().save(), "surrogate": {"generation": self._generation, "history": self._history}}
+        return {
+            **super().save(),
+            "surrogate": {"generation": self._generation, "history": self._history, "foreign": bool(self._foreign)},
+        }
 
     def load(self, saved: dict[str, Any]) -> None:
         """Restore what `save` returned."""
         super().load(saved)
         self._generation = int(saved["surrogate"]["generation"])
         self._history = list(saved["surrogate"]["history"])
+        if not saved["surrogate"]["foreign"]:
+            self._foreign = []
 
 
 def _mixed(ranked: list[int], plain: list[int], share: float) -> Iterator[tuple[int, bool]]:

@@ -31,12 +31,17 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A loss that a run has judged: its key and formula, its fitness so far, and of how many replicates that is."""
+    """A loss that a run has judged: its key and formula, its fitness so far, and of how many replicates that is.
+
+    ``generation`` (from 0) found it, as ``origin`` says how.
+    """
 
     key: str
     formula: str
     fitness: float
     replicates: int
+    generation: int = 0
+    origin: str = ""
 
 
 class Strategy(Protocol):

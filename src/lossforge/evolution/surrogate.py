@@ -18,12 +18,20 @@ _FLOOR = -0.2
 """A gain below this is a failure; how far below says nothing of losses that work."""
 _FEATURES = 0.1
 """Share of the inputs that a split is looked for in: many of them say the same."""
+_FOREIGN = 0.25
+"""What a loss of another run weighs: its gain is of another task, or of other seeds."""
+_FEW = 10
+"""Losses below which a correlation says little."""
 _SUBSET = 8
 """Of so many trees one has a say in a Thompson draw."""
 
 
 class Surrogate:
-    """A forest fitted to ``(N, D)`` inputs, gains ``(N,)`` and their numbers of replicates ``(N,)``."""
+    """A forest fitted to ``(N, D)`` inputs, gains ``(N,)`` and their numbers of replicates ``(N,)``.
+
+    The first ``foreign`` of them are another run's: they weigh a quarter, and `correlation` is not of them unless there
+    is nothing else.
+    """
 
     def __init__(
         self,
@@ -32,6 +40,7 @@ class Surrogate:
         replicates: NDArray[numpy.float64],
         trees: int,
         seed: int,
+        foreign: int = 0,
     ) -> None:
         import numpy
         from sklearn.ensemble import ExtraTreesRegressor
@@ -40,8 +49,11 @@ class Surrogate:
         self._forest: Any = ExtraTreesRegressor(
             trees, max_features=_FEATURES, bootstrap=True, oob_score=True, random_state=seed % 2**32, n_jobs=1
         )
-        self._forest.fit(inputs, targets, sample_weight=numpy.sqrt(replicates))
-        self._correlation = rank_correlation(targets, self._forest.oob_prediction_)
+        weights = numpy.sqrt(replicates)
+        weights[:foreign] *= _FOREIGN
+        self._forest.fit(inputs, targets, sample_weight=weights)
+        own = foreign if len(targets) - foreign >= _FEW else 0
+        self._correlation = rank_correlation(targets[own:], self._forest.oob_prediction_[own:])
 
     @property
     def correlation(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from deap import gp
 
@@ -30,9 +30,9 @@ class Variation:
         given = space.expression
         self.vocabulary = Vocabulary(given.primitives, given.constant_range, given.leaves, given.definitions)
         self.seeds: list[Candidate] = [parse_formula(seed) for seed in given.seeds]
-        self._weights = space.evolution.mutation_weights()
+        self.mutations = space.evolution.mutation_weights()
         if not self.vocabulary.typed:
-            del self._weights["relate"]
+            del self.mutations["relate"]
         self._operators: dict[str, Callable[[Individual], Individual]] = {
             "subtree": lambda tree: gp.mutUniform(tree, self._branch, self.vocabulary.pset)[0],
             "point": self._mutate_point,
@@ -75,9 +75,10 @@ class Variation:
 
         return self._within(draw, "crossover")
 
-    def mutation(self, parent: Individual) -> tuple[Individual, str]:
-        """The parent with one change, of a kind drawn by the space's weights."""
-        kind = random.choices(list(self._weights), weights=list(self._weights.values()))[0]
+    def mutation(self, parent: Individual, weights: Sequence[float] | None = None) -> tuple[Individual, str]:
+        """The parent with one change, of a kind drawn by the space's weights, or others for the same kinds."""
+        chances = list(self.mutations.values()) if weights is None else list(weights)
+        kind = random.choices(list(self.mutations), weights=chances)[0]
         return self._within(lambda: self._operators[kind](copy.deepcopy(parent)), kind)
 
     def _within(self, draw: Callable[[], gp.PrimitiveTree], origin: str) -> tuple[Individual, str]:

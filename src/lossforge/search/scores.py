@@ -179,7 +179,8 @@ class Scores:
     def known(self) -> list[Known]:
         """All that were judged, in that order, for the strategy to learn from."""
         return [
-            Known(key, judged.formula, self.fitness(key), self.replicates(key)) for key, judged in self.judged.items()
+            Known(key, judged.formula, self.fitness(key), self.replicates(key), judged.generation, judged.origin)
+            for key, judged in self.judged.items()
         ]
 
     def leaders(self, count: int) -> list[str]:

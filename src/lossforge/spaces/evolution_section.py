@@ -20,6 +20,9 @@ class SurrogateSection(Section):
     gradients) to another or to what is judged. A generation is plain evolution where the model's out-of-bag rank
     correlation is below ``least_correlation``, or where that with what came next is, and what it chose was no better
     than the rest.
+
+    ``learned`` are formulas and gains (-1 to 1) of other runs, which `lossforge.search` fills in from ``seed_from``.
+    They weigh a quarter, let the model rank from the first generation on, and are forgotten where it then ranks badly.
     """
 
     enabled: bool = True
@@ -31,13 +34,15 @@ class SurrogateSection(Section):
     least_correlation: float = Field(default=0.2, ge=-1, le=1)
     distance: float = Field(default=0.0005, ge=0, le=1)
     trees: int = Field(default=100, ge=50, le=10_000)
+    learned: list[tuple[str, Annotated[float, Field(ge=-1, le=1)]]] = Field(default=[])
 
 
 class EvolutionSection(Section):
     """How candidates evolve. Weights of the mutations are relative; ``relate`` is for operations over classes.
 
     Of losses that are closer than ``niche`` (1 - |cosine| of probe gradients) the best alone is a parent, and in the
-    hall of fame; 0: each is.
+    hall of fame; 0: each is. Where ``adaptive``, operators that found something are drawn more often. After ``restart``
+    generations without a better loss (0: never) one is of new trees, and of the population the elites alone stay.
     """
 
     population: int = Field(default=40, ge=4, le=100_000)
@@ -55,6 +60,8 @@ class EvolutionSection(Section):
     strategy: Literal["genetic", "random", "grid"] = "genetic"
     attempts: int = Field(default=200, ge=1)
     niche: Probability = 0.001
+    adaptive: bool = True
+    restart: int = Field(default=10, ge=0)
     surrogate: SurrogateSection = SurrogateSection()
 
     @model_validator(mode="after")
@@ -77,4 +84,4 @@ class EvolutionSection(Section):
 
 def as_before_surrogates(evolution: dict[str, Any]) -> dict[str, Any]:
     """The table as an older run froze it: without what did not exist then."""
-    return {"surrogate": {"enabled": False}, "niche": 0.0, **evolution}
+    return {"surrogate": {"enabled": False}, "niche": 0.0, "adaptive": False, "restart": 0, **evolution}
