@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import SMOKE, TINY
 
 import lossforge
+from lossforge.errors import ModelError
 from lossforge.evaluation import calibrate
 from lossforge.evaluation.calibrate import LARGEST_COHORT, largest_power, settled, with_gainful_cohorts
 from lossforge.evaluation.space_trainings import setup_of, trainings
@@ -55,13 +56,21 @@ def timed_by_name(monkeypatch: pytest.MonkeyPatch, **seconds: float) -> list[str
 
 
 def test_a_trial_takes_the_back_end_that_is_fastest_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    tried = timed_by_name(monkeypatch, grouped=2.0, vmap=1.0, loop=3.0)
+    tried = timed_by_name(monkeypatch, layers=2.0, vmap=1.0, loop=3.0)
     assert settled(space(cohort=2, backend="trial"), "cpu").recipe.backend == "vmap"
-    assert tried == ["grouped"] * 4 + ["vmap"] * 4 + ["loop"] * 4
+    assert tried == ["layers"] * 4 + ["vmap"] * 4 + ["loop"] * 4
 
 
-def test_a_network_without_grouped_form_is_tried_without(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_run_a_network_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     tried = timed_by_name(monkeypatch, vmap=2.0, loop=1.0)
+    trial = calibrate._steps
+
+    def steps(task: TaskSection, recipe: RecipeSection, lanes: int, device: str) -> Callable[[], None]:
+        if recipe.backend == "layers":
+            raise ModelError("no kernel for a layer")
+        return trial(task, recipe, lanes, device)
+
+    monkeypatch.setattr(calibrate, "_steps", steps)
     found = settled(space(model="mlp", cohort="auto", backend="trial"), "cpu").recipe
     assert (found.cohort, found.backend) == (calibrate.CPU_COHORT, "loop")
     assert set(tried) == {"vmap", "loop"}
@@ -72,7 +81,7 @@ def test_a_trial_times_real_steps() -> None:
 
 
 def test_a_run_keeps_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    timed_by_name(monkeypatch, grouped=3.0, vmap=2.0, loop=1.0)
+    timed_by_name(monkeypatch, layers=3.0, vmap=2.0, loop=1.0)
     overrides = [*TINY, "recipe.cohort='auto'", "recipe.backend='trial'", "budget.generations=1"]
     run = lossforge.search(SMOKE, run=tmp_path / "run", workers=1, overrides=overrides)
     kept = load_space(run.path / "space.toml", []).recipe
@@ -98,32 +107,33 @@ def lanes(*models: str, device: str = "cpu", width: int = 8, size: int | None = 
 
 def test_on_a_cpu_a_cohort_is_as_large_as_its_back_end_gains_from() -> None:
     assert lanes("small_cnn") == [16]
-    assert lanes("mlp") == lanes("resnet8") == lanes("resnet20") == [8]
-    assert lanes("inception_small") == [2]  # heavy: one after the other
+    assert lanes("mlp") == lanes("resnet8") == lanes("resnet20") == [16]
+    assert lanes("mlp", backend="vmap") == lanes("resnet8", backend="vmap") == [8]
+    assert lanes("inception_small") == lanes("inception_small", backend="loop") == [2]  # heavy: one after the other
     assert lanes("mlp", width=16, size=28) == [2]
     assert lanes("mlp", backend="loop") == [8]
 
 
 def test_heats_of_a_loop_are_part_of_what_one_worker_gets() -> None:
-    assert lanes("inception_small", heats=2) == [2]
-    assert lanes("mlp", heats=2) == [16]
+    assert lanes("inception_small", heats=2, backend="loop") == [2]
+    assert lanes("mlp", heats=2, backend="vmap") == [16]
 
 
 def test_tasks_have_cohorts_of_their_own_where_they_differ() -> None:
-    assert lanes("small_cnn", "mlp", "inception_small") == [16, 8, 2]
-    asked = space(model="mlp", cohort=16)
+    assert lanes("small_cnn", "mlp", "inception_small") == [16, 16, 2]
+    asked = space(model="mlp", cohort=16, backend="vmap")
     (task,) = with_gainful_cohorts(asked, "cpu").task
     assert task.cohort is None  # the recipe says it
 
 
 def test_a_small_cohort_is_left_as_it_is_and_so_is_one_on_a_gpu() -> None:
     assert lanes("mlp", device="cuda") == [16]
-    for given in (space(cohort=3), space(model="mlp", cohort=8)):
+    for given in (space(cohort=3), space(model="mlp", cohort=8, backend="vmap")):
         assert with_gainful_cohorts(given, "cpu") == given
 
 
 def test_a_run_that_has_trained_keeps_its_cohorts(tmp_path: Path) -> None:
-    overrides = [*TINY, "task.model=mlp", "recipe.cohort=16", "budget.generations=1"]
+    overrides = [*TINY, "task.model=mlp", "recipe.cohort=16", "recipe.backend=vmap", "budget.generations=1"]
     path = lossforge.search(SMOKE, run=tmp_path / "run", workers=1, overrides=overrides).path
     assert load_space(path / "space.toml", []).recipe.cohort == 8
     # As a run of an earlier version has it.

@@ -58,7 +58,7 @@ def test_workers_find_a_network_in_the_current_folder(mine: Path) -> None:
     here = evaluate(wanted, "cpu")
     assert here.accuracies == there.accuracies
     assert all(accuracy is not None and accuracy > 0.6 for accuracy in here.accuracies)
-    assert backend_name(wanted.setup.task, "rule", 2, "cpu") == "vmap"
+    assert backend_name(wanted.setup.task, "rule", 2, "cpu") == "layers"
 
 
 def test_an_edited_network_is_another(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,7 +103,7 @@ def test_every_module_with_compiled_functions_is_part_of_the_stamp() -> None:
     # A module that is not: its machine code stays when it, or what it calls, is changed.
     dispatcher = pytest.importorskip("numba.core.registry").CPUDispatcher
     stamped = set(jit._sources())
-    assert {"bytecode.py", "vector_math.py", "plane_kernel.py"} <= {path.name for path in stamped}
+    assert {"bytecode.py", "vector_math.py", "vectors.py", "layer_kernel.py"} <= {path.name for path in stamped}
     for path in sorted(PACKAGE.rglob("*_kernel.py")):
         if path.name == "triton_kernel.py":
             continue

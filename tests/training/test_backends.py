@@ -22,6 +22,7 @@ from lossforge.training.backends import (
 )
 
 K, BATCH, CLASSES = 3, 6, 4
+Shape = tuple[int, int, int]
 
 
 def stack(build: Callable[[int], nn.Module]) -> tuple[list[nn.Module], nn.Module, State, State]:
@@ -149,17 +150,20 @@ def test_a_network_that_vmap_cannot_run_is_looped() -> None:
 
 
 def test_the_rule_is_fixed() -> None:
-    def chosen(name: str, replicas: int, device: str, shape: tuple[int, int, int], width: int = 16) -> str:
+    def chosen(name: str, replicas: int, device: str, shape: Shape, width: int = 16, batch: int = 64) -> str:
         model = build_model(name, shape, 10, width, 0).to("meta")
-        return choose_backend(model, replicas, device, shape).name
+        return choose_backend(model, replicas, device, shape, batch).name
 
-    assert {chosen("small_cnn", k, device, (1, 8, 8)) for k in (1, 2, 8) for device in ("cpu", "cuda")} == {"grouped"}
-    assert chosen("resnet8", 4, "cpu", (1, 8, 8), 4) == "vmap"
-    assert chosen("resnet8", 1, "cpu", (1, 8, 8), 4) == "loop"
+    assert {chosen("small_cnn", k, "cuda", (1, 8, 8)) for k in (1, 2, 8)} == {"grouped"}
+    assert {chosen(name, k, "cpu", (1, 8, 8)) for name in ("small_cnn", "resnet8") for k in (1, 2, 8)} == {"layers"}
+    # Vectors of 16 samples, of which most would be none.
+    assert chosen("resnet8", 4, "cpu", (1, 8, 8), 4, batch=7) == "vmap"
+    assert chosen("resnet8", 4, "cpu", (1, 8, 8), 4, batch=8) == "layers"
     assert chosen("resnet8", 1, "cuda", (3, 32, 32)) == "loop"
     assert chosen("resnet8", 4, "cuda", (3, 32, 32)) == "vmap"
+    assert chosen("vit_small", 1, "cpu", (1, 8, 8), 4) == "loop"
     assert HEAVY < 75_290 * 32 * 32
-    assert chosen("resnet8", 4, "cpu", (3, 32, 32)) == "loop"
+    assert chosen("resnet8", 4, "cpu", (3, 32, 32), batch=7) == "loop"
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if name != "small_cnn"])

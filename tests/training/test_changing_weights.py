@@ -111,7 +111,7 @@ def test_a_cohort_weighs_as_the_paper_says(method: str) -> None:
     assert score.metrics["terms"] == ["cross_entropy", "2 * mse", "dice"]
 
 
-@pytest.mark.parametrize("backend", ["vmap", "loop", "grouped"])
+@pytest.mark.parametrize("backend", ["vmap", "loop", "grouped", "layers"])
 def test_every_back_end_gives_the_norms_of_gradients(backend: str) -> None:
     recipe, one = plan(backend=backend), replica(RULES["gradnorm"])
     (score,) = train_cohort(recipe, [one])

@@ -49,7 +49,11 @@ def plan_of(name: str, backend: str) -> Plan:
 
 
 REPLICAS = [Replica(LossSpec(CROSS_ENTROPY), seed, 0.01) for seed in (1, 2)]
-CASES = [("small_cnn", "grouped"), ("small_cnn", "vmap"), ("resnet8", "vmap"), ("resnet8", "loop"), ("mlp", "loop")]
+CASES = [
+    *(("small_cnn", backend) for backend in ("layers", "grouped", "vmap")),
+    *(("resnet8", backend) for backend in ("vmap", "loop")),
+    ("mlp", "loop"),
+]
 
 
 @pytest.mark.parametrize(("name", "backend"), CASES)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from lossforge.data.datasets import load_task
+from lossforge.errors import ModelError
 from lossforge.evaluation.evaluate import make_plan, network
 from lossforge.evaluation.records import Setup, Training, TrainingRequest
 from lossforge.evaluation.threads import one_thread
@@ -84,7 +85,7 @@ def _gainful(task: TaskSection, recipe: RecipeSection) -> int:
     """The most networks of a task that gain anything from one another's company on a CPU."""
     data = load_task(task, "cpu")
     model = network(task, data, 0).to("meta")
-    backend = make_backend(recipe.backend, model, recipe.lanes, "cpu", data.shape).name
+    backend = make_backend(recipe.backend, model, recipe.lanes, "cpu", data.shape, recipe.batch_size).name
     lanes = gainful_lanes(backend, model, data.shape)
     # The loop leaves out whom nobody waits for: heats gain nothing, and are so many more trainings of one worker.
     return max(1, lanes // recipe.heats) if backend == "loop" else lanes
@@ -143,22 +144,22 @@ def _cohort_size(task: TaskSection, recipe: RecipeSection, device: str) -> int:
 def _fastest(tasks: list[TaskSection], recipe: RecipeSection, device: str) -> str:
     """The back end that takes least time for a few steps of every task; the rule's own where nothing is to be tried."""
     seconds: dict[str, float] = {}
-    for name in _available(tasks):
+    for name in _available(tasks, device):
         tried = recipe.model_copy(update={"backend": name})
         try:
             runs = [_steps(task, tried, recipe.of(task).lanes, device) for task in tasks]
             for run in runs:
                 run()
             seconds[name] = sum(min(_timed(run, device) for _ in range(3)) for run in runs)
-        except RuntimeError:  # vmap cannot run every network
+        except (RuntimeError, ModelError):  # neither vmap nor our kernels can run every network
             continue
     return min(seconds, key=lambda name: seconds[name]) if seconds else "rule"
 
 
-def _available(tasks: list[TaskSection]) -> list[str]:
+def _available(tasks: list[TaskSection], device: str) -> list[str]:
     networks = [network(task, load_task(task, "cpu"), 0) for task in tasks]
-    grouped = networks and all(hasattr(one, "grouped") for one in networks)
-    return [*(["grouped"] if grouped else []), *(["vmap", "loop"] if networks else [])]
+    own = ["layers"] if device == "cpu" else ["grouped"] if all(hasattr(one, "grouped") for one in networks) else []
+    return [*own, "vmap", "loop"] if networks else []
 
 
 def _steps(task: TaskSection, recipe: RecipeSection, lanes: int, device: str) -> Callable[[], None]:

@@ -173,10 +173,10 @@ def network(task: TaskSection, data: TaskData, seed: int) -> nn.Module:
     return as_two_neurons(model, data.shape) if matched and task.head == "softmax" else model
 
 
-def backend_name(task: TaskSection, backend: str, replicas: int, device: str) -> str:
+def backend_name(task: TaskSection, backend: str, replicas: int, device: str, batch: int = 64) -> str:
     """The back end that trains a cohort of the task. Raises ModelError where its network does not fit its data."""
     data = load_task(task, "cpu")
-    return make_backend(backend, network(task, data, 0).to("meta"), replicas, device, data.shape).name
+    return make_backend(backend, network(task, data, 0).to("meta"), replicas, device, data.shape, batch).name
 
 
 def _result(scores: list[ReplicaScore], seconds: float) -> TrainingResult:

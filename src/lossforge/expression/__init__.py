@@ -45,4 +45,5 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "format_number",
         "leaf",
     ),
+    "vectors": ("add", "fma", "load", "splat", "store", "totals", "turn"),
 }

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-
-from lossforge.models.small_cnn_cpu import logits_on_cpu, pooled_size
 
 _SHARED = 4
 """Networks that read one batch in the first convolution; cuDNN and oneDNN are slow for more outputs of one input."""
@@ -34,7 +32,7 @@ class SmallCNN(nn.Sequential):
             nn.Conv2d(width, 2 * width, 3, padding=1, bias=False),
             nn.BatchNorm2d(2 * width),
             nn.ReLU(),
-            nn.AdaptiveAvgPool2d(pooled_size(height, breadth)) if height > 8 else nn.Identity(),
+            nn.AdaptiveAvgPool2d((min(4, height // 2), min(4, breadth // 2))) if height > 8 else nn.Identity(),
             nn.Flatten(),
         )
         head = nn.LazyLinear(classes)
@@ -48,19 +46,16 @@ class SmallCNN(nn.Sequential):
 
     @property
     def grouped(self) -> Grouped | None:
-        """`in_groups`, or None where another activation is in ReLU's place: the kernels for a CPU know no other."""
+        """`in_groups`, or None where another activation is in ReLU's place: one that may not know replicas apart."""
         return self.in_groups if type(self[3]) is nn.ReLU and type(self[6]) is nn.ReLU else None
 
-    def in_groups(self, params: State, buffers: State, x: Tensor, training: bool, idle: Collection[int] = ()) -> Tensor:
+    def in_groups(self, params: State, buffers: State, x: Tensor, training: bool) -> Tensor:
         """Logits ``(K, B, classes)`` of K networks with stacked parameters on ``x``, shape ``(S, B, C, H, W)``.
 
-        S divides K: each batch is for K / S networks in a row. The same computation as K calls of the network: on a
-        CPU one network after the other, elsewhere with the replicas as groups of the convolutions (the first reads a
-        batch once for up to four), where BatchNorm over K·C channels is exactly each replica's own. Running
-        statistics change in place. On a CPU those that are ``idle`` are left out.
+        S divides K: each batch is for K / S networks in a row. The same computation as K calls of the network, with
+        the replicas as groups of the convolutions (the first reads a batch once for up to four); BatchNorm over K·C
+        channels is exactly each replica's own. Running statistics change in place.
         """
-        if x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
-            return logits_on_cpu(params, buffers, x, training, idle)
         replicas, batch = len(params["0.weight"]), x.shape[1]
         while replicas // len(x) > _SHARED and replicas % (2 * len(x)) == 0:
             x = x.repeat_interleave(2, 0)

@@ -145,7 +145,7 @@ def _tell_about(task: TaskSection, space: SearchSpace, folder: RunFolder, progre
         folder.log(f"{task.title}: trained by {task.python}")
         return
     recipe = space.recipe.of(task)
-    backend = backend_name(task, recipe.backend, recipe.lanes, device)
+    backend = backend_name(task, recipe.backend, recipe.lanes, device, recipe.batch_size)
     with_ = "" if task.activation == "relu" else f" with {task.activation}"
     folder.log(f"{task.title}: {task.model} of width {task.width}{with_}, {recipe.cohort} at once by {backend}")
     for note in first_lines(load_task(task, "cpu"), task.measure):

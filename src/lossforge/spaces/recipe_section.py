@@ -62,7 +62,7 @@ class RecipeSection(Section):
     deterministic: bool = True
     cohort: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = 8
     heats: int = Field(default=1, ge=1, le=64)
-    backend: Literal["rule", "trial", "grouped", "vmap", "loop"] = "rule"
+    backend: Literal["rule", "trial", "layers", "grouped", "vmap", "loop"] = "rule"
     stop_at: float = Field(default=0.3, ge=0, lt=1)
     stop_below: float = Field(default=0.5, ge=0, lt=1)
 

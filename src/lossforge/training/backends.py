@@ -1,6 +1,7 @@
-"""How K replicas of one network run: three back ends behind one interface, and the rule that chooses.
+"""How K replicas of one network run: four back ends behind one interface, and the rule that chooses.
 
-All compute the same; they round differently, so the rule depends on nothing but the network, K and the device.
+All compute the same; they round differently, so the rule depends on nothing but the network, K, the size of a batch
+and the device.
 """
 
 from __future__ import annotations
@@ -8,12 +9,14 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from lossforge.errors import ModelError
+from lossforge.models.layer_list import LayerList, fills_vectors
 
 State = dict[str, Tensor]
 """Parameters or buffers by name, each stacked: the first axis is the replica's."""
@@ -21,8 +24,8 @@ State = dict[str, Tensor]
 Idle = Collection[int]
 """Replicas of which nothing is wanted any more. Who can leave them out does so; their logits mean nothing."""
 
-Grouped = Callable[[State, State, Tensor, bool, Idle], Tensor]
-"""``(parameters, buffers, x (S, B, C, H, W), training, idle) -> logits (K, B, classes)``: a network's ``grouped``.
+Grouped = Callable[[State, State, Tensor, bool], Tensor]
+"""``(parameters, buffers, x (S, B, C, H, W), training) -> logits (K, B, classes)``: a network's ``grouped``.
 
 S divides K: each batch of ``x`` is for K / S replicas in a row.
 """
@@ -34,9 +37,9 @@ HEAVY = 25_000_000
 TINY = 10_000
 """Weights times pixels of a sample below which vmap's step costs a CPU the same for one network and for a hundred."""
 
-_GAINFUL = {"grouped": 16, "vmap": 8, "loop": 8}
+_GAINFUL = {"layers": 16, "grouped": 16, "vmap": 8, "loop": 8}
 """Networks at once from which on a CPU gains little from twice as many; measured in docs/design-notes.md."""
-_GAINFUL_HEAVY = {"grouped": 16, "vmap": 4, "loop": 2}
+_GAINFUL_HEAVY = {"layers": 2, "grouped": 16, "vmap": 4, "loop": 2}
 """The same for networks above `HEAVY`."""
 _GAINFUL_TINY = {**_GAINFUL, "vmap": 128}
 """The same for networks below `TINY`."""
@@ -57,6 +60,26 @@ class Backend(Protocol):
         """
 
 
+class LayersBackend:
+    """Our own kernels for a CPU, one network after the other, where they know all of its layers."""
+
+    name = "layers"
+    shares = True
+
+    def __init__(self, model: nn.Module, layers: LayerList) -> None:
+        self._layers = layers
+        self._loop = LoopBackend(model)
+
+    def logits(self, params: State, buffers: State, x: Tensor, *, training: bool, idle: Idle = ()) -> Tensor:
+        """See `Backend.logits`. In another precision than float32 the replicas run in a loop."""
+        if x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
+            whole = x.repeat_interleave(len(next(iter(params.values()))) // len(x), 0)
+            return self._loop.logits(params, buffers, whole, training=training, idle=idle)
+        from lossforge.models.layers_cpu import logits_on_cpu
+
+        return logits_on_cpu(self._layers, params, buffers, x, training, idle)
+
+
 class GroupedBackend:
     """The replicas as groups of one convolution, where the network says how."""
 
@@ -68,7 +91,7 @@ class GroupedBackend:
 
     def logits(self, params: State, buffers: State, x: Tensor, *, training: bool, idle: Idle = ()) -> Tensor:
         """See `Backend.logits`."""
-        return self._grouped(params, buffers, x, training, idle)
+        return self._grouped(params, buffers, x, training)
 
 
 class VmapBackend:
@@ -126,13 +149,22 @@ def _random_state(device: torch.device) -> Tensor:
     return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
 
-def make_backend(name: str, model: nn.Module, replicas: int, device: str, shape: Sequence[int]) -> Backend:
+def make_backend(
+    name: str, model: nn.Module, replicas: int, device: str, shape: Sequence[int], batch: int = 64
+) -> Backend:
     """The back end of this name for a network (on the meta device), or "rule": as `choose_backend` says.
 
-    Raises ModelError where the network has no grouped form.
+    Raises ModelError where the network has no grouped form, or a layer that the kernels for a CPU do not know.
     """
     if name == "rule":
-        return choose_backend(model, replicas, device, shape)
+        return choose_backend(model, replicas, device, shape, batch)
+    if name == "layers":
+        if device != "cpu":
+            raise ModelError("recipe.backend: 'layers' is for a CPU; use rule, vmap or loop")
+        try:
+            return _in_layers(model, shape)
+        except ModelError as error:
+            raise ModelError(f"recipe.backend: 'layers' does not run this network: {error}; use rule") from error
     if name == "grouped":
         grouped: Grouped | None = getattr(model, "grouped", None)
         if grouped is None:
@@ -144,18 +176,28 @@ def make_backend(name: str, model: nn.Module, replicas: int, device: str, shape:
     return VmapBackend(model) if name == "vmap" else LoopBackend(model)
 
 
-def choose_backend(model: nn.Module, replicas: int, device: str, shape: Sequence[int]) -> Backend:
+def choose_backend(model: nn.Module, replicas: int, device: str, shape: Sequence[int], batch: int = 64) -> Backend:
     """The back end for a network (on the meta device), K, a kind of device ("cpu", "cuda") and samples ``(C, H, W)``.
 
-    The network's grouped form where it has one. Else the loop for one replica, for a network that vmap cannot run,
+    On a CPU our own kernels where they know all of the network's layers and a batch fills their vectors. Elsewhere the
+    network's grouped form where it has one. Else the loop for one replica, for a network that vmap cannot run,
     such as one that branches on its values, and on a CPU where weights times pixels pass `HEAVY`. Else vmap.
     """
+    if device == "cpu" and fills_vectors(batch):
+        with suppress(ModelError):
+            return _in_layers(model, shape)
     grouped: Grouped | None = getattr(model, "grouped", None)
     if grouped is not None:
         return GroupedBackend(grouped)
     if replicas == 1 or (device == "cpu" and _is_heavy(model, shape)) or not _runs_under_vmap(model, shape):
         return LoopBackend(model)
     return VmapBackend(model)
+
+
+def _in_layers(model: nn.Module, shape: Sequence[int]) -> LayersBackend:
+    from lossforge.models.layer_trace import layer_list
+
+    return LayersBackend(model, layer_list(model, shape))
 
 
 def gainful_lanes(backend: str, model: nn.Module, shape: Sequence[int]) -> int:

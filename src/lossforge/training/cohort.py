@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.matching import matched_scales
@@ -27,6 +27,8 @@ from lossforge.training.plan import Plan, Replica
 from lossforge.training.samples import Samples, Stream
 from lossforge.training.stacked import Flat
 
+_KEPT = 16
+"""Back ends that are kept."""
 _NUMBERS = 2**22
 """Numbers in the samples of one such batch: of large images there are fewer, for the memory's sake."""
 
@@ -65,8 +67,25 @@ def new_networks(plan: Plan, replicas: Sequence[Replica]) -> Networks:
         frozen={name: value for name, value in stacked.items() if not value.requires_grad},
         buffers=buffers,
     )
-    backend = make_backend(plan.recipe.backend, template, len(replicas), device.type, plan.train.x.shape[1:])
+    backend = _backend(plan, template, len(replicas), device.type)
     return Networks(lanes, names, backend, {seed: Stream.begin(plan, seed) for seed in seeds}, factors)
+
+
+_backends: dict[tuple[str, int, str], Backend] = {}
+"""Back ends by what they are for: to find one the network is followed, which takes as long as some steps."""
+
+
+def _backend(plan: Plan, template: nn.Module, replicas: int, device: str) -> Backend:
+    key = (plan.identity, replicas, device)
+    if key in _backends:
+        return _backends[key]
+    batch = plan.recipe.batch_size
+    made = make_backend(plan.recipe.backend, template, replicas, device, plan.train.x.shape[1:], batch)
+    if plan.identity:
+        if len(_backends) >= _KEPT:
+            _backends.pop(next(iter(_backends)))
+        _backends[key] = made
+    return made
 
 
 class Cohort:
