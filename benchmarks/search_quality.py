@@ -241,7 +241,8 @@ def summary(folder: Path) -> list[str]:
             trained = fmean(one["leaders"][-1]["trainings"] for one in own.values())
             lines.append(
                 f"| {task} | {name} | {len(own)} | {trained:.0f} | {mean:+.2f} ± {reach:.2f} | {low} "
-                f"| {bias:+.2f} ± {width:.2f} | {within} of {len(told)} | {sum(map(beats, own.values()))} of {len(own)} |"
+                f"| {bias:+.2f} ± {width:.2f} | {within} of {len(told)} "
+                f"| {sum(map(beats, own.values()))} of {len(own)} |"
             )
         if by["all"] and by["plain"]:
             lines += _sooner(task, by["all"], by["plain"])
