@@ -36,7 +36,7 @@ check: setup
 # The site, in site/; a broken link is an error.
 docs: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # Without setup: the machine has its own torch, and perhaps no network. OUT, BUDGET, NPZ and DRY may be given.
 gpu-check:
