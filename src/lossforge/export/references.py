@@ -13,7 +13,7 @@ from lossforge.export.torch_module import Export
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import ALIASES, LIBRARY
 from lossforge.store.files import told_as_store_error, write_atomically
-from lossforge.store.run_folder import RunFolder
+from lossforge.store.run_folder import RunFolder, package_versions
 from lossforge.validation.results import read_comparisons
 
 _YEAR = re.compile(r"\b(19|20)\d\d\b")
@@ -36,11 +36,11 @@ def export_references(run: Path, output: Path | None, number: int) -> Path:
 def references(losses: Sequence[Export], origin: str, rivals: Sequence[str], created: str) -> str:
     """Entries of lossforge, of each loss, and of each known loss that it has in it or was compared with."""
     year = _YEAR.search(created)
-    entries = [_entry("lossforge", "software", _OWN)]
+    entries = [_entry("lossforge", "software", {**_OWN, "version": str(package_versions().get("lossforge"))})]
     for one in losses:
         fields = {
             "title": f"{{{one.name}: {escaped(one.formula)}}}",
-            "howpublished": f"Discovered by lossforge \\cite{{lossforge}}. {escaped(' '.join(origin.split()))}",
+            "howpublished": f"Discovered by lossforge: {escaped(' '.join(origin.split()))}",
             "note": escaped(" ".join(one.provenance)),
             **({"year": year[0]} if year else {}),
         }
@@ -62,7 +62,6 @@ def references(losses: Sequence[Export], origin: str, rivals: Sequence[str], cre
 _OWN = {
     "title": "{lossforge: a genetic-programming search engine for loss functions whose discoveries can be believed}",
     "author": "{The lossforge authors}",
-    "version": "0.1.0",
     "license": "MIT",
 }
 
