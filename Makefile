@@ -33,10 +33,10 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The site, in site/; a broken link is an error.
+# The site, in site/; a broken link is an error (with --quiet it would not be: warnings are not counted then).
 docs: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Without setup: the machine has its own torch, and perhaps no network. OUT, BUDGET, NPZ and DRY may be given.
 gpu-check:
