@@ -85,8 +85,10 @@ def is_finished(folder: RunFolder, space: SearchSpace) -> bool:
         scores = scores_at(ledger, space, done, leaders=True)
         if short_of_seeds(scores, space.fitness, promoted):
             return False
-        known = Known.kept(state.get("known"))
-        fresh = FreshTrainings(space, _rates_of(state), scores, known)
+        known, rates = Known.kept(state.get("known")), _rates_of(state)
+        if space.fitness.fresh_seeds and any(task.title not in rates for task in space.task):
+            return False
+        fresh = FreshTrainings(space, rates, scores, known)
         identities = [identity_of(training) for training in fresh.wanted]
         rows = ledger.find_all(identities)
         if len(rows) < len(set(identities)):
