@@ -23,7 +23,7 @@ def test_searches_without_an_effect_announce_little_and_report_no_luck() -> None
     # Each does with a probability of 2.5 %: three of sixteen would be one in 2,000.
     assert sum(one.announced for one in ended) <= 3
     assert abs(fmean(one.gain for one in ended)) < 0.3
-    assert fmean(one.search_gain for one in ended) > 0.4, "the winner's luck, which the reported gain is without"
+    assert fmean(one.search_gain for one in ended) > 0.2, "the winner's luck, which the reported gain is without"
 
 
 @pytest.mark.slow

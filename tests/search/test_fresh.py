@@ -76,6 +76,17 @@ def test_gains_are_paired_by_seed_and_averaged_over_tasks() -> None:
     assert found.control == pytest.approx(0.6)
 
 
+def test_a_seed_on_which_cross_entropy_failed_is_no_gain() -> None:
+    fresh = FreshTrainings(SPACE, RATES, _scores(), KNOWN)
+    table = {control_key(SPACE): [0.5, 0.6, None], "mae": [0.5, None, None], "best": [0.6, 0.7, 0.9]}
+    rows = [_row(one.key, one.setup.task.title, one.replicate, table[one.key][one.replicate]) for one in fresh.wanted]
+    (found,) = fresh.measured(rows).values()
+    assert (found.gain.mean, found.gain.count, found.over_known) == (pytest.approx(10), 2, None)
+    assert (found.accuracy, found.control) == (pytest.approx(0.65), pytest.approx(0.55))
+    none = [replace(row, accuracy=None) if row.key == control_key(SPACE) else row for row in rows]
+    assert fresh.measured(none) == {}
+
+
 def test_the_verdict_follows_the_intervals() -> None:
     fresh = FreshTrainings(SPACE, RATES, _scores(), KNOWN)
 

@@ -9,7 +9,7 @@ import pytest
 
 from lossforge.evaluation.records import Training
 from lossforge.losses.library import LIBRARY
-from lossforge.search.budget import used_up
+from lossforge.search.budget import Clock, used_up
 from lossforge.search.control import control_key
 from lossforge.search.reference import Known, explore, known_losses, seeds_to_see, told, visible_gain
 from lossforge.spaces.load import validate_frozen
@@ -109,13 +109,19 @@ def test_a_run_from_before_references_goes_on_without_them() -> None:
         ({"generations": 4}, "budget.generations"),
         ({"trainings": 120}, "budget.trainings"),  # 100 in four generations: the fifth makes 125
         ({"trainings": 125}, ""),
-        ({"hours": 0.5}, "budget.hours"),  # 1,600 s in four: the fifth makes 2,000
+        ({"hours": 0.5}, "budget.hours"),  # 1,600 s, of which four took 300 each: the fifth makes 1,900
         ({"hours": 0.6}, ""),
     ],
 )
 def test_budgets_end_a_search_before_the_generation_that_would_pass_them(budget: dict[str, float], ended: str) -> None:
     space = SPACE.model_copy(update={"budget": BudgetSection(**{"generations": 40, **budget})})  # type: ignore[arg-type]
     ledger: Any = SimpleNamespace(training_count=lambda stage, generation: 100)
-    state = {"generation": 3, "seconds": 1600.0}
+    state = {"generation": 3, **Clock().to_keep(1600.0, 1200.0, 4)}
     assert used_up(space, state, ledger) == ended
     assert used_up(space, None, ledger) == ""
+
+
+def test_a_clock_goes_on_where_a_checkpoint_left_it() -> None:
+    first = {"generation": 3, **Clock().to_keep(1600.0, 1200.0, 4)}
+    second = {"generation": 5, **Clock.kept(first).to_keep(700.0, 600.0, 6)}
+    assert (second["seconds"], second["each"]) == (2300.0, 300.0)

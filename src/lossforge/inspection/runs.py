@@ -43,6 +43,7 @@ class Status:
 def run_status(path: Path) -> Status:
     """How far a run is. Raises StoreError where it is missing or damaged."""
     from lossforge.search.audit import audit_report
+    from lossforge.search.budget import used_up
     from lossforge.search.standing import leaders_of
     from lossforge.store.checkpoint import load_checkpoint
     from lossforge.store.ledger import Ledger
@@ -53,11 +54,12 @@ def run_status(path: Path) -> Status:
     state = load_checkpoint(folder.checkpoint_file)
     done = 0 if state is None else int(state["generation"]) + 1
     tally: dict[str, int] = {}
-    trainings, audit = 0, None
+    trainings, audit, finished = 0, None, False
     if folder.ledger_file.exists():
         ledger = Ledger(folder.ledger_file, read_only=True)
         try:
             tally, trainings = ledger.tally(), ledger.training_count()
+            finished = bool(used_up(space, state, ledger))
             audit = audit_report(ledger.candidates(), ledger.trainings(Stage.AUDIT), ledger.trainings(Stage.CONTROL))
         except StoreError:
             if done:
@@ -73,7 +75,7 @@ def run_status(path: Path) -> Status:
         seed=space.seed,
         generations_done=done,
         generations=space.budget.generations,
-        finished=done >= space.budget.generations,
+        finished=finished,
         candidates=tally,
         trainings=trainings,
         audit=audit,

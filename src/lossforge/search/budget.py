@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lossforge.store.stages import Stage
@@ -29,10 +30,39 @@ def used_up(space: SearchSpace, state: Mapping[str, object] | None, ledger: Ledg
     spent = search_trainings(ledger, done - 1)
     if space.budget.trainings and spent * (done + 1) > space.budget.trainings * done:
         return "budget.trainings"
-    seconds = float(str(state.get("seconds", 0.0)))
-    if space.budget.hours and seconds * (done + 1) > 3600 * space.budget.hours * done:
+    if space.budget.hours and Clock.kept(state).next_end > 3600 * space.budget.hours:
         return "budget.hours"
     return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Seconds that a search has taken until its last checkpoint, and seconds of each of its generations."""
+
+    seconds: float = 0.0
+    each: float = 0.0
+    generations: int = 0
+
+    @classmethod
+    def kept(cls, state: Mapping[str, object] | None) -> Clock:
+        """As a checkpoint has it; zeros where it has none."""
+        if state is None or "seconds" not in state:
+            return cls()
+        return cls(float(str(state["seconds"])), float(str(state["each"])), int(str(state["generation"])) + 1)
+
+    @property
+    def next_end(self) -> float:
+        """When another generation would end."""
+        return self.seconds + self.each
+
+    def left(self, space: SearchSpace) -> float:
+        """Seconds that the budget of hours leaves, 1 at least; 0 where there is none."""
+        return max(1.0, 3600 * space.budget.hours - self.seconds) if space.budget.hours else 0.0
+
+    def to_keep(self, elapsed: float, searched: float, generations: int) -> dict[str, object]:
+        """What a checkpoint keeps, ``elapsed`` seconds later, of which ``searched`` were generations' own."""
+        each = (self.each * self.generations + searched) / generations
+        return {"seconds": round(self.seconds + elapsed, 3), "each": round(each, 3)}
 
 
 def search_trainings(ledger: Ledger, generation: int) -> int:

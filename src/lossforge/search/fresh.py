@@ -19,7 +19,7 @@ from lossforge.search.control import control_key
 from lossforge.search.hall_of_fame import Measured
 from lossforge.search.likeness import families
 from lossforge.search.reference import CONTROL, Known
-from lossforge.search.scores import as_score
+from lossforge.search.scores import as_score, is_score
 from lossforge.search.statistics import PairedDifference, paired_difference
 from lossforge.store.stages import Stage
 
@@ -72,30 +72,41 @@ class FreshTrainings:
         return [training for some in self._wanted.values() for training in some]
 
     def measured(self, rows: Iterable[TrainingRow]) -> dict[str, Measured]:
-        """What the ``rows`` of `wanted`, in its order, say of each leader, by its key."""
+        """What the ``rows`` of `wanted`, in its order, say of each leader, by its key.
+
+        A leader's failed training counts as in `as_score`. Where cross-entropy, or the known loss, failed, there is
+        nothing to compare with, and the replicate is left out; nothing is measured where fewer than two are left.
+        """
         answers = iter(rows)
         seeds = self._space.fitness.fresh_seeds
-        scores = {name: _by_seed(list(islice(answers, len(some))), seeds) for name, some in self._wanted.items()}
-        control, known = scores.pop(_CONTROL, []), scores.pop(_KNOWN, None)
-        return {
-            key: Measured(
-                _difference(own, control),
-                None if known is None else _difference(own, known),
-                fmean(own),
-                fmean(control),
-            )
-            for key, own in scores.items()
-        }
+        found = {name: list(islice(answers, len(some))) for name, some in self._wanted.items()}
+        control = _by_seed(found.pop(_CONTROL, []), seeds, failing=True)
+        known = _by_seed(found.pop(_KNOWN, []), seeds, failing=True)
+        measured = {}
+        for key, own in found.items():
+            scores = _by_seed(own, seeds)
+            gain, over = _difference(scores, control), _difference(scores, known)
+            if gain is not None:
+                kept = [(a, b) for a, b in zip(scores, control, strict=True) if a is not None and b is not None]
+                mine, theirs = zip(*kept, strict=True)
+                measured[key] = Measured(gain, over, fmean(mine), fmean(theirs))
+        return measured
 
 
-def _by_seed(rows: Sequence[TrainingRow], seeds: int) -> list[float]:
-    """The score of each replicate, averaged over tasks."""
-    return [fmean(as_score(row.accuracy) for row in rows[seed::seeds]) for seed in range(seeds)]
+def _by_seed(rows: Sequence[TrainingRow], seeds: int, *, failing: bool = False) -> list[float | None]:
+    """The score of each replicate, averaged over tasks; None for one with a failed training, where those are told."""
+    found: list[float | None] = []
+    for seed in range(seeds):
+        scores = [row.accuracy for row in rows[seed::seeds]]
+        failed = failing and not all(map(is_score, scores))
+        found.append(fmean(map(as_score, scores)) if scores and not failed else None)
+    return found
 
 
-def _difference(own: Sequence[float], other: Sequence[float]) -> PairedDifference:
-    gains = [100 * (mine - theirs) for mine, theirs in zip(own, other, strict=True)]
-    return paired_difference(gains, resolution=RESOLUTION)
+def _difference(own: Sequence[float | None], other: Sequence[float | None]) -> PairedDifference | None:
+    pairs = zip(own, other, strict=True)
+    gains = [100 * (mine - theirs) for mine, theirs in pairs if mine is not None and theirs is not None]
+    return paired_difference(gains, resolution=RESOLUTION) if len(gains) > 1 else None
 
 
 def verdict(formula: str, measured: Measured, known: Known | None, seeds: int) -> str:

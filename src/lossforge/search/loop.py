@@ -20,7 +20,7 @@ from lossforge.screening.helpers import Helpers, helper_count
 from lossforge.screening.screener import Screener
 from lossforge.screening.settings import ScreenSettings
 from lossforge.search.audit import audit_report
-from lossforge.search.budget import used_up
+from lossforge.search.budget import Clock, used_up
 from lossforge.search.control import check_control, check_own_trainings, control_key, train_control
 from lossforge.search.control_rate import sweep_learning_rates
 from lossforge.search.fresh import FreshTrainings, verdict
@@ -85,8 +85,10 @@ def is_finished(folder: RunFolder, space: SearchSpace) -> bool:
         scores = scores_at(ledger, space, done, leaders=True)
         if short_of_seeds(scores, space.fitness, promoted):
             return False
-        known = Known.kept(state.get("known"))
-        fresh = FreshTrainings(space, _rates_of(state), scores, known)
+        known, rates = Known.kept(state.get("known")), _rates_of(state)
+        if space.fitness.fresh_seeds and any(task.title not in rates for task in space.task):
+            return False
+        fresh = FreshTrainings(space, rates, scores, known)
         identities = [identity_of(training) for training in fresh.wanted]
         rows = ledger.find_all(identities)
         if len(rows) < len(set(identities)):
@@ -200,7 +202,8 @@ class _Search:
     def _generations(self, generation: Generation, state: dict[str, object] | None) -> None:
         scores, strategy, rates = generation.scores, generation.strategy, generation.rates
         self.progress.start_search(self.space.budget.generations, self.ledger.tally())
-        before = 0.0 if state is None else float(str(state.get("seconds", 0.0)))
+        clock = Clock.kept(state)
+        self.progress.ends_after(clock.left(self.space))
         number = -1 if state is None else int(str(state["generation"]))
         while not (ended := used_up(self.space, state, self.ledger)):
             number += 1
@@ -211,7 +214,7 @@ class _Search:
             if self.known is not None:
                 state["known"] = self.known.to_keep()
             if self.space.budget.hours:
-                state["seconds"] = round(before + self.progress.searched(), 3)
+                state |= clock.to_keep(self.progress.elapsed(), self.progress.searched(), number + 1)
             save_checkpoint(self.folder.checkpoint_file, state)
             best = _write_results(self.folder, self.space, scores)[:1]
             self.folder.log(

@@ -71,6 +71,7 @@ class Progress:
         self.search_started = self.started
         self.judged_before = 0
         self.meter: Meter | None = None
+        self.seconds_left = 0.0
         self.known_name = ""
         self.known_gain = 0.0
         self.work_total = self.work_done = self.work_timed = 0.0
@@ -191,11 +192,21 @@ class Progress:
         done = self.generation + 1 - max(self.first_generation, 0)
         left = self.generations - self.generation - 1
         seconds = (time.monotonic() - self.search_started) / max(done, 1) * left
+        if self.seconds_left:
+            seconds = min(seconds, max(0.0, self.seconds_left - self.elapsed()))
         return f"{seconds / 60:.1f} min left" if left else "search finished"
 
     def searched(self) -> float:
-        """Seconds of this part of the search."""
+        """Seconds of this part of the search's generations."""
         return time.monotonic() - self.search_started
+
+    def elapsed(self) -> float:
+        """Seconds of this part of the search, with what comes before its generations."""
+        return time.monotonic() - self.started
+
+    def ends_after(self, seconds: float) -> None:
+        """A budget of hours has so many seconds left for this part of the search; 0: there is none."""
+        self.seconds_left = seconds
 
     def judged(self) -> int:
         """Candidates that were trained, whatever became of it."""

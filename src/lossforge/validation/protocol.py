@@ -128,11 +128,14 @@ def _fewer(study: Study, ledger: Ledger) -> Settings:
     settings = study.settings
     if settings.among or not settings.known:
         return settings
-    scores: dict[str, list[float]] = {}
+    tried: dict[tuple[str, float], list[float]] = {}
     for row in ledger.trainings(Stage.REFERENCE):
         if row.task == study.title:
-            scores.setdefault(row.key, []).append(as_score(row.accuracy))
-    ranked = sorted(known_losses(study.space), key=lambda one: -fmean(scores.get(one[2], [0.0])))
+            tried.setdefault((row.key, row.learning_rate), []).append(as_score(row.accuracy))
+    scores: dict[str, float] = {}
+    for (key, _), found in tried.items():
+        scores[key] = max(scores.get(key, 0.0), fmean(found))
+    ranked = sorted(known_losses(study.space), key=lambda one: -scores.get(one[2], 0.0))
     return replace(settings, among=tuple(name for name, _, key in ranked[: _AGAIN * settings.known] if key in scores))
 
 
