@@ -145,6 +145,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "evolution.surrogate.least_correlation": [-1.1, 1.1, math.nan],
     "evolution.surrogate.distance": [-0.1, 1.1],
     "evolution.surrogate.learned": [[["y_pred"]], [["y_pred", 2.0]], "y_pred"],
+    "evolution.surrogate.tuned": [-1, 101],
     "evolution.surrogate.trees": [49, 10_001],
     "evolution.strategy": ["annealing"],
     "evolution.attempts": [0],
