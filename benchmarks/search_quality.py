@@ -239,10 +239,10 @@ def summary(folder: Path) -> list[str]:
             bias, width = interval([one["reported"]["gain"] - fmean(one["fresh"]) for one in told] or [math.nan])
             within = sum(one["reported"]["low"] <= fmean(one["fresh"]) <= one["reported"]["high"] for one in told)
             trained = fmean(one["leaders"][-1]["trainings"] for one in own.values())
+            won = sum(map(beats, own.values()))
             lines.append(
                 f"| {task} | {name} | {len(own)} | {trained:.0f} | {mean:+.2f} ± {reach:.2f} | {low} "
-                f"| {bias:+.2f} ± {width:.2f} | {within} of {len(told)} "
-                f"| {sum(map(beats, own.values()))} of {len(own)} |"
+                f"| {bias:+.2f} ± {width:.2f} | {within} of {len(told)} | {won} of {len(own)} |"
             )
         if by["all"] and by["plain"]:
             lines += _sooner(task, by["all"], by["plain"])

@@ -48,6 +48,7 @@ KNOWS["lossforge"] = {*KNOWS} - {"cli", "console", "__main__"}
 
 OWNERS = {
     "deap": "evolution/",
+    "cmaes": "evolution/constants.py",
     "sympy": "expression/simplify.py",
     "matplotlib": "report/",
     "ray": "executors/ray_",

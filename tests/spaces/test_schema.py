@@ -19,6 +19,7 @@ SMALLEST: dict[str, Any] = {"name": "t", "task": [{"data": "digits"}]}
 OUT_OF_RANGE: dict[str, list[Any]] = {
     "name": ["", "a b", "a/b", "a\n"],
     "seed": [-1, 2**63, 0.5],
+    "expression.form": ["triple"],
     "expression.primitives": [[], ["pow"], ["add", "__import__"]],
     "expression.leaves": [[], ["logits"], ["y_pred", 3]],
     "expression.define": [{"a": "a(x)"}, {"log": "x"}, {"f": "g(x)"}, {"f": "y"}, {"f": "y_pred + x"}, {"f": 3}, ["f"]],
@@ -145,6 +146,7 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "evolution.surrogate.least_correlation": [-1.1, 1.1, math.nan],
     "evolution.surrogate.distance": [-0.1, 1.1],
     "evolution.surrogate.learned": [[["y_pred"]], [["y_pred", 2.0]], "y_pred"],
+    "evolution.surrogate.tuned": [-1, 101],
     "evolution.surrogate.trees": [49, 10_001],
     "evolution.strategy": ["annealing"],
     "evolution.attempts": [0],

@@ -13,6 +13,7 @@ from lossforge.evolution.credit import credits_of, idle
 from lossforge.evolution.deap_trees import Individual
 from lossforge.evolution.fusion_variation import FusionVariation
 from lossforge.evolution.grid import GridStrategy
+from lossforge.evolution.pair_variation import PairVariation
 from lossforge.evolution.probed import Probed
 from lossforge.evolution.random_state import RandomState
 from lossforge.evolution.strategy import Known, Proposal, Strategy, Told, safe_fitness
@@ -34,7 +35,7 @@ class GeneticStrategy:
     def __init__(self, space: SearchSpace, classes: Sequence[int] = ()) -> None:
         self.settings = space.evolution
         fuses = bool(space.fusion.losses)
-        self.variation = FusionVariation(space, classes) if fuses else Variation(space)
+        self.variation = _variation(space, classes)
         self.random = RandomState(derive_seed(space.seed, "evolution"))
         self.population: list[Individual] = []
         self.seeds = self.variation.seeds
@@ -188,6 +189,13 @@ class RandomStrategy(GeneticStrategy):
 
     def _offspring(self) -> tuple[Individual, str]:
         return self.variation.fresh()
+
+
+def _variation(space: SearchSpace, classes: Sequence[int]) -> FusionVariation | Variation:
+    """What draws and varies candidates of the form that the space has."""
+    if space.fusion.losses:
+        return FusionVariation(space, classes)
+    return PairVariation(space) if space.expression.form == "pair" else Variation(space)
 
 
 def make_strategy(space: SearchSpace, classes: Sequence[int] = ()) -> Strategy:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from statistics import fmean, median
 from typing import TYPE_CHECKING, Any
 
+from lossforge.evolution.constants import constants_of, tuned
 from lossforge.evolution.credit import RANKED
 from lossforge.evolution.genetic import GeneticStrategy
 from lossforge.evolution.probed import Probed
@@ -26,6 +27,8 @@ _FEW = 4
 """Losses below which nothing is said of a median."""
 _SERVED = 8
 """Of so many proposals that are drawn one is asked for."""
+_ROUNDED = 1e-4
+"""Distance below which constants are given in fewer digits."""
 _SAME = 1e-6
 """Distance below which two losses are one."""
 
@@ -149,8 +152,8 @@ class RankedStrategy(GeneticStrategy):
         import numpy
 
         assert self._model is not None
-        drawn = self._draw()
         self._pools += 1
+        drawn = [*self._draw(), *self._tuned(self._model)]
         self._queue, self._next = (), 0
         inputs = self._probed.of([one.expression for one in drawn])
         able = self._probed.able(inputs)
@@ -190,6 +193,30 @@ class RankedStrategy(GeneticStrategy):
                 expression = variation.vocabulary.to_expression(tree)
                 drawn.setdefault(str(expression), Proposal(expression, origin))
         return list(drawn.values())
+
+    def _tuned(self, model: Surrogate) -> list[Proposal]:
+        """Some of the best parents, others with each draw, with the constants that the model likes best."""
+
+        def worth(losses: Sequence[Expression]) -> NDArray[numpy.float64]:
+            points = self._probed.of(losses)
+            expected = model.mean(points)
+            expected[~self._probed.able(points)] = WORST_FITNESS
+            return expected
+
+        def alike(one: Expression, other: Expression) -> bool:
+            points = self._probed.of([one, other])
+            return bool(self._probed.near(points[:1], points[1:], _ROUNDED)[0, 0])
+
+        count = self.section.tuned
+        trees = [self._expression(one) for one in self._breeding()]
+        some = [tree for tree in trees if isinstance(tree, Expression) and constants_of(tree)]
+        found = []
+        for place, tree in enumerate(some[(self._pools - 1) * count : self._pools * count]):
+            seed = derive_seed(self._seed, "constants", self._generation, self._pools, place)
+            better = tuned(tree, worth, alike, seed)
+            if better is not None:
+                found.append(Proposal(better, "tuned"))
+        return found
 
     def tell(self, judged: Sequence[Told]) -> None:
         """Note how well the model ranked what is new, then as evolution does."""

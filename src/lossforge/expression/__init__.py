@@ -7,7 +7,7 @@ from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
     "adjoint": ("joint_program",),
-    "branches": ("ClassFunctions", "class_functions", "in_p", "slope"),
+    "branches": ("ClassFunctions", "branch", "class_functions", "in_p", "slope"),
     "canonical": ("canonical_form", "canonical_form_and_text", "canonical_key", "canonical_text", "fold_constants"),
     "class_kernel": ("peaks", "sums"),
     "codegen": ("Emitted", "compile_expression", "compile_joint", "emit", "function_source"),

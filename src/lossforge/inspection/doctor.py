@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING
 
 from lossforge.errors import LossforgeError
 
-_PACKAGES = ("torch", "numpy", "deap", "sympy", "scikit-learn", "pebble", "pydantic", "torchvision", "pillow", "ray")
+_PACKAGES = (
+    "torch",
+    "numpy",
+    "deap",
+    "cmaes",
+    "sympy",
+    "scikit-learn",
+    "pebble",
+    "pydantic",
+    "torchvision",
+    "pillow",
+    "ray",
+)
 if TYPE_CHECKING:
     from lossforge.evaluation.records import TrainingRequest
 

@@ -19,7 +19,8 @@ class SurrogateSection(Section):
     random (Thompson sampling), and a share ``plain`` of the rest; none closer than ``distance`` (1 - |cosine| of probe
     gradients) to another or to what is judged. A generation is plain evolution where the model's out-of-bag rank
     correlation is below ``least_correlation``, or where that with what came next is, and what it chose was no better
-    than the rest.
+    than the rest. With each draw of proposals so many parents are ``tuned``: CMA-ES looks for the constants that
+    the model likes best.
 
     ``learned`` are formulas and gains (-1 to 1) of other runs, which `lossforge.search` fills in from ``seed_from``.
     They weigh a quarter, let the model rank from the first generation on, and are forgotten where it then ranks badly.
@@ -29,6 +30,7 @@ class SurrogateSection(Section):
     proposals: int = Field(default=600, ge=1, le=100_000)
     plain: Probability = 0.125
     fresh: Probability = 0.15
+    tuned: int = Field(default=4, ge=0, le=100)
     least_judged: int = Field(default=30, ge=4)
     most_judged: int = Field(default=2000, ge=4)
     least_correlation: float = Field(default=0.2, ge=-1, le=1)

@@ -80,8 +80,12 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 
 
 class ExpressionSection(Section):
-    """Which expressions may be built."""
+    """Which expressions may be built: in the ``form`` of one tree, or of a pair of them.
 
+    A pair is a tree over ``y_pred`` for the true class, and another for each wrong one.
+    """
+
+    form: Literal["tree", "pair"] = "tree"
     primitives: list[PrimitiveName] = Field(default=list(PRIMITIVES), min_length=1)
     leaves: list[LeafName] = Field(default=list(LEAVES), min_length=1)
     constant_range: tuple[float, float] = (-3.0, 3.0)
@@ -123,6 +127,11 @@ class ExpressionSection(Section):
             raise ValueError("initial_height: the first number must not be above the second")
         if self.initial_height[1] > self.max_height:
             raise ValueError(f"initial_height: the second number must not be above max_height = {self.max_height}")
+        if self.form == "pair" and not ({*self.primitives} <= PRIMITIVES.keys() and {*self.leaves} == {*LEAVES}):
+            raise ValueError(
+                "form: a pair is of functions of one probability, so of elementwise primitives, with the leaves y_pred "
+                "and y_true; leave the others out, or set form = 'tree'"
+            )
         faults = [fault for seed in self.seeds if (fault := self._fault_of(seed))]
         if faults:
             raise ValueError("seeds: " + "; ".join(faults))
