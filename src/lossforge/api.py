@@ -124,6 +124,11 @@ def ready_space(
             from lossforge.executors.devices import resolve_device
 
             loaded = settled(loaded, resolve_device(loaded.execution.device))
+        if loaded.recipe.precision == "bfloat16":
+            from lossforge.evaluation.precision import check_precision
+            from lossforge.executors.devices import resolve_device
+
+            check_precision(loaded.recipe, resolve_device(loaded.execution.device))
     return loaded, digests
 
 

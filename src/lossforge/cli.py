@@ -535,6 +535,9 @@ def list_(
 def doctor(
     data: Annotated[str | None, typer.Option(metavar="NAME", help="Examine this data set instead.")] = None,
     resize: Annotated[int | None, typer.Option(min=1, help="Side of its images, where they differ in size.")] = None,
+    network: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Tell how this network is run, on --data or its usual size.")
+    ] = None,
     executor: Annotated[str | None, typer.Option(help="ray: check a Ray, on this machine or at --address.")] = None,
     address: AddressOption = None,
     gpus_per_worker: GpusOption = None,
@@ -542,7 +545,7 @@ def doctor(
     set_: SetOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Check this machine: versions, cores, memory, disk, GPU, and that a worker can train; or a data set, or a Ray."""
+    """Check this machine: versions, cores, memory, disk, GPU, a worker; or a data set, a network, or a Ray."""
     from lossforge.console import print_rows
     from lossforge.inspection.doctor import examine, examine_data
 
@@ -553,6 +556,10 @@ def doctor(
             from lossforge.inspection.ray_doctor import examine_ray
 
             checks = examine_ray(address or "", gpus_per_worker, data or "digits", resize, data_dir or "")
+        elif network is not None:
+            from lossforge.inspection.network_doctor import examine_network
+
+            checks = examine_network(network, data or "", data_dir or "", resize, set_)
         else:
             checks = examine() if data is None else examine_data(data, data_dir or "", resize, set_)
     print_rows(checks, json)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import networks
+import paired
 from lossforge.models.registry import MODELS
 
 
@@ -30,3 +32,15 @@ def test_the_table_tells_medians_and_their_range() -> None:
     told = networks.line(networks.Measured(networks.QUICK[1], "loop", 2, ratios, each, each, each))
     assert told.startswith("| unet | 1×16×16, 4 | loop, 2 | 2.00 (1.00–4.00) |")
     assert told.count("|") == networks.HEAD.count("|")
+
+
+@pytest.mark.parametrize("name", ["small_cnn", "mlp", "resnet8"])
+def test_paired_trainings_end_at_the_same_accuracy(name: str, tmp_path: Path) -> None:
+    rows = {row.network: row for row in reversed(networks.ROWS)}
+    row = replace(rows[name], width=4, batch=16, steps=20)
+    values = paired.differences(row, tmp_path, 6)
+    assert len(values) == 6
+    mean, half = paired.interval(values)
+    assert abs(mean) <= max(half, 0.5)
+    assert half < 5
+    assert paired.line(name, row.size, [0.1, -0.1]).endswith(" | too wide |")

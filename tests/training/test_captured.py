@@ -96,12 +96,12 @@ def trained(of: Plan, replicas: list[Replica], capture: Callable[..., Captured] 
         return train_cohort(of, replicas)
 
 
-def same(found: list[ReplicaScore], wanted: list[ReplicaScore]) -> None:
+def same(found: list[ReplicaScore], wanted: list[ReplicaScore], share: float = 1e-3) -> None:
     for mine, other in zip(found, wanted, strict=True):
         assert (mine.accuracy is None) == (other.accuracy is None)
-        assert mine.metrics["curve"] == pytest.approx(other.metrics["curve"], rel=1e-3)
+        assert mine.metrics["curve"] == pytest.approx(other.metrics["curve"], rel=share)
         assert mine.metrics["negative_log_likelihood"] == pytest.approx(
-            other.metrics["negative_log_likelihood"], rel=1e-3
+            other.metrics["negative_log_likelihood"], rel=share
         )
         assert mine.accuracy == pytest.approx(other.accuracy, abs=0.011)
 
@@ -124,7 +124,9 @@ def test_what_is_recorded_once_trains_every_step_of_every_cohort(recipe: dict[st
         cohort(CROSS_ENTROPY, CROSS_ENTROPY, CROSS_ENTROPY, rates=(0.004, 0.01, 0.001), seed=9),
     ):
         replicas = [replace(one, loss=LossSpec(CROSS_ENTROPY)) for one in replicas]
-        same(trained(of, replicas, taped), trained(of, replicas, None))
+        # A step that is not captured rounds Adam's otherwise, and float16 makes more of it.
+        share = 1e-2 if recipe.get("precision") == "float16" else 1e-3
+        same(trained(of, replicas, taped), trained(of, replicas, None), share)
     assert len(captured._captured) == 1
     assert None not in captured._captured.values()
 

@@ -143,8 +143,6 @@ def _others(recipe: RecipeSection) -> list[str]:
         told.append(f"learning rate of the last layer: times {recipe.output_rate:g}")
     if recipe.label_smoothing:
         told.append(f"label smoothing: {recipe.label_smoothing:g}, the default of this class")
-    if recipe.precision != "float32":
-        told.append(f"precision: {recipe.precision} by autocast")
     return told
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 from lossforge.models.imported import Shape
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """Two 3×3 convolutions beside the identity; where the shape changes, the identity skips pixels and adds zeros."""
 
     def __init__(self, channels: int, out: int, stride: int) -> None:
@@ -25,9 +25,12 @@ class _Block(nn.Module):
         """``(B, C, H, W) -> (B, out, H / stride, W / stride)``."""
         h = self.relu1(self.norm1(self.conv1(x)))
         h = self.norm2(self.conv2(h))
-        identity = functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.added))
-        out: Tensor = self.relu2(h + identity)
+        out: Tensor = self.relu2(h + self.identity(x))
         return out
+
+    def identity(self, x: Tensor) -> Tensor:
+        """What stands beside the convolutions, in the shape of their output."""
+        return functional.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.added))
 
 
 def _residual(shape: Shape, classes: int, width: int, blocks: int) -> nn.Module:
@@ -36,7 +39,7 @@ def _residual(shape: Shape, classes: int, width: int, blocks: int) -> nn.Module:
     channels = width
     for stage in range(3):
         for block in range(blocks):
-            layers.append(_Block(channels, width << stage, stride=2 if stage and not block else 1))
+            layers.append(Block(channels, width << stage, stride=2 if stage and not block else 1))
             channels = width << stage
     network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
     for module in network.modules():

@@ -92,12 +92,11 @@ def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 def plan_of_space(space: SearchSpace, losses: list[str], seeds: int | None = None) -> Plan:
     """A plan that compares losses on the tasks of a space as its re-validation would: tuned alike, on test data."""
     validation = space.validation
-    recipe = space.recipe.model_dump(mode="json")
+    recipe = space.recipe.validated().model_dump(mode="json")
     if not space.recipe.steps:
         recipe["epochs"] = validation.epochs or 2 * space.recipe.epochs
     else:
         recipe["steps"] = 2 * space.recipe.steps
-    recipe["learning_rate"] = "sweep"
     data = {
         "name": space.name,
         "description": f"losses in the task of the space '{space.name}'",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from lossforge.spaces.section import Section
 
@@ -39,6 +39,7 @@ class RecipeSection(Section):
     A cohort of "auto" and a back end by "trial" are settled before a run is written, and a cohort that is larger than
     a CPU gains from is cut then; see `lossforge.evaluation.calibrate`. ``epsilon`` is what Adam adds to the root that
     it divides by (in muon too, for what is no matrix); ``output_rate`` is the factor of the last layer's rate.
+    ``precision``, also "bf16", is that of a search's trainings: a run is always re-validated in float32.
     """
 
     optimizer: Literal["adam", "adamw", "sgd", "muon"] = "adam"
@@ -66,6 +67,11 @@ class RecipeSection(Section):
     stop_at: float = Field(default=0.3, ge=0, lt=1)
     stop_below: float = Field(default=0.5, ge=0, lt=1)
 
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _full_name(cls, precision: object) -> object:
+        return "bfloat16" if precision == "bf16" else precision
+
     @model_validator(mode="after")
     def _rising(self) -> RecipeSection:
         if self.learning_rates != sorted(set(self.learning_rates)):
@@ -82,6 +88,10 @@ class RecipeSection(Section):
     def of(self, task: TaskSection) -> RecipeSection:
         """The recipe of a task's trainings: with the task's own cohort, where it has one."""
         return self if task.cohort is None else self.model_copy(update={"cohort": task.cohort})
+
+    def validated(self) -> RecipeSection:
+        """The recipe of a re-validation: in float32, each loss at its own best rate."""
+        return self.model_copy(update={"learning_rate": "sweep", "precision": "float32"})
 
     def unused(self) -> set[str]:
         """Keys that are left at what a recipe without them means."""

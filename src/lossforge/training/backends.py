@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from lossforge.errors import ModelError
+from lossforge.models.fused_norm import in_channels_last
 from lossforge.models.layer_list import LayerList, fills_vectors
 
 State = dict[str, Tensor]
@@ -33,6 +34,12 @@ S divides K: each batch of ``x`` is for K / S replicas in a row.
 
 HEAVY = 25_000_000
 """Weights times pixels of a sample above which a CPU gains nothing from vmap; measured in docs/design-notes.md."""
+
+LARGE = 256
+"""Pixels of a sample from which a loop on a CPU runs convolutions in channels_last, BatchNorm and ReLU in one.
+
+Below, what Python takes for them is more than is gained: a step on 8×8 took 1.15 times as long.
+"""
 
 TINY = 10_000
 """Weights times pixels of a sample below which vmap's step costs a CPU the same for one network and for a hundred."""
@@ -116,33 +123,65 @@ class VmapBackend:
 
 
 class LoopBackend:
-    """One replica after the other: for any network, and for one replica."""
+    """One replica after the other: for any network, and for one replica.
+
+    On a CPU a network of convolutions runs in channels_last, with BatchNorm and the ReLU behind it as one operation,
+    where that takes each of its BatchNorms (torch's own rounds two to three times worse in channels_last) and samples
+    have `LARGE` pixels: faster there for all networks that were measured (benchmarks/results/backends.md).
+    """
 
     name = "loop"
     shares = False
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
+        self._fused = in_channels_last(model)
         self._draws: bool | None = None
         """Whether the network draws random numbers in training; None until it was seen."""
 
+    def one(self, params: State, buffers: State, x: Tensor, *, training: bool) -> Tensor:
+        """Logits ``(B, ...)`` of one network on samples ``(B, C, H, W)``; parameters and buffers are its own."""
+        model = self._model
+        if x.device.type == "cpu" and self._fused is not None and math.prod(x.shape[2:]) >= LARGE:
+            model = self._fused
+            x = x.contiguous(memory_format=torch.channels_last)
+            params = {name: _last(value) for name, value in params.items()}
+        model.train(training)
+        logits: Tensor = torch.func.functional_call(model, (params, buffers), (x,))
+        return logits
+
     def logits(self, params: State, buffers: State, x: Tensor, *, training: bool, idle: Idle = ()) -> Tensor:
         """See `Backend.logits`. Replicas of a network that draws random numbers draw in turn: none is left out."""
-        self._model.train(training)
-        before = _random_state(x.device) if training and self._draws is None else None
-        skipped = idle if not training or self._draws is False else ()
+        skipped = self.skipped(idle, training=training)
         parts = {name: value.unbind(0) for name, value in params.items()}
         outputs: dict[int, Tensor] = {}
-        for k, samples in enumerate(x.unbind(0)):
-            if k in skipped:
-                continue
-            state = {name: part[k] for name, part in parts.items()}
-            kept = {name: buffer[k] for name, buffer in buffers.items()}
-            outputs[k] = torch.func.functional_call(self._model, (state, kept), (samples,))
-        if before is not None:
-            self._draws = not torch.equal(before, _random_state(x.device))
+        with self.watched(x.device, training=training):
+            for k, samples in enumerate(x.unbind(0)):
+                if k in skipped:
+                    continue
+                state = {name: part[k] for name, part in parts.items()}
+                kept = {name: buffer[k] for name, buffer in buffers.items()}
+                outputs[k] = self.one(state, kept, samples, training=training)
         nothing = torch.zeros_like(next(iter(outputs.values())))
         return torch.stack([outputs.get(k, nothing) for k in range(len(x))])
+
+    def skipped(self, idle: Idle, *, training: bool) -> Idle:
+        """Who can be left out of those of whom nothing is wanted."""
+        return idle if not training or self._draws is False else ()
+
+    @contextmanager
+    def watched(self, device: torch.device, *, training: bool) -> Iterator[None]:
+        """Within it all networks run: the first time in training one sees whether they draw random numbers."""
+        if not training or self._draws is not None:
+            yield
+            return
+        before = _random_state(device)
+        yield
+        self._draws = not torch.equal(before, _random_state(device))
+
+
+def _last(value: Tensor) -> Tensor:
+    return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
 
 
 def _random_state(device: torch.device) -> Tensor:
@@ -205,15 +244,15 @@ def gainful_lanes(backend: str, model: nn.Module, shape: Sequence[int]) -> int:
 
     It depends on the back end, the network and its samples ``(C, H, W)`` alone, never on how many workers there are.
     """
-    size = _size(model, shape)
+    size = weights_times_pixels(model, shape)
     return (_GAINFUL_HEAVY if size > HEAVY else _GAINFUL_TINY if size < TINY else _GAINFUL)[backend]
 
 
 def _is_heavy(model: nn.Module, shape: Sequence[int]) -> bool:
-    return _size(model, shape) > HEAVY
+    return weights_times_pixels(model, shape) > HEAVY
 
 
-def _size(model: nn.Module, shape: Sequence[int]) -> int:
+def weights_times_pixels(model: nn.Module, shape: Sequence[int]) -> int:
     """Weights times pixels of a sample."""
     return sum(weight.numel() for weight in model.parameters()) * math.prod(shape[1:])
 

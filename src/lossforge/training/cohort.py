@@ -17,7 +17,7 @@ from lossforge.losses.matching import matched_scales
 from lossforge.losses.weighting_rules import MOST_TERMS
 from lossforge.models.output_layer import output_layer
 from lossforge.seeding import derive_seed
-from lossforge.training.backends import Backend, State, make_backend
+from lossforge.training.backends import Backend, LoopBackend, State, make_backend
 from lossforge.training.changing_weights import ChangingWeights
 from lossforge.training.cohort_loss import CohortLoss
 from lossforge.training.lanes import LaneState, copied, gathered
@@ -122,7 +122,7 @@ class Cohort:
         """What the losses read besides logits and target: "progress", "class_share"."""
         self.idle: frozenset[int] = frozenset()
         """Lanes that need not go on; a back end that can leaves them out."""
-        numbers = [self.seeds.index(one.seed) for one in replicas]
+        self._numbers = numbers = [self.seeds.index(one.seed) for one in replicas]
         self.adjacent = numbers == sorted(numbers) and len({numbers.count(one) for one in numbers}) == 1
         """Whether lanes of one seed stand beside each other, equally many of each: a back end may share samples."""
         self.lanes = replace(networks.lanes, seed_of=torch.tensor(numbers, device=self.device))
@@ -130,6 +130,8 @@ class Cohort:
         """How far the training is, 0 to 1; a step moves it on, where a loss asks."""
         asked = "class_share" in self.needs
         self.class_share = self.samples.class_shares()[self.lanes.seed_of] if asked else None
+        self._lane_losses: list[CohortLoss] = []
+        """Each lane's loss by itself; made where one is asked for."""
         self._names = networks.names
         self._factors = networks.rate_factors
         self.params = [part.detach().requires_grad_() for part in self.lanes.weights.parts]
@@ -195,6 +197,30 @@ class Cohort:
         buffers = self.lanes.buffers
         with self._precision():
             return _by_sample(self.backend.logits(self._state, buffers, x, training=training, idle=self.idle))
+
+    def lane_logits(self, lane: int, params: Sequence[Tensor], x: Tensor) -> Tensor:
+        """Logits ``(N, outputs)`` in training of one lane with these parameters, by a back end that is a loop."""
+        assert isinstance(self.backend, LoopBackend)
+        frozen = {name: value[lane] for name, value in self.lanes.frozen.items()}
+        buffers = {name: value[lane] for name, value in self.lanes.buffers.items()}
+        samples = x[self._numbers[lane]] if len(x) > 1 else x[0]
+        with self._precision():
+            state = {**dict(zip(self._names, params, strict=True)), **frozen}
+            return _by_sample(self.backend.one(state, buffers, samples, training=True)[None])[0]
+
+    def lane_loss(self, lane: int, logits: Tensor, targets: Tensor) -> Tensor:
+        """The loss of one lane, a number, of its logits ``(N, outputs)``; ``targets`` are all lanes'."""
+        if not self._lane_losses:
+            recipe = self.plan.recipe
+            self._lane_losses = [
+                CohortLoss([one.loss], recipe.label_smoothing, self.plan.head, ignoring=self.plan.ignoring)
+                for one in self.replicas
+            ]
+        shares = self.class_share
+        own = shares[lane : lane + 1] if shares is not None and len(shares) > 1 else shares
+        function = self._lane_losses[lane]
+        value: Tensor = function(logits[None], targets[lane : lane + 1], self.progress, own)[0]
+        return value * self.lanes.scale[lane]
 
     def _precision(self) -> torch.autocast:
         precision = self.plan.recipe.precision

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -66,9 +67,17 @@ class StackedOptimizer(ABC):
 
         It depends on its `numbers` and on tensors alone, so that it can be captured.
         """
+        changed = [lanes.weights.vector, *(momentum.vector for momentum in lanes.momenta)]
+        before = [] if kept is None else [tensor.clone() for tensor in changed]
+        self._step(lanes, gradient, numbers)
+        if kept is not None:
+            where = lanes.weights.layout.spread(kept)
+            for tensor, old in zip(changed, before, strict=True):
+                tensor.copy_(torch.where(where, old, tensor))
+
+    def _step(self, lanes: LaneState, gradient: Tensor, numbers: Sequence[Number]) -> None:
         flat, layout = lanes.weights.vector, lanes.weights.layout
         momenta = [momentum.vector for momentum in lanes.momenta]
-        before = [] if kept is None else [tensor.clone() for tensor in (flat, *momenta)]
         factor, decay, *scalars = numbers
         # Equal rates need no vector. A tensor, not a number of Python's: both ways give the same bits.
         rates = lanes.rates[0] if self.one_rate else layout.spread(lanes.rates)
@@ -79,10 +88,6 @@ class StackedOptimizer(ABC):
         elif self.weight_decay:
             gradient = gradient.add(flat, alpha=self.weight_decay)
         flat.sub_(self.direction(layout, gradient, momenta, scalars).mul_(rates * factor))
-        if kept is not None:
-            where = layout.spread(kept)
-            for tensor, old in zip((flat, *momenta), before, strict=True):
-                tensor.copy_(torch.where(where, old, tensor))
 
     @abstractmethod
     def direction(
@@ -114,6 +119,25 @@ class StackedAdam(StackedOptimizer):
     """Adam (Kingma & Ba, ICLR 2015), as `torch.optim.Adam`."""
 
     decoupled_decay = False
+
+    def _step(self, lanes: LaneState, gradient: Tensor, numbers: Sequence[Number]) -> None:
+        flat = lanes.weights.vector
+        usual = flat.device.type == "cpu" and flat.dtype is torch.float32 and self.factors is None
+        if not usual or any(isinstance(number, Tensor) for number in numbers):
+            super()._step(lanes, gradient, numbers)
+            return
+        # On a CPU in one pass over the weights.
+        from lossforge.training.adam_kernel import adam_step
+
+        factor, decay, *scalars = (float(number) for number in numbers)
+        coupled, decoupled = (0.0, decay) if self.decoupled_decay else (self.weight_decay, 0.0)
+        rates = lanes.rates.numpy()
+        told = numpy.array([coupled, scalars[0], 1 - _SQUARE_DECAY, *scalars[1:], self.epsilon], numpy.float32)
+        sizes = numpy.array(lanes.weights.layout.sizes, numpy.uint64)
+        mean, square = (momentum.vector.numpy() for momentum in lanes.momenta)
+        kept_shares = (1 - rates * decoupled).astype(numpy.float32)
+        step = (rates * factor).astype(numpy.float32)
+        adam_step(flat.numpy(), gradient.numpy(), mean, square, sizes, step, kept_shares, told)
 
     def scalars(self, momentum: float | None, step: int) -> tuple[float, ...]:
         """See `adam_scalars`."""

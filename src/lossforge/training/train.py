@@ -19,6 +19,7 @@ from lossforge.seeding import derive_seed
 from lossforge.training.captured import StepFunction, stepping
 from lossforge.training.cohort import Cohort
 from lossforge.training.early_stop import RunningAccuracy
+from lossforge.training.lane_by_lane import goes_lane_by_lane, lane_gradients
 from lossforge.training.lanes import LaneState
 from lossforge.training.loss_scaling import unscaled
 from lossforge.training.optimizers import Number, clip_gradient, make_optimizer
@@ -184,6 +185,10 @@ class _Run:
         """
         cohort, lanes, recipe = self.cohort, self.lanes, self.plan.recipe
         scaling = recipe.precision == "float16"
+        if goes_lane_by_lane(cohort):
+            logits, loss, gradient = lane_gradients(cohort, x, targets, lanes.overflow_scale if scaling else None)
+            self._change(loss, gradient, numbers)
+            return logits
         logits = cohort.logits(x, training=True)
         parts = cohort.parts(logits, targets)
         loss = cohort.loss(logits, targets, parts)
@@ -192,8 +197,21 @@ class _Run:
             norms = cohort.changing.norms(parts, self._shared, lanes.overflow_scale if scaling else 1.0)
         told = loss * lanes.overflow_scale if scaling else loss
         gradient = flatten(torch.autograd.grad(told.sum(), cohort.params, materialize_grads=True))
+        self._change(loss.detach(), gradient, numbers, parts, norms)
+        return logits
+
+    def _change(
+        self,
+        loss: Tensor,
+        gradient: Tensor,
+        numbers: Sequence[Number],
+        parts: Tensor | None = None,
+        norms: Tensor | None = None,
+    ) -> None:
+        """Step along a flat gradient of losses ``(K,)``; ``parts`` and ``norms`` are for weights that change."""
+        cohort, lanes, recipe = self.cohort, self.lanes, self.plan.recipe
         kept = None
-        if scaling:
+        if recipe.precision == "float16":
             gradient, kept = unscaled(lanes, gradient)
         if recipe.clip_norm:
             gradient = clip_gradient(lanes.weights.layout, gradient, recipe.clip_norm)
@@ -201,11 +219,9 @@ class _Run:
             self.optimizer.apply(lanes, gradient, numbers, kept)
             if cohort.changing is not None and parts is not None:
                 cohort.changing.step(lanes, parts.detach(), norms, self._factor_optimizer, numbers, kept)
-            loss = loss.detach()
             lanes.finite &= loss.isfinite()
             lanes.total += loss
             cohort.move_on()
-        return logits
 
     @property
     def kind(self) -> tuple[Any, ...] | None:

@@ -147,8 +147,7 @@ def _study(
     further: Sequence[str],
 ) -> Study:
     # What a search tunes is the rate of cross-entropy; here every loss has its own.
-    recipe = space.recipe.model_copy(update={"learning_rate": "sweep"})
-    own = space.model_copy(update={"task": [space.task[index]], "recipe": recipe})
+    own = space.model_copy(update={"task": [space.task[index]], "recipe": space.recipe.validated()})
     losses = [
         Contender(
             told_name(loss, searched), loss, key_in(own, loss), own, size=size, search_gain=gain, searched=searched

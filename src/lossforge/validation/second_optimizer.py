@@ -73,7 +73,7 @@ def under_second_optimizer(
     if not name or task.python:
         return [None] * len(losses)
     settings = space.validation
-    recipe = space.recipe.model_copy(update={"optimizer": name})
+    recipe = space.recipe.model_copy(update={"optimizer": name, "precision": "float32"})
     other = space.model_copy(update={"recipe": recipe})
     control = baseline(task.head)
     wanted = [*losses, (control, key_in(other, control))]
