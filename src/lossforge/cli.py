@@ -453,6 +453,21 @@ def export(
 
 
 @app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, or of a comparison.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The page; default RUN/report.html.")
+    ] = None,
+) -> None:
+    """Write one page of all that is known of a run or a comparison: verdict, best losses, pictures, the command."""
+    from lossforge.report.report_file import write_report
+
+    with kept_clean():
+        written = write_report(run, output)
+    typer.echo(written)
+
+
+@app.command()
 def tables(
     run: RunArgument,
     latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX, for the package booktabs.")] = False,
