@@ -370,9 +370,15 @@ def compare(
     dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Compare losses with rivals that are tuned alike, on test data with fresh seeds; write tables and diagrams."""
+    """Compare losses with rivals that are tuned alike, on test data with fresh seeds; or runs, by their folders."""
     from lossforge import comparing
-    from lossforge.console import print_plan, print_validation, progress
+    from lossforge.console import print_plan, print_rows, print_validation, progress
+
+    if comparing.are_runs(losses or ()):
+        from lossforge.report.run_comparison import compare_runs
+
+        print_rows(compare_runs([Path(one) for one in losses or ()]), json)
+        return
 
     if dry_run:
         from lossforge.starting.dry_run import plan_of_compare
@@ -458,13 +464,39 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="The page; default RUN/report.html.")
     ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write every picture there too, as SVG and PNG.")
+    ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write files for TensorBoard there too.")
+    ] = None,
 ) -> None:
     """Write one page of all that is known of a run or a comparison: verdict, best losses, pictures, the command."""
     from lossforge.report.report_file import write_report
 
     with kept_clean():
-        written = write_report(run, output)
-    typer.echo(written)
+        written = [write_report(run, output)]
+        if plots is not None:
+            from lossforge.report.plots import write_plots
+
+            written += write_plots(run, plots)
+        if tensorboard is not None:
+            from lossforge.report.tensorboard import write_tensorboard
+
+            written.append(write_tensorboard(run, tensorboard))
+    for path in written:
+        typer.echo(path)
+
+
+@app.command()
+def watch(
+    run: RunArgument,
+    every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How often to look.")] = 5.0,
+) -> None:
+    """Follow a run that another process or machine works on, until its search is done; only reads."""
+    from lossforge.report.watch import watch as follow
+
+    follow(run, typer.echo, every=every)
 
 
 @app.command()

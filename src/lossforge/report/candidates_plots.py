@@ -36,8 +36,7 @@ def front(found: Sequence[Judged]) -> list[Judged]:
 
 def pareto(data: RunData) -> Picture | None:
     """Gain against size with the front; None with fewer than three losses."""
-    enough = _of_equal_seeds(data)
-    found = [one for one in enough if one.size]
+    found = [one for one in data.trained() if one.size]
     if len(found) < 3:
         return None
     gains = sorted(one.gain for one in found)
@@ -46,7 +45,7 @@ def pareto(data: RunData) -> Picture | None:
     chart.axes("size (nodes)", "gain, percentage points", signed=True, whole=True)
     for one in thinned(found, 600):
         chart.dot(one.size, one.gain, 2.4, "point-other", f"{one.gain:+.2f}, {short(one.formula)}")
-    best = front(found)
+    best = front(_of_equal_seeds(found))
     xs, ys = [], []
     for one, following in zip(best, [*best[1:], best[-1]], strict=True):
         xs += [one.size, following.size]
@@ -57,9 +56,8 @@ def pareto(data: RunData) -> Picture | None:
     return picture
 
 
-def _of_equal_seeds(data: RunData) -> list[Judged]:
-    """Losses of as many replicates as the leaders, where those are three or more; else all."""
-    trained = data.trained()
+def _of_equal_seeds(trained: Sequence[Judged]) -> Sequence[Judged]:
+    """Losses of the most replicates, where those are three or more; else all: a mean of few leads by luck."""
     most = max((len(one.gains) for one in trained), default=0)
     full = [one for one in trained if len(one.gains) == most]
     return full if len(full) >= 3 else trained

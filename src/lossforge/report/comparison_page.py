@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from lossforge.errors import StoreError
@@ -17,7 +18,6 @@ from lossforge.store.run_folder import read_json
 from lossforge.validation.comparison import Comparison
 from lossforge.validation.results import comparisons_in
 from lossforge.validation.standings import loss_of
-from lossforge.validation.verdicts import BASELINE
 
 _PORTRAITS = 6
 _EVIDENCE = 12
@@ -76,18 +76,22 @@ def _header(name: str, plan: dict[str, Any], rows: Sequence[Comparison]) -> str:
     )
 
 
-def _portraits(rows: Sequence[Comparison]) -> str:
-    """Pictures of the losses of the highest mean gain over cross-entropy, or over all rivals."""
+def best_losses(rows: Sequence[Comparison]) -> list[tuple[str, float, int]]:
+    """Losses of the highest mean gain over their rivals: name or formula, that gain in points, number of classes."""
     gains: dict[str, list[float]] = {}
     classes: dict[str, int] = {}
     for row in rows:
-        gains.setdefault(loss_of(row), []).append(row.gain + (1e-9 if row.rival == BASELINE else 0.0))
-        classes[loss_of(row)] = max(row.classes, classes.get(loss_of(row), 2))
-    best = sorted(gains, key=lambda name: (-sum(gains[name]) / len(gains[name]), name))[:_PORTRAITS]
+        gains.setdefault(loss_of(row), []).append(row.gain)
+        classes[loss_of(row)] = min(max(row.classes, classes.get(loss_of(row), 2)), 1000)
+    means = {name: fmean(values) for name, values in gains.items()}
+    best = sorted(means, key=lambda name: (-means[name], name))[:_PORTRAITS]
+    return [(name, means[name], classes[name]) for name in best]
+
+
+def _portraits(rows: Sequence[Comparison]) -> str:
     cards = []
-    for place, name in enumerate(best, 1):
-        mean = sum(gains[name]) / len(gains[name])
-        shown = portrait(name, "softmax", min(max(classes[name], 2), 1000), f"loss-{place}")
+    for place, (name, mean, classes) in enumerate(best_losses(rows), 1):
+        shown = portrait(name, "softmax", classes, f"loss-{place}")
         told = [f"Mean of its gains over rivals and studies: {mean:+.2f} points."]
         cards.append(card(f"No. {place} by that mean", name, shown, told))
     return "".join(cards)

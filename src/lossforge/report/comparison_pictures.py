@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from lossforge.report.candidates_plots import short
 from lossforge.report.chart import label_of, limits, ticks
@@ -22,12 +23,28 @@ _NAME = 21
 _ROW = 24.0
 
 
-def by_loss(rows: Sequence[Comparison]) -> dict[tuple[str, int], list[Comparison]]:
-    """Rows of each loss in each study, by the study's title and the loss's rank."""
-    found: dict[tuple[str, int], list[Comparison]] = {}
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Rows of one forest plot, each with its label: a loss beside its rivals, or a rival beside the losses."""
+
+    study: str
+    name: str
+    rows: tuple[tuple[str, Comparison], ...]
+
+
+def groups(rows: Sequence[Comparison]) -> list[Group]:
+    """A group for each loss in each study, or for each rival where those are fewer than the losses by far."""
+    by_rival = len({row.rival for row in rows}) * 3 < len({row.rank for row in rows})
+    found: dict[tuple[str, str], list[tuple[str, Comparison]]] = {}
     for row in rows:
-        found.setdefault((row.title, row.rank), []).append(row)
-    return found
+        loss, rival = _name(row), named(row.rival)
+        name, label = (f"Each loss beside {rival}", _name(row)) if by_rival else (f"{loss} beside each rival", rival)
+        found.setdefault((row.title, name), []).append((label, row))
+    return [Group(study, name, tuple(mine)) for (study, name), mine in found.items()]
+
+
+def _name(row: Comparison) -> str:
+    return short(row.loss) if row.loss and not row.searched else f"Rank {row.rank}: {short(loss_of(row))}"
 
 
 def common_limits(rows: Sequence[Comparison]) -> tuple[float, float]:
@@ -35,10 +52,11 @@ def common_limits(rows: Sequence[Comparison]) -> tuple[float, float]:
     return limits([value for row in rows for value in (row.low, row.high)], around=[0.0])
 
 
-def forest(rows: Sequence[Comparison], name: str, x: tuple[float, float]) -> Picture:
-    """A loss beside each rival: gain, its interval over seeds, and thinner the one over seeds and test images."""
+def forest(group: Group, name: str, x: tuple[float, float]) -> Picture:
+    """Gains, each with its interval over seeds, and thinner the one over seeds and test images."""
+    rows = [row for _, row in group.rows]
     height = 34 + _ROW * len(rows)
-    picture = Picture(name, f"Gain of {short(loss_of(rows[0]))} over each rival", 420, height)
+    picture = Picture(name, f"{group.study}: {group.name}, gains with intervals", 420, height)
     left, right, bottom = 128.0, 14.0, height - 26
 
     def at(value: float) -> float:
@@ -50,11 +68,11 @@ def forest(rows: Sequence[Comparison], name: str, x: tuple[float, float]) -> Pic
     for value in ticks(*x, 6):
         picture.line([(at(value), 2), (at(value), bottom)], "zero" if value == 0 else "rule")
         picture.text(at(value), bottom + 15, label_of(value, signed=True), "label", "middle")
-    for place, row in enumerate(rows):
+    for place, (name_of_row, row) in enumerate(group.rows):
         y = 14 + _ROW * place
         line, point, label = _STYLES[verdict(row)]
-        told = f"{named(row.rival)}: {row.gain:+.2f} [{row.low:+.2f}, {row.high:+.2f}], {verdict(row).words}"
-        picture.text(left - 12, y + 4, _shortened(named(row.rival)), label, "end")
+        told = f"{name_of_row}: {row.gain:+.2f} [{row.low:+.2f}, {row.high:+.2f}], {verdict(row).words}"
+        picture.text(left - 12, y + 4, _shortened(name_of_row), label, "end")
         if row.low_images is not None and row.high_images is not None:
             picture.line([(at(row.low_images), y), (at(row.high_images), y)], "other")
         picture.line([(at(row.low), y), (at(row.high), y)], line, told)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from lossforge.report.candidates_plots import short
-from lossforge.report.comparison_pictures import by_loss, common_limits, critical_difference, forest, ranks_of
+from lossforge.report.comparison_pictures import common_limits, critical_difference, forest, groups, ranks_of
 from lossforge.report.page import figure, table
 from lossforge.validation.comparison import LEGEND, Comparison, named, verdict
 from lossforge.validation.standings import loss_of
@@ -18,15 +18,15 @@ _ROWS = 3000
 
 def comparison_body(rows: Sequence[Comparison], name: str) -> str:
     """HTML of everything there is of comparisons."""
-    groups = by_loss(rows)
-    several = len({title for title, _ in groups}) > 1
+    found = groups(rows)
+    several = len({group.study for group in found}) > 1
     x = common_limits(rows)
-    figures = []
-    for (title, rank), mine in list(groups.items())[:_FORESTS]:
-        study = f"{escape(title)}: " if several else ""
-        caption = f"{study}<b>{escape(_name(mine[0], rank))}</b> beside each rival, points of {escape(mine[0].scored)}"
-        figures.append(figure(forest(mine, f"{name}-{len(figures) + 1}", x), caption))
-    left = len(groups) - len(figures)
+    figures: list[str] = []
+    for group in found[:_FORESTS]:
+        study = f"{escape(group.study)}: " if several else ""
+        caption = f"{study}<b>{escape(group.name)}</b>, points of {escape(group.rows[0][1].scored)}"
+        figures.append(figure(forest(group, f"{name}-{len(figures) + 1}", x), caption))
+    left = len(found) - len(figures)
     more = f'<p class="note">{left} more are in the table.</p>' if left else ""
     legend = (
         '<p class="note">Bold: 95 % interval over seeds, thin: over seeds and test samples. Blue is better, orange '
@@ -41,10 +41,6 @@ def comparison_body(rows: Sequence[Comparison], name: str) -> str:
         )
         diagram = figure(critical_difference(ranks), caption, wide=True)
     return f'{diagram}{legend}<div class="grid">{"".join(figures)}</div>{more}{_details(rows, several)}'
-
-
-def _name(row: Comparison, rank: int) -> str:
-    return short(row.loss) if row.loss and not row.searched else f"Rank {rank}: {short(loss_of(row))}"
 
 
 def _details(rows: Sequence[Comparison], several: bool) -> str:

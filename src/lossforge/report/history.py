@@ -12,9 +12,6 @@ from lossforge.report.run_data import Judged, RunData
 from lossforge.screening.settings import Screen
 from lossforge.search.progress import duration
 
-_ROOM = 0.02
-"""Share of the worst gains that a chart need not have room for: one that failed to learn would flatten the rest."""
-
 
 @dataclass(frozen=True, slots=True)
 class Spread:
@@ -48,8 +45,8 @@ def spreads(trained: Sequence[Judged]) -> list[Spread]:
     found = []
     for generation, gains in sorted(by_generation.items()):
         gains.sort()
-        quarters = [quantile(gains, share) for share in (0.25, 0.5, 0.75)]
-        found.append(Spread(generation, len(gains), *quarters, gains[-1]))
+        low, middle, high = (quantile(gains, share) for share in (0.25, 0.5, 0.75))
+        found.append(Spread(generation, len(gains), low, middle, high, gains[-1]))
     return found
 
 
@@ -75,7 +72,7 @@ def levels(data: RunData) -> list[Level]:
     return found
 
 
-def _best_so_far(data: RunData, found: Sequence[Spread]) -> dict[int, float]:
+def best_so_far(data: RunData, found: Sequence[Spread]) -> dict[int, float]:
     """The leader's gain at each generation's end; by the log, which knows who led, or the best mean so far."""
     if data.moments:
         return {moment.generation: moment.gain for moment in data.moments}
@@ -87,7 +84,7 @@ def by_generation(data: RunData) -> Picture | None:
     found = spreads(data.trained())
     if not found:
         return None
-    leader, picture = _best_so_far(data, found), Picture("gain-by-generation", "Gain by generation", 420, 250)
+    leader, picture = best_so_far(data, found), Picture("gain-by-generation", "Gain by generation", 420, 250)
     marks = levels(data)
     room = limits(
         [*leader.values(), *(one.median for one in found), *(one.high for one in found)],

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from lossforge.errors import LossforgeError
+from lossforge.expression.formula import parse_formula
 from lossforge.expression.interpreter import Interpreter
 from lossforge.expression.signature import probe_gradients
 from lossforge.expression.tree import Expression
@@ -117,15 +118,17 @@ def _expression(formula: str, head: str) -> Expression | None:
 
 @lru_cache(maxsize=1024)
 def _of_term(formula: str, head: str) -> NDArray[numpy.float64] | None:
+    """Of a loss that is a sum of named ones."""
     try:
         spec = candidate_spec(formula, head)
         if spec.is_term:
-            return term_gradient(spec, head)[0].numpy()  # type: ignore[no-any-return]
-        losses = Interpreter([parse_candidate(spec.formula)], [spec.label_smoothing], head=head)  # type: ignore[list-item]
-        gradient: NDArray[numpy.float64] = probe_gradients(losses)[0]
-        return gradient
+            gradient: NDArray[numpy.float64] = term_gradient(spec, head)[0].numpy()
+        else:
+            losses = Interpreter([parse_formula(spec.formula)], [spec.label_smoothing], head=head)
+            gradient = probe_gradients(losses)[0]
     except (LossforgeError, ValueError, RuntimeError):
         return None
+    return gradient
 
 
 def _draw(picture: Picture, places: Sequence[Place]) -> None:

@@ -37,19 +37,19 @@ class Portrait:
 @lru_cache(maxsize=64)
 def portrait(formula: str, head: str, classes: int, name: str) -> Portrait:
     """All that a page shows of a loss; kept, since leaders stay from checkpoint to checkpoint."""
-    typeset, by_class = _typeset(formula)
+    written, by_class = typeset(formula)
     shown = Shown.of(formula, head, classes)
     if shown is None:
-        return Portrait(typeset, by_class, (), None, ("It has no gradient near a uniform start.",), None)
+        return Portrait(written, by_class, (), None, ("It has no gradient near a uniform start.",), None)
     try:
         relative = nearest(shown.spec, head=shown.head)
     except (LossforgeError, ValueError, RuntimeError):
         relative = None
     pictures, field = tuple(loss_pictures(shown, name)), triangle(shown, f"{name}-triangle")
-    return Portrait(typeset, by_class, pictures, field, tuple(in_words(shown)), relative)
+    return Portrait(written, by_class, pictures, field, tuple(in_words(shown)), relative)
 
 
-def _typeset(formula: str) -> tuple[str, str]:
+def typeset(formula: str) -> tuple[str, str]:
     """The formula, and its two functions of one probability, as MathML; "" where there is none to read."""
     try:
         tree = parse_candidate(formula)
@@ -57,13 +57,13 @@ def _typeset(formula: str) -> tuple[str, str]:
         return "", ""
     if not isinstance(tree, Expression) or tree.size > _LONGEST:
         return "", ""
-    typeset, by_class = mathml(latex(tree)), ""
+    written, by_class = mathml(latex(tree)), ""
     if not tree.crosses_classes:
         try:
             by_class = mathml(latex_by_class(class_functions(tree)))
         except (LossforgeError, ValueError):
             by_class = ""
-    return typeset, by_class
+    return written, by_class
 
 
 def card(title: str, formula: str, shown: Portrait, lines: list[str], *, searched: str = "") -> str:

@@ -86,7 +86,7 @@ def loss_pictures(shown: Shown, name: str) -> list[tuple[Picture, str]]:
 def _curves(name: str, part: str, mine: Curve, standard: Curve, along: str) -> Picture:
     picture = Picture(name, f"{part} against the {along}, beside cross-entropy", _WIDTH, _HEIGHT)
     own, other = getattr(mine, part), getattr(standard, part)
-    chart = Chart(picture, (0.0, 1.0), sample_limits([own], other), left=40.0)
+    chart = Chart(picture, (0.0, 1.0), sample_limits([own], other), left=47.0)
     chart.axes(along, "scaled " + part if part == "value" else part, signed=part == "gradient")
     xs = mine.p.tolist()
     chart.line(xs, other.tolist(), "reference", "cross-entropy")

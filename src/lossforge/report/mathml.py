@@ -36,7 +36,7 @@ def mathml(latex: str, *, block: bool = True) -> str:
 
 class _Reader:
     def __init__(self, latex: str) -> None:
-        self._tokens = _TOKEN.findall(latex)
+        self._tokens: list[str] = _TOKEN.findall(latex)
         self._place = 0
         self._texts = iter(re.findall(r"\\(?:text|operatorname)\{((?:[^{}\\]|\\.)*)\}", latex))
 

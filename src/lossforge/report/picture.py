@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -108,9 +109,10 @@ class Picture:
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set(xlim=(0, self.width), ylim=(self.height, 0))
         axes.set_axis_off()
-        for order, mark in enumerate(self.marks):
-            _matplotlib_mark(axes, mark, order)
-        figure.savefig(path, dpi=288)
+        alike = groupby(self.marks, key=lambda mark: (mark.kind, mark.style, mark.radius))
+        for order, (_, marks) in enumerate(alike):
+            _draw_alike(axes, list(marks), order)
+        figure.savefig(path, dpi=192)
 
 
 def _number(value: float) -> str:
@@ -137,24 +139,32 @@ def _svg_mark(mark: Mark) -> str:
     return f"<path {place}>{title}</path>" if title else f"<path {place}/>"
 
 
-def _matplotlib_mark(axes: Axes, mark: Mark, order: int) -> None:
-    style = MARKS[mark.style]
-    xs, ys = [x for x, _ in mark.points], [y for _, y in mark.points]
-    if mark.kind == "text":
-        align = {"start": "left", "middle": "center", "end": "right"}[mark.anchor]
-        turn = {"rotation": 90, "rotation_mode": "anchor"} if mark.turned else {}
-        size, text = style.size * 0.75, mark.text.replace("$", r"\$")
-        weight = "bold" if style.bold else "normal"
-        drawn = axes.text(xs[0], ys[0], text, color=style.light, fontsize=size, ha=align, va="baseline", zorder=order)
-        drawn.set(weight=weight, **turn)
-    elif mark.kind == "dot":
-        axes.scatter(
-            xs, ys, s=(2 * mark.radius * 0.75) ** 2, color=style.light, alpha=style.opacity, linewidths=0, zorder=order
-        )
-    elif mark.kind == "area":
-        axes.fill(xs, ys, color=style.light, alpha=style.opacity, linewidth=0, zorder=order)
+def _draw_alike(axes: Axes, marks: Sequence[Mark], order: int) -> None:
+    """Draw marks of one kind and style, which lie above all before."""
+    from matplotlib.collections import LineCollection, PolyCollection
+
+    style, kind = MARKS[marks[0].style], marks[0].kind
+    if kind == "text":
+        for mark in marks:
+            _draw_text(axes, mark, order)
+    elif kind == "dot":
+        xs, ys = zip(*(mark.points[0] for mark in marks), strict=True)
+        size = (2 * marks[0].radius * 0.75) ** 2
+        axes.scatter(xs, ys, s=size, color=style.light, alpha=style.opacity, linewidths=0, zorder=order)
+    elif kind == "area":
+        shapes = [mark.points for mark in marks]
+        axes.add_collection(PolyCollection(shapes, facecolors=style.light, alpha=style.opacity, zorder=order))
     else:
-        dash = (0, tuple(one / style.width for one in style.dash)) if style.dash else "-"
-        axes.plot(
-            xs, ys, color=style.light, linewidth=0.75 * style.width, alpha=style.opacity, linestyle=dash, zorder=order
-        )
+        dash = (0, tuple(one / style.width for one in style.dash)) if style.dash else "solid"
+        lines = LineCollection([mark.points for mark in marks], colors=style.light, alpha=style.opacity, zorder=order)
+        lines.set(linewidth=0.75 * style.width, linestyle=dash)
+        axes.add_collection(lines)
+
+
+def _draw_text(axes: Axes, mark: Mark, order: int) -> None:
+    style, (x, y) = MARKS[mark.style], mark.points[0]
+    align = {"start": "left", "middle": "center", "end": "right"}[mark.anchor]
+    drawn = axes.text(x, y, mark.text.replace("$", r"\$"), color=style.light, ha=align, va="baseline", zorder=order)
+    drawn.set(fontsize=style.size * 0.75, weight="bold" if style.bold else "normal")
+    if mark.turned:
+        drawn.set(rotation=90, rotation_mode="anchor")

@@ -79,11 +79,11 @@ def _variables(place: int) -> str:
     return "".join(f"--{name}:{colours[place]};" for name, colours in COLOURS.items())
 
 
-def colours_css() -> str:
+def colours_css(where: str = ":root") -> str:
     """Colours as variables: light, dark where the reader's system is, light on printed paper."""
     return (
-        f":root{{{_variables(0)}color-scheme:light dark}}"
-        f"@media screen and (prefers-color-scheme:dark){{:root{{{_variables(1)}}}}}"
+        f"{where}{{{_variables(0)}color-scheme:light dark}}"
+        f"@media screen and (prefers-color-scheme:dark){{{where}{{{_variables(1)}}}}}"
     )
 
 
@@ -109,7 +109,7 @@ FONTS = 'system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-s
 
 def picture_css() -> str:
     """What an SVG file needs to stand alone."""
-    return f"{colours_css()}svg{{background:var(--paper);font-family:{FONTS}}}{marks_css()}"
+    return f"{colours_css('.picture')}.picture{{background:var(--paper);font-family:{FONTS}}}{marks_css()}"
 
 
 def page_css() -> str:

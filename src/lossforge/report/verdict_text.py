@@ -51,12 +51,16 @@ def judged(rows: Sequence[Comparison], of_what: str) -> str:
     total = len(found)
     above = found.count(LossVerdict.BETTER_THAN_ALL_KNOWN)
     better = above + found.count(LossVerdict.BETTER_THAN_CROSS_ENTROPY)
-    where = f" over {studies} studies, each counted once" if studies > 1 else ""
     rivals = len({row.rival for row in rows})
     first = "On test data with fresh seeds"
+    if studies > 1:
+        losses = len({row.rank for row in rows})
+        cases = f"{total} cases ({losses} {'loss' if losses == 1 else 'losses'} in {studies} studies)"
+        told = f"{first}, a loss is better than cross-entropy in {better or 'none'} of {cases}"
+        return f"{told}, and better than every known loss met in {above}." if better and rivals > 1 else f"{told}."
     if not better:
-        return f"{first}, none {of_what} is shown to be better than cross-entropy ({total} tried{where})."
-    told = f"{first}, {better} of {total} {of_what} {_are(better)} better than cross-entropy{where}"
+        return f"{first}, none {of_what} is shown to be better than cross-entropy ({total} tried)."
+    told = f"{first}, {better} of {total} {of_what} {_are(better)} better than cross-entropy"
     if rivals < 2:
         return f"{told}; no other known loss was there to compare with."
     if above:
