@@ -66,9 +66,8 @@ def levels(data: RunData) -> list[Level]:
     if len(drawn) > 1:
         best = max(one.gain for one in drawn)
         found.append(Level(best, "random", f"best of {len(drawn):,} random losses"))
-    known = [one for one in data.trained() if one.origin in ("reference", "known", "rival")]
-    if known:
-        found.append(Level(max(one.gain for one in known), "other", "best known loss"))
+    if data.known_gain is not None and data.known_key != data.control_key:
+        found.append(Level(data.known_gain, "other", f"{data.known.replace('_', ' ')}, the best known"))
     return found
 
 
@@ -120,6 +119,26 @@ def by_time(data: RunData) -> Picture | None:
     for moment in data.moments if len(data.moments) <= 200 else ():
         told = f"generation {moment.generation}, after {duration(moment.seconds)}: {moment.gain:+.2f}"
         chart.dot(moment.seconds / unit, moment.gain, 2.6, "point", told)
+    return picture
+
+
+def surrogate(data: RunData) -> Picture | None:
+    """Rank correlations of predicted and observed gains by generation; None where no surrogate said anything."""
+    lines = {
+        style: [(number, named[key]) for number, named in sorted(data.measures.items()) if key in named]
+        for key, style in (("surrogate_correlation", "own"), ("surrogate_out_of_bag", "second"))
+    }
+    points = [point for line in lines.values() for point in line]
+    if not points:
+        return None
+    picture = Picture("surrogate", "Rank correlation of predicted and observed gains", 420, 250)
+    low = min(0.0, *(value for _, value in points))
+    chart = Chart(picture, (1.0, float(max(2, data.generations_done))), (low - 0.05, 1.0))
+    chart.axes("generation", "rank correlation", signed=True, whole=True)
+    for style, line in lines.items():
+        chart.line([x for x, _ in line], [y for _, y in line], style)
+    for x, y in lines["own"]:
+        chart.dot(x, y, 2.6, "point", f"generation {x}: {y:+.2f}")
     return picture
 
 
@@ -180,6 +199,8 @@ _STAGES = {
     "sweep": "learning rate of cross-entropy",
     "check": "checking trainings of one's own",
     "control": "cross-entropy, to compare with",
+    "reference": "known losses, as reference",
+    "fresh": "leaders on fresh seeds",
     "search": "candidates",
     "audit": "audit of the screens",
     "coarse": "choosing known losses",

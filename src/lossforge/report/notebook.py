@@ -19,11 +19,8 @@ def run_html(path: Path) -> str:
     data = read_run(path)
     rows = []
     for entry in data.entries[:_LEADERS]:
-        judged = data.judged.get(entry.signature)
-        half = None if judged is None else judged.half
-        gain = f"{entry.gain:+.2f}" + (f" ± {half:.2f}" if half is not None else "")
         formula = typeset(entry.formula)[0] or f"<code>{escape(entry.formula)}</code>"
-        cells = (str(entry.rank), gain, str(entry.seeds))
+        cells = (str(entry.rank), escape(entry.told_gain), str(entry.seeds))
         rows.append(f"<tr>{''.join(f'<td {_CELL}>{cell}</td>' for cell in cells)}<td {_CELL}>{formula}</td></tr>")
     head = "".join(f"<th {_CELL}>{name}</th>" for name in ("rank", "gain, points", "seeds", "loss"))
     leaders = f"<table><tr>{head}</tr>{''.join(rows)}</table>" if rows else ""

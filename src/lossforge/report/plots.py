@@ -7,7 +7,7 @@ from pathlib import Path
 from lossforge.report.candidates_plots import curves, pareto
 from lossforge.report.comparison_page import best_losses, is_comparison
 from lossforge.report.comparison_pictures import common_limits, critical_difference, forest, groups, ranks_of
-from lossforge.report.history import by_generation, by_time, funnel, work
+from lossforge.report.history import by_generation, by_time, funnel, surrogate, work
 from lossforge.report.likeness_map import likeness_map
 from lossforge.report.loss_card import portrait
 from lossforge.report.picture import Picture
@@ -34,7 +34,7 @@ def write_plots(folder: Path, output: Path) -> list[Path]:
 def _of_run(folder: Path) -> list[Picture]:
     data = read_run(folder)
     located = likeness_map(data)
-    whole = (by_generation(data), by_time(data), funnel(data), curves(data), pareto(data), work(data))
+    whole = (by_generation(data), by_time(data), funnel(data), curves(data), pareto(data), work(data), surrogate(data))
     found = [picture for picture in (*whole, located[0] if located else None) if picture is not None]
     for entry in data.entries[:LOSSES]:
         found += _of_loss(entry.formula, data.head, classes_of(data), f"rank-{entry.rank}")

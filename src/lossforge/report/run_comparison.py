@@ -24,9 +24,6 @@ def compare_runs(paths: Sequence[Path]) -> list[dict[str, str]]:
 
 def _told(run: RunData, first: RunData) -> dict[str, str]:
     best = run.entries[0] if run.entries else None
-    judged = run.judged.get(best.signature) if best else None
-    half = None if judged is None else judged.half
-    gain = "" if best is None else f"{best.gain:+.2f}" + (f" ± {half:.2f}" if half is not None else "")
     changed = forbidden_changes(first.space, run.space)
     shared = set(run.judged) & set(first.judged)
     return {
@@ -38,7 +35,7 @@ def _told(run: RunData, first: RunData) -> dict[str, str]:
         "trained": f"{len(run.judged):,}",
         "trained by the first too": "" if run is first else f"{len(shared):,}",
         "cross-entropy": "" if run.control is None else f"{run.control:.2%}",
-        "gain of the leader": gain,
+        "gain of the leader": best.told_gain if best else "",
         "leader": best.formula if best else "",
         "workers' seconds": f"{sum(run.work.values()):,.0f}",
         "shown": headline(run),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from lossforge.errors import LossforgeError, StoreError
+from lossforge.search.budget import used_up
 from lossforge.search.control import control_key
 from lossforge.search.hall_of_fame import Entry, read_hall_of_fame
 from lossforge.search.scores import is_score
@@ -25,7 +26,7 @@ from lossforge.validation.results import comparisons_by_plan, read_comparisons
 from lossforge.validation.statistics import t_quantile
 
 _LINE = re.compile(r"^(\S+Z) (.*)$")
-_GENERATION = re.compile(r"^generation (\d+): .* gain ([+-]\d+\.\d+)$")
+_GENERATION = re.compile(r"^generation (\d+): .* gain ([+-]\d+\.\d+)\b")
 _CURVES = 8
 """Trainings of one loss whose curves are read."""
 
@@ -70,15 +71,16 @@ class RunData:
     """All of it. ``judged`` is by key, in the order trained, without cross-entropy; what failed has no gains.
 
     ``comparisons`` are a re-validation's under "", and plans' under their names. ``tally`` counts candidates by
-    outcome, rejected ones by screen. ``work`` is the workers' seconds by stage. ``trouble`` says what could not be
-    read.
+    outcome, rejected ones by screen. ``finished``: the budget is used up. ``work`` is the workers' seconds by stage.
+    ``trouble`` says what could not be read. ``known`` is the best known loss where the search trained those, and
+    ``known_gain`` its gain over cross-entropy in points; ``measures`` are what generations (from 1) were like, by name.
     """
 
     path: Path
     manifest: dict[str, Any]
     space: SearchSpace
     generations_done: int = 0
-    exhausted: bool = False
+    finished: bool = False
     entries: list[Entry] = field(default_factory=list)
     judged: dict[str, Judged] = field(default_factory=dict)
     tally: dict[str, int] = field(default_factory=dict)
@@ -93,13 +95,12 @@ class RunData:
     curves: dict[str, list[list[float]]] = field(default_factory=dict)
     control_key: str = ""
     control: float | None = None
+    known: str = ""
+    known_key: str = ""
+    known_gain: float | None = None
+    measures: dict[int, dict[str, float]] = field(default_factory=dict)
     log: list[str] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)
-
-    @property
-    def finished(self) -> bool:
-        """Whether the search has used up its budget."""
-        return self.exhausted or self.generations_done >= self.space.budget.generations
 
     @property
     def head(self) -> str:
@@ -116,17 +117,20 @@ def read_run(path: Path) -> RunData:
     folder = RunFolder.open(path)
     data = RunData(path, folder.manifest, folder.space())
     data.control_key = control_key(data.space)
+    state: dict[str, Any] = {}
     with _Told(data):
-        state = load_checkpoint(folder.checkpoint_file) or {"generation": -1}
-        data.generations_done = int(state["generation"]) + 1
-        data.exhausted = bool((state.get("strategy") or {}).get("exhausted"))
+        state = load_checkpoint(folder.checkpoint_file) or {}
+        data.generations_done = int(state.get("generation", -1)) + 1
         data.learning_rates = dict(state.get("learning_rates") or {})
+        known = state.get("known")
+        if isinstance(known, dict):
+            data.known, data.known_key = str(known.get("name", "")), str(known.get("key", ""))
     if folder.hall_of_fame_file.exists():
         with _Told(data):
             data.entries = read_hall_of_fame(folder.hall_of_fame_file)
     if folder.ledger_file.exists():
         with _Told(data):
-            _read_ledger(data, folder.ledger_file)
+            _read_ledger(data, folder.ledger_file, state)
     with _Told(data):
         data.comparisons = {
             name: rows for name, rows in {"": read_comparisons(folder), **comparisons_by_plan(folder)}.items() if rows
@@ -151,13 +155,16 @@ class _Told:
         return isinstance(error, LossforgeError)
 
 
-def _read_ledger(data: RunData, path: Path) -> None:
+def _read_ledger(data: RunData, path: Path, state: Mapping[str, object]) -> None:
     ledger = Ledger(path, read_only=True)
     try:
+        data.finished = used_up(data.space, state or None, ledger) != ""
         scores = ledger.scores()
         candidates = ledger.candidates()
         _read_scores(data, scores)
         _read_candidates(data, candidates)
+        data.known_gain = _known_gain(scores, data.known_key, data.control_key)
+        data.measures = {number + 1: named for number, named in ledger.measures().items()}
         chosen = [entry.signature for entry in data.entries[:3]]
         for stage, keys in ((Stage.SEARCH, chosen), (Stage.CONTROL, [data.control_key])):
             for key in keys:
@@ -205,6 +212,16 @@ def _read_scores(data: RunData, scores: Sequence[Score]) -> None:
         data.work.setdefault(stage, 0.0)
     for stage, seconds in {(row.stage, row.seconds) for row in scores}:
         data.work[stage] += seconds
+
+
+def _known_gain(scores: Sequence[Score], key: str, control: str) -> float | None:
+    """The known loss's mean gain, in points, over the replicates that both were measured on beside each other."""
+    found: dict[str, dict[tuple[str, int], float]] = {key: {}, control: {}}
+    for row in scores:
+        if row.stage == Stage.REFERENCE and row.key in found and is_score(row.accuracy):
+            found[row.key][row.task, row.replicate] = float(row.accuracy or 0.0)
+    both = found[key].keys() & found[control].keys()
+    return 100 * fmean(found[key][one] - found[control][one] for one in both) if both else None
 
 
 def _read_candidates(data: RunData, candidates: Iterable[CandidateRow]) -> None:

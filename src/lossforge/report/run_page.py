@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lossforge.report.candidates_plots import curves, origins, pareto
 from lossforge.report.comparison_sections import comparison_body
-from lossforge.report.history import by_generation, by_time, funnel, work
+from lossforge.report.history import by_generation, by_time, funnel, surrogate, work
 from lossforge.report.likeness_map import likeness_map
 from lossforge.report.loss_card import card, portrait
 from lossforge.report.page import facts, figure, page, paragraph, section, table
@@ -80,7 +80,9 @@ def _figures(data: RunData) -> dict[str, str]:
     if data.control is not None:
         found[f"cross-entropy’s {searched_title(data.space.measure)}"] = f"{data.control:.1%}"
     if data.entries:
-        found["the leader’s gain, points"] = f"{data.entries[0].gain:+.2f}"
+        found["the leader’s gain, points"] = (
+            f"{data.entries[0].search_gain:+.2f}" if data.entries[0].gain is None else f"{data.entries[0].gain:+.2f}"
+        )
     return found
 
 
@@ -99,21 +101,35 @@ def _losses(data: RunData) -> str:
         one = data.judged.get(entry.signature)
         half = None if one is None else one.half
         interval = f" ± {half:.2f}" if half is not None else ""
-        lines = [
-            f"In the search {entry.gain:+.2f}{interval} points over cross-entropy ({entry.seeds} seeds: "
-            f"{entry.accuracy:.2%} against {entry.control:.2%}); size {entry.size}."
-        ]
+        lines = [f"In the search {entry.search_gain:+.2f}{interval} points over cross-entropy; size {entry.size}."]
+        if entry.gain is not None and entry.low is not None and entry.high is not None:
+            over = "" if entry.gain_over_known is None else f", {entry.gain_over_known:+.2f} over {entry.known}"
+            lines.append(
+                f"On {entry.seeds} fresh replicates, which chose nobody: {entry.gain:+.2f} ({entry.low:+.2f} to "
+                f"{entry.high:+.2f}){over}; {entry.accuracy:.2%} against {entry.control:.2%}."
+            )
+        if entry.relatives:
+            like = "one more loss is" if entry.relatives == 1 else f"{entry.relatives} more losses are"
+            lines.append(f"It stands for a family: {like} like it for all a training can tell.")
         if entry.formula in said:
             lines.append(f"Re-validated: {said[entry.formula]}.")
         title = f"Rank {entry.rank} · generation {entry.generation}, by {entry.origin}"
         shown = portrait(entry.formula, data.head, classes_of(data), f"rank-{entry.rank}")
         cards.append(card(title, entry.formula, shown, lines, searched=entry.searched))
     rows = [
-        (str(one.rank), f"{one.gain:+.2f}", str(one.seeds), f"{one.accuracy:.2%}", str(one.size), one.formula)
+        (
+            str(one.rank),
+            f"{one.search_gain:+.2f}",
+            "" if one.gain is None else one.told_gain,
+            str(one.seeds),
+            f"{one.accuracy:.2%}",
+            str(one.size),
+            one.formula,
+        )
         for one in data.entries
     ]
-    names = ("rank", "gain", "seeds", "score", "size", "formula")
-    whole = table(names, rows, (0, 1, 2, 3, 4))
+    names = ("rank", "gain in the search", "on fresh seeds", "seeds", "score", "size", "formula")
+    whole = table(names, rows, (0, 1, 3, 4, 5))
     key = (
         '<p class="key"><span><i></i>the loss</span><span><i class="reference"></i>cross-entropy</span></p>'
         f'<p class="note">Losses are drawn for {classes_of(data)} classes, scaled so that their gradient at a uniform '
@@ -154,6 +170,13 @@ def _search(data: RunData) -> str:
             "each from its first value to its lowest: values of different losses do not compare."
         )
         figures.append(figure(named, caption))
+    trust = surrogate(data)
+    if trust is not None:
+        caption = (
+            "<b>Does the surrogate rank rightly?</b> Rank correlation of what it predicted with the gains that came "
+            "next; dashed: with gains that its trees had left out."
+        )
+        figures.append(figure(trust, caption))
     luck = (
         '<p class="note">The leader’s gain is a mean over the seeds it was chosen by, and so too high on average; it '
         "falls where a leader gets further seeds.</p>"

@@ -36,12 +36,16 @@ def write_tensorboard(run: Path, output: Path | None = None) -> Path:
             leader = best_so_far(data, found)
             for generation, gain in leader.items():
                 writer.add_scalar("gain of the leader", gain, generation)
+            for number, named in data.measures.items():
+                for name, value in named.items():
+                    writer.add_scalar(f"generation/{name}", value, number)
             for outcome, count in data.tally.items():
                 writer.add_scalar(f"candidates/{outcome.replace(':', ' by ')}", count, data.generations_done)
-            gain = data.entries[0].gain if data.entries else 0.0
+            best = data.entries[0] if data.entries else None
+            gain = 0.0 if best is None else best.search_gain if best.gain is None else best.gain
             writer.add_hparams(_flat(data.space.model_dump(mode="json", exclude_none=True)), {"hparam/gain": gain})
             for entry in data.entries:
-                writer.add_text(f"rank {entry.rank}", f"`{entry.formula}` {entry.gain:+.2f} points")
+                writer.add_text(f"rank {entry.rank}", f"`{entry.formula}` {entry.told_gain} points")
         finally:
             writer.close()
     return folder

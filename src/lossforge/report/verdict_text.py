@@ -19,11 +19,19 @@ def headline(data: RunData) -> str:
     if not data.entries:
         return _nothing(data)
     best = data.entries[0]
-    half = data.judged[best.signature].half if best.signature in data.judged else None
-    interval = f" (95 % interval {best.gain - half:+.2f} to {best.gain + half:+.2f})" if half is not None else ""
     still = "" if data.finished else " The search goes on."
+    if best.gain is not None and best.low is not None and best.high is not None:
+        over = "" if best.gain_over_known is None else f", {best.gain_over_known:+.2f} beside {best.known}"
+        return (
+            f"The leader is {best.gain:+.2f} points of {searched_title(best.metric)} beside cross-entropy (95 % "
+            f"interval {best.low:+.2f} to {best.high:+.2f}{over}), on {best.seeds} replicates that had no part in "
+            f"choosing it. On test data nothing has been re-validated yet.{still}"
+        )
+    half = data.judged[best.signature].half if best.signature in data.judged else None
+    gain = best.search_gain
+    interval = f" (95 % interval {gain - half:+.2f} to {gain + half:+.2f})" if half is not None else ""
     return (
-        f"The leader is {best.gain:+.2f} points of {searched_title(best.metric)} beside cross-entropy{interval}, "
+        f"The leader is {gain:+.2f} points of {searched_title(best.metric)} beside cross-entropy{interval}, "
         f"over {best.seeds} seeds. It was chosen by these very numbers out of {len(data.trained()):,} losses, so part "
         f"of that is luck: nothing has been re-validated yet.{still}"
     )

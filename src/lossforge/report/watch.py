@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lossforge.errors import StoreError
+from lossforge.search.budget import used_up
 from lossforge.spaces.schema import SearchSpace
 from lossforge.store.checkpoint import load_checkpoint
 from lossforge.store.ledger import Ledger
@@ -39,7 +40,7 @@ def look(folder: RunFolder, space: SearchSpace) -> Seen:
     """How far a run is. Raises StoreError where what is there is damaged."""
     state = load_checkpoint(folder.checkpoint_file)
     done = 0 if state is None else int(state["generation"]) + 1
-    exhausted = bool(state and (state.get("strategy") or {}).get("exhausted"))
+    finished = False
     tally: dict[str, int] = {}
     trainings = 0
     if folder.ledger_file.exists():
@@ -51,6 +52,7 @@ def look(folder: RunFolder, space: SearchSpace) -> Seen:
         else:
             try:
                 tally, trainings = ledger.tally(), ledger.training_count()
+                finished = used_up(space, state, ledger) != ""
             except StoreError:  # its tables are being made
                 if done:
                     raise
@@ -58,7 +60,7 @@ def look(folder: RunFolder, space: SearchSpace) -> Seen:
                 ledger.close()
     trained = sum(count for name, count in tally.items() if name.partition(":")[0] not in _NOT_TRAINED)
     generations = space.budget.generations
-    return Seen(done, generations, sum(tally.values()), trained, trainings, exhausted or done >= generations)
+    return Seen(done, generations, sum(tally.values()), trained, trainings, finished)
 
 
 def watch(
