@@ -225,7 +225,12 @@ def top(
     from lossforge.inspection.runs import leader_seeds, run_relatives, run_top, run_verdicts
 
     relatives = run_relatives(run) if every else None
-    print_hall_of_fame(run_top(run, number), json, leader_seeds(run), run_verdicts(run), relatives)
+    sparks: dict[str, str] = {}
+    if sys.stdout.isatty() and not json:
+        from lossforge.report.sparkline import can_be_shown, gains_by_seed
+
+        sparks = gains_by_seed(run) if can_be_shown() else {}
+    print_hall_of_fame(run_top(run, number), json, leader_seeds(run), run_verdicts(run), relatives, sparks)
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
