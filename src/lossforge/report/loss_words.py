@@ -25,9 +25,9 @@ def in_words(shown: Shown) -> list[str]:
     )
     mine, standard = shown.gradient(samples), shown.standard_gradient(samples)
     names = (
-        f"An easy sample (its class at {100 * _EASY:.0f} %)",
-        f"A hard one (its class at {100 * hard:.0f} %, the others alike)",
-        f"A wrongly labelled one (the network is {100 * _SURE:.0f} % sure of another class)",
+        f"An easy sample (its class at {100 * _EASY:.0f}\u00a0%)",
+        f"A hard one (its class at {100 * hard:.0f}\u00a0%, the others alike)",
+        f"A wrongly labelled one (the network is {100 * _SURE:.0f}\u00a0% sure of another class)",
     )
     return [
         f"{name} {_pulled(float(own.norm()), float(other.norm()), float(own[0]))}."
@@ -54,7 +54,7 @@ def _pulled(own: float, other: float, on_label: float) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
+    return f"{100 * share:.2g}\u00a0%" if share < 0.1 else f"{100 * share:.0f}\u00a0%"
 
 
 def _times(share: float) -> str:

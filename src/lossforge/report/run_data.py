@@ -52,9 +52,9 @@ class Judged:
 
     @property
     def half(self) -> float | None:
-        """Half of the 95 % interval of the mean, by Student's t; None of one replicate."""
+        """Half of the 95 % interval of the mean, by Student's t; None of fewer than three replicates."""
         count = len(self.gains)
-        return None if count < 2 else t_quantile(0.975, count - 1) * stdev(self.gains) / count**0.5
+        return None if count < 3 else t_quantile(0.975, count - 1) * stdev(self.gains) / count**0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,8 @@ def _losses(data: RunData) -> str:
             lines.append(f"It stands for a family: {like} like it for all a training can tell.")
         if entry.formula in said:
             lines.append(f"Re-validated: {said[entry.formula]}.")
-        title = f"Rank {entry.rank} · generation {entry.generation}, by {entry.origin}"
+        came = entry.origin if data.space.fusion.losses else f"generation {entry.generation}, by {entry.origin}"
+        title = f"Rank {entry.rank} · {came}"
         shown = portrait(entry.formula, data.head, classes_of(data), f"rank-{entry.rank}")
         cards.append(card(title, entry.formula, shown, lines, searched=entry.searched))
     rows = [
@@ -202,7 +203,9 @@ def _candidates(data: RunData) -> str:
     if not figures:
         return ""
     rows = [(name, f"{count:,}", f"{middle:+.2f}", f"{most:+.2f}") for name, count, middle, most in origins(data)]
-    came = table(("how it came about", "trained", "median gain", "best gain"), rows, (1, 2, 3))
+    if data.space.fusion.losses:  # there the names of the losses in a sum
+        rows = []
+    came = "" if not rows else table(("how it came about", "trained", "median gain", "best gain"), rows, (1, 2, 3))
     return f'<div class="grid">{"".join(figures)}</div>{came}'
 
 
