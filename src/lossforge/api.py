@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -333,10 +333,12 @@ def told_to_stop() -> None:
 def _go(folder: RunFolder, space: SearchSpace, progress: Progress, *, resumed: bool = False) -> Run:
     with places_of(folder, space), folder.locked(), stop_on_signal(told_to_stop) as stop:
         # torch loads here, after the folder exists: a kill from now on can be resumed.
+        from lossforge.report.report_file import ReportKeeper
         from lossforge.search.hall_of_fame import read_hall_of_fame
 
+        page = ReportKeeper(folder.path, folder.log)
         try:
-            trained = _search(folder, space, stop, progress, resumed=resumed)
+            trained = _search(folder, space, stop, progress, page.checkpoint, resumed=resumed)
             space = folder.space()  # with the cohorts that the search has settled on
             best = read_hall_of_fame(folder.hall_of_fame_file)
             if space.validation.after_search and best and not _is_validated(folder, space, best):
@@ -349,18 +351,28 @@ def _go(folder: RunFolder, space: SearchSpace, progress: Progress, *, resumed: b
             raise InterruptedSearchError(
                 f"stopped; everything finished is recorded: go on with 'lossforge resume {folder.path}'"
             ) from None
-        if not trained:
+        if trained:
+            page.write()
+        else:
             progress.line(_finished(folder, space))
         return Run(folder.path)
 
 
-def _search(folder: RunFolder, space: SearchSpace, stop: Stop, progress: Progress, *, resumed: bool) -> bool:
+def _search(
+    folder: RunFolder,
+    space: SearchSpace,
+    stop: Stop,
+    progress: Progress,
+    written: Callable[[], None],
+    *,
+    resumed: bool,
+) -> bool:
     """Run the search, or what is left of it; whether anything was."""
     from lossforge.search.loop import is_finished
     from lossforge.search.loop import search as run_search
 
     if not resumed:
-        run_search(folder, space, stop=stop, progress=progress)
+        run_search(folder, space, stop=stop, progress=progress, written=written)
     elif is_finished(folder, space):
         folder.update_space(space)
         return False
@@ -368,7 +380,8 @@ def _search(folder: RunFolder, space: SearchSpace, stop: Stop, progress: Progres
         check_device(space)
         refuse_changed_data(folder, space)
         # Changed keys are kept once workers are there: what cannot be had must not be asked for again.
-        run_search(folder, space, stop=stop, progress=progress, ready=lambda: folder.update_space(space))
+        ready = lambda: folder.update_space(space)  # noqa: E731
+        run_search(folder, space, stop=stop, progress=progress, ready=ready, written=written)
     return True
 
 

@@ -225,7 +225,12 @@ def top(
     from lossforge.inspection.runs import leader_seeds, run_relatives, run_top, run_verdicts
 
     relatives = run_relatives(run) if every else None
-    print_hall_of_fame(run_top(run, number), json, leader_seeds(run), run_verdicts(run), relatives)
+    sparks: dict[str, str] = {}
+    if sys.stdout.isatty() and not json:
+        from lossforge.report.sparkline import can_be_shown, gains_by_seed
+
+        sparks = gains_by_seed(run) if can_be_shown() else {}
+    print_hall_of_fame(run_top(run, number), json, leader_seeds(run), run_verdicts(run), relatives, sparks)
 
 
 @app.command(context_settings={"ignore_unknown_options": True})
@@ -370,9 +375,15 @@ def compare(
     dry_run: DryRunOption = False,
     json: JsonOption = False,
 ) -> None:
-    """Compare losses with rivals that are tuned alike, on test data with fresh seeds; write tables and diagrams."""
+    """Compare losses with rivals that are tuned alike, on test data with fresh seeds; or runs, by their folders."""
     from lossforge import comparing
-    from lossforge.console import print_plan, print_validation, progress
+    from lossforge.console import print_plan, print_rows, print_validation, progress
+
+    if comparing.are_runs(losses or ()):
+        from lossforge.report.run_comparison import compare_runs
+
+        print_rows(compare_runs([Path(one) for one in losses or ()]), json)
+        return
 
     if dry_run:
         from lossforge.starting.dry_run import plan_of_compare
@@ -450,6 +461,47 @@ def export(
 
         written = export_run(run, output, number, format or "torch")
     typer.echo(written)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, or of a comparison.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The page; default RUN/report.html.")
+    ] = None,
+    plots: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write every picture there too, as SVG and PNG.")
+    ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write files for TensorBoard there too.")
+    ] = None,
+) -> None:
+    """Write one page of all that is known of a run or a comparison: verdict, best losses, pictures, the command."""
+    from lossforge.report.report_file import write_report
+
+    with kept_clean():
+        written = [write_report(run, output)]
+        if plots is not None:
+            from lossforge.report.plots import write_plots
+
+            written += write_plots(run, plots)
+        if tensorboard is not None:
+            from lossforge.report.tensorboard import write_tensorboard
+
+            written.append(write_tensorboard(run, tensorboard))
+    for path in written:
+        typer.echo(path)
+
+
+@app.command()
+def watch(
+    run: RunArgument,
+    every: Annotated[float, typer.Option(min=0.1, metavar="SECONDS", help="How often to look.")] = 5.0,
+) -> None:
+    """Follow a run that another process or machine works on, until its search is done; only reads."""
+    from lossforge.report.watch import watch as follow
+
+    follow(run, typer.echo, every=every)
 
 
 @app.command()

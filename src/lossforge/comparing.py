@@ -35,6 +35,12 @@ DEFAULT_SPACE = "digits"
 """The space whose task losses are compared on where neither a space nor a plan is given."""
 
 
+def are_runs(texts: Sequence[str]) -> bool:
+    """Whether all of two texts or more are folders of searches, and so no losses."""
+    files = ("manifest.json", "space.toml")
+    return len(texts) > 1 and all((Path(text) / file).is_file() for text in texts for file in files)
+
+
 def compare(
     losses: Sequence[str] = (),
     *,

@@ -241,10 +241,12 @@ def print_hall_of_fame(
     leader_seeds: int,
     verdicts: Mapping[str, str] | None = None,
     relatives: Mapping[str, Sequence[str]] | None = None,
+    sparks: Mapping[str, str] | None = None,
 ) -> None:
     """Print the leaders of a run; those with ``leader_seeds`` or more come before all others.
 
-    ``verdicts`` are a re-validation's, by formula; ``relatives`` the losses that are like one, by its signature.
+    ``verdicts`` are a re-validation's, by formula; ``relatives`` the losses that are like one, by its signature, and
+    ``sparks`` its gains by seed as a few bars.
     """
     said = verdicts or {}
     if json:
@@ -259,7 +261,8 @@ def print_hall_of_fame(
     measured = metric_title(metric)
     known = next((entry.known for entry in entries if entry.known), "")
     over = [f"over {known}"] if known else []
-    names = ("rank", "formula", "size", "gain", *over, "in the search", "seeds", measured, "cross-entropy")
+    drawn = ["by seed"] if sparks else []
+    names = ("rank", "formula", "size", "gain", *over, "in the search", *drawn, "seeds", measured, "cross-entropy")
     columns = [Column(name, "formula" if name == "formula" else "word") for name in names]
     rows = [
         (
@@ -269,6 +272,7 @@ def print_hall_of_fame(
             _gain(entry),
             *([_signed(entry.gain_over_known)] if known else []),
             f"{entry.search_gain:+.2f}",
+            *([sparks.get(entry.signature, "")] if sparks else []),
             str(entry.seeds),
             f"{entry.accuracy:.2%}",
             f"{entry.control:.2%}",

@@ -27,6 +27,21 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it."""
+        from lossforge.report.notebook import run_html
+
+        return run_html(self.path)
+
+    def report(self, output: str | Path | None = None) -> Path:
+        """Write one page of all that is known of it, and return its path (default: ``report.html`` in its folder).
+
+        Raises LossforgeError where it cannot be written.
+        """
+        from lossforge.report.report_file import write_report
+
+        return write_report(self.path, None if output is None else given_path(output, "output"))
+
     @property
     def path(self) -> Path:
         """Its folder."""

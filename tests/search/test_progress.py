@@ -192,3 +192,11 @@ def test_time_left_goes_by_the_pace_and_what_is_not_needed_any_more_counts_as_do
     assert told.work_left() == f"about {duration(100.0 / (230 / 130))} left at most"
     told.reached(1000.0)
     assert told.work_left() == ""
+
+
+def test_the_funnel_is_a_bar_of_what_became_of_all() -> None:
+    told = Progress()
+    assert told.funnel(40) == []
+    told.start_search(4, {"trained": 10, "duplicate": 20, "rejected:static": 10})
+    assert [(len(part), style) for part, style in told.funnel(40)] == [(10, "blue"), (20, "dim"), (10, "dim")]
+    assert told.short_counts() == "40 generated, 10 trained"

@@ -116,7 +116,7 @@ def nearest(loss: LossSpec, but: str = "", head: str = "softmax") -> tuple[str, 
     ``but`` is left out: for losses of the library themselves; so is what cannot have the ``head``.
     """
     own = probe_direction(loss, head)
-    similarities = {name: abs(float(own @ other)) for name, other in _library_gradients(head).items() if name != but}
+    similarities = {name: abs(float(own @ other)) for name, other in library_gradients(head).items() if name != but}
     best = max(similarities, key=lambda name: similarities[name])
     return best, min(1.0, similarities[best])
 
@@ -130,7 +130,8 @@ def gradient_cosine(one: LossSpec, other: LossSpec, head: str = "softmax") -> fl
 
 
 @lru_cache(maxsize=4)
-def _library_gradients(head: str) -> dict[str, Tensor]:
+def library_gradients(head: str) -> dict[str, Tensor]:
+    """Gradient of each loss of the library that can have the head on the signature's probe, flat, of norm 1 (or 0)."""
     found = {}
     for name in LIBRARY:
         try:

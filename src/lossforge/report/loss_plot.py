@@ -89,8 +89,8 @@ def of_class(spec: LossSpec, true: bool, classes: int = CLASSES) -> Curve | None
 def gradient_scale(spec: LossSpec, classes: int = CLASSES, head: str = "softmax") -> float | None:
     """What makes the gradient on the logits of a uniform prediction as long as cross-entropy's; None where it is 0."""
     uniform = torch.full((1, classes), 1 / classes, dtype=torch.float64)
-    own = float(_value_and_gradient(spec, uniform, head)[1].norm())
-    return float(_value_and_gradient(baseline(head), uniform, head)[1].norm()) / own if own > 1e-9 else None
+    own = float(value_and_gradient(spec, uniform, head)[1].norm())
+    return float(value_and_gradient(baseline(head), uniform, head)[1].norm()) / own if own > 1e-9 else None
 
 
 def _line() -> Tensor:
@@ -98,11 +98,11 @@ def _line() -> Tensor:
 
 
 def _curve(spec: LossSpec, p: Tensor, y_pred: Tensor, head: str, moving: int) -> Curve:
-    value, gradient = _value_and_gradient(spec, y_pred, head)
+    value, gradient = value_and_gradient(spec, y_pred, head)
     return Curve(p, value, gradient[:, moving])
 
 
-def _value_and_gradient(spec: LossSpec, y_pred: Tensor, head: str) -> tuple[Tensor, Tensor]:
+def value_and_gradient(spec: LossSpec, y_pred: Tensor, head: str) -> tuple[Tensor, Tensor]:
     """Value ``(P,)`` of each prediction ``(P, C)`` of a sample of class 0, and its gradient ``(P, C)`` on the logits.
 
     The logits are those that the head makes these of. A term may reduce over the batch, so each prediction is a batch
@@ -191,7 +191,9 @@ def _draw_functions(
     """One class's function of p and its slope, of every loss that has one."""
     standard = of_class(LossSpec(CROSS_ENTROPY), true)
     assert standard is not None, "cross-entropy is a formula"
-    scaled = [None if curve is None else _scaled(curve, factor) for curve, factor in zip(curves, factors, strict=True)]
+    scaled = [
+        None if curve is None else scaled_curve(curve, factor) for curve, factor in zip(curves, factors, strict=True)
+    ]
     values = [None if curve is None else (curve.p, curve.value) for curve in scaled]
     slopes = [None if curve is None else (curve.p, curve.gradient) for curve in scaled]
     title = "true class" if true else "wrong class"
@@ -211,15 +213,16 @@ def _draw_samples(
     logit: str,
 ) -> None:
     """Value and gradient of whole samples."""
-    scaled = [_scaled(curve, factor) for curve, factor in zip(curves, factors, strict=True)]
+    scaled = [scaled_curve(curve, factor) for curve, factor in zip(curves, factors, strict=True)]
     least = standard.value - standard.value.min()
-    _panel(row[0], labels, [(c.p, c.value) for c in scaled], (standard.p, least), _limits)
-    _panel(row[1], labels, [(c.p, c.gradient) for c in scaled], (standard.p, standard.gradient), _limits)
+    _panel(row[0], labels, [(c.p, c.value) for c in scaled], (standard.p, least), sample_limits)
+    _panel(row[1], labels, [(c.p, c.gradient) for c in scaled], (standard.p, standard.gradient), sample_limits)
     row[0].set(xlabel=along, ylabel="value (scaled as the gradient; least = 0)")
     row[1].set(xlabel=along, ylabel=f"gradient on {logit}\n(norm at uniform = cross-entropy's)")
 
 
-def _scaled(curve: Curve, scale: float) -> Curve:
+def scaled_curve(curve: Curve, scale: float) -> Curve:
+    """The curve of ``scale`` times the loss, shifted so that the least value is 0."""
     return Curve(curve.p, (curve.value - curve.value.min()) * scale, curve.gradient * scale)
 
 
@@ -260,7 +263,7 @@ def _spread(heights: list[Tensor], standard: Tensor) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _limits(heights: list[Tensor], standard: Tensor) -> tuple[float, float]:
+def sample_limits(heights: list[Tensor], standard: Tensor) -> tuple[float, float]:
     """Room for every line, but for no more than twice cross-entropy's range above and below it."""
     low, high = float(standard.min()), float(standard.max())
     reach = 2 * (high - low)

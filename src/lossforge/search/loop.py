@@ -49,12 +49,13 @@ def search(
     stop: Stop,
     progress: Progress,
     ready: Callable[[], None] = lambda: None,
+    written: Callable[[], None] = lambda: None,
 ) -> None:
     """Run or resume the search in ``folder`` until its budget is used up.
 
     A run that has trained nothing yet settles the size of its cohorts, and keeps it in its space. ``ready`` is called
-    once workers are there, before anything is trained. Raises InterruptedSearchError once ``stop()`` is true; a later
-    call goes on where this one stopped.
+    once workers are there, before anything is trained, and ``written`` after every checkpoint.
+    Raises InterruptedSearchError once ``stop()`` is true; a later call goes on where this one stopped.
     """
     with _opened(folder) as (state, ledger, done):
         progress.line(MEANINGS[space.head])
@@ -67,7 +68,7 @@ def search(
                 space = _cut(space, folder, executor.device)
             for task in space.task:
                 _tell_about(task, space, folder, progress, executor.device)
-            _Search(folder, space, ledger, executor, stop, progress).run(state, done)
+            _Search(folder, space, ledger, executor, stop, progress, written).run(state, done)
         finally:
             executor.close()
 
@@ -163,6 +164,7 @@ class _Search:
     executor: Executor
     stop: Stop
     progress: Progress
+    written: Callable[[], None] = lambda: None
     known: Known | None = None
 
     def run(self, state: dict[str, object] | None, done: int) -> None:
@@ -223,6 +225,7 @@ class _Search:
             )
             self._remark(strategy, number)
             self.progress.end_generation(number, best, [scores.gain(told.key) for told in strategy.members()])
+            self.written()
         if ended in ("budget.hours", "budget.trainings"):
             self._tell(f"{ended} is used up: the search ends at generation {number + 1}")
         generation.finish(number + 1)

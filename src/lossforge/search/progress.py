@@ -29,6 +29,8 @@ _MARGIN = 14
 """Columns of the panel's names."""
 
 
+_WIDE = 100
+"""Columns of a terminal from which on the panel says what each screen rejected."""
 _EVERY = 30.0
 """Seconds between two lines on how far a long comparison is."""
 
@@ -230,6 +232,22 @@ class Progress:
             f"{total[Outcome.DUPLICATE]} duplicates, {total[Outcome.CACHED]} in the cache, {self.judged()} trained"
         )
 
+    def short_counts(self) -> str:
+        """The same for a narrow terminal."""
+        return f"{sum((self.totals + self.current).values()):,} generated, {self.judged():,} trained"
+
+    def funnel(self, width: int) -> list[tuple[str, str]]:
+        """What became of all candidates as a bar: trained, known before, rejected; each part with its style."""
+        total = self.totals + self.current
+        generated = sum(total.values())
+        if not generated or width < 1:
+            return []
+        known = total[Outcome.DUPLICATE] + total[Outcome.CACHED]
+        trained = round(width * self.judged() / generated)
+        before = round(width * (self.judged() + known) / generated)
+        parts = ((trained, "█", "blue"), (before - trained, "▓", "dim"), (width - before, "░", "dim"))
+        return [(sign * count, style) for count, sign, style in parts if count]
+
 
 class LineProgress(Progress):
     """One line an event, for files and pipes."""
@@ -293,7 +311,9 @@ class LiveProgress(Progress):
             best = f"{self.best_told()}: {self.best.formula.partition(WHERE)[0]}" if self.best else "nothing yet"
             table.add_row("best", Text("\n".join(wrapped(best, self.console.width - _MARGIN)), no_wrap=True))
             table.add_row("median", f"{100 * self.median_fitness:+.2f} points against cross-entropy")
-            table.add_row("candidates", self.counts())
+            wide = self.console.width >= _WIDE
+            table.add_row("candidates", self.counts() if wide else self.short_counts())
+            table.add_row("", Text.assemble(*self.funnel(min(40, self.console.width - _MARGIN))))
             if self.remark:
                 name, colon, said = self.remark.partition(": ")
                 table.add_row(*((name, said) if colon else ("", self.remark)))

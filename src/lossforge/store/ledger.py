@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from lossforge.errors import StoreError
 
@@ -79,6 +80,20 @@ class TrainingRow:
     reason: str
     seconds: float
     metrics: str = "{}"
+
+
+class Score(NamedTuple):
+    """One training without its text and metrics, of which there may be hundreds of thousands; see `TrainingRow`."""
+
+    stage: str
+    generation: int
+    key: str
+    formula: str
+    task: str
+    replicate: int
+    outcome: str
+    accuracy: float | None
+    seconds: float
 
 
 class Ledger:
@@ -248,6 +263,17 @@ class Ledger:
     def _select(self, clause: str, values: Sequence[str]) -> list[TrainingRow]:
         rows = self._db.execute(f"SELECT {self._columns} FROM trainings {clause}", values)
         return [TrainingRow(row[0], int(row[1]), *row[2:]) for row in rows]
+
+    def scores(self) -> list[Score]:
+        """Every training in the order recorded, in short."""
+        with self._told():
+            rows = self._db.execute(f"SELECT {', '.join(Score._fields)} FROM trainings ORDER BY id")
+            return [Score(*row) for row in rows]
+
+    def trainings_of(self, key: str, stage: str, most: int) -> list[TrainingRow]:
+        """The first ``most`` trainings of a loss in a stage, in the order of their replicates."""
+        with self._told():
+            return self._select("WHERE key = ? AND stage = ? ORDER BY replicate, id LIMIT ?", (key, stage, str(most)))
 
     def candidates(self, outcome: str | None = None, up_to_generation: int | None = None) -> list[CandidateRow]:
         """Candidates in the order generated."""
