@@ -8,5 +8,5 @@ from __future__ import annotations
 PUBLIC: dict[str, tuple[str, ...]] = {
     "genetic": ("make_strategy",),
     "grid": ("n_grams",),
-    "strategy": ("Proposal", "Strategy", "Told", "WORST_FITNESS"),
+    "strategy": ("Known", "Proposal", "Strategy", "Told", "WORST_FITNESS"),
 }

@@ -10,5 +10,5 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "listings": ("LISTS", "listing", "losses_of_file", "matching"),
     "losses": ("explain_all",),
     "ray_doctor": ("examine_ray",),
-    "runs": ("Status", "leader_seeds", "run_status", "run_top", "run_verdicts"),
+    "runs": ("Status", "leader_seeds", "run_relatives", "run_status", "run_top", "run_verdicts"),
 }

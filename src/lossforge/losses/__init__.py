@@ -6,7 +6,16 @@
 from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
-    "analysis": ("CLASSES", "gradient_cosine", "gradient_ratio", "in_training", "logits_of", "minimiser", "nearest"),
+    "analysis": (
+        "CLASSES",
+        "gradient_cosine",
+        "gradient_ratio",
+        "in_training",
+        "logits_of",
+        "minimiser",
+        "nearest",
+        "probe_direction",
+    ),
     "behind_heads": ("baseline", "opposite"),
     "candidates": ("Candidate", "candidate_spec", "parse_candidate"),
     "compiled": ("LEAST_FACTOR", "LossSpec", "WeightedFusionLoss"),

@@ -14,7 +14,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "recorder": ("Recorder",),
     "reference": ("known_losses", "visible_gain"),
     "scores": ("as_score", "is_score"),
-    "standing": ("checked_leaders", "leaders_of"),
+    "standing": ("checked_leaders", "leaders_of", "relatives_of"),
+    "starting": ("started_from",),
     "statistics": ("PairedDifference", "holm", "paired_difference", "t_quantile", "t_tail"),
     "tuning": ("MAX_EXTENSIONS", "Sweep", "require_trained", "sweep_together"),
 }
