@@ -45,5 +45,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "format_number",
         "leaf",
     ),
-    "vectors": ("add", "fma", "load", "splat", "store", "totals", "turn"),
+    "vectors": (
+        *("add", "fma", "larger", "load", "splat", "store", "subtract", "totals", "turn"),
+        *("where_positive", "where_same"),
+    ),
 }

@@ -98,6 +98,50 @@ def add(typing, x, y):
 
 
 @intrinsic
+def larger(typing, x, y):
+    """The larger of two numbers in each lane; NaN where one is NaN."""
+
+    def generate(context, builder, signature, arguments):
+        x, y = arguments
+        kept = builder.or_(builder.fcmp_ordered(">=", x, y), builder.fcmp_unordered("uno", x, x))
+        return builder.select(kept, x, y)
+
+    return _vector(_vector, _vector), generate
+
+
+@intrinsic
+def where_positive(typing, x, y):
+    """``y`` where ``x`` is above 0 or NaN, else 0."""
+
+    def generate(context, builder, signature, arguments):
+        nothing = ir.Constant(_VECTOR, [0.0] * LANES)
+        return builder.select(builder.fcmp_unordered(">", arguments[0], nothing), arguments[1], nothing)
+
+    return _vector(_vector, _vector), generate
+
+
+@intrinsic
+def where_same(typing, x, y, z):
+    """``z`` where ``x`` is ``y``, or one is NaN, else 0."""
+
+    def generate(context, builder, signature, arguments):
+        x, y, z = arguments
+        return builder.select(builder.fcmp_unordered("==", x, y), z, ir.Constant(_VECTOR, [0.0] * LANES))
+
+    return _vector(_vector, _vector, _vector), generate
+
+
+@intrinsic
+def subtract(typing, x, y):
+    """``x - y``."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.fsub(*arguments)
+
+    return _vector(_vector, _vector), generate
+
+
+@intrinsic
 def totals(typing, vectors):
     """Of a tuple of 16 vectors the vector of their sums, each taken in pairs."""
 

@@ -54,6 +54,18 @@ def _places(values, k, batch, places, slopes):
 
 
 @kernel
+def _normal(layer, k, c, how, memory, at, runs, length, padded, weights, found):
+    """What channel ``c``, from ``at`` on, is multiplied with, and what is added then, by BatchNorm if there is one."""
+    if not layer.normed:
+        return numpy.float32(1), numpy.float32(0)
+    channel = layer.channel + c
+    if how == TRAIN:
+        found[0, k, channel], found[1, k, channel] = statistics(memory, at, runs, length, padded)
+    scale = weights[k, layer.weight + c] / numpy.sqrt(found[1, k, channel] + layer.epsilon)
+    return scale, weights[k, layer.bias + c] - found[0, k, channel] * scale
+
+
+@kernel
 def _ahead(program, k, how, places, padded, batch, tables, memory, weights, found, scratch):
     """All layers of network ``k``, in turn. ``found`` (2, K, channels): means and variances of BatchNorms."""
     whole = batch == padded
@@ -61,6 +73,8 @@ def _ahead(program, k, how, places, padded, batch, tables, memory, weights, foun
         layer = program[number]
         x, y, other = places[layer.x], places[layer.y], places[layer.second]
         plane, out_plane = layer.x_plane, layer.y_plane
+        runs = ONE if whole else layer.x_pixels
+        length = layer.x_pixels * padded if whole else batch
         if layer.op == CONVOLVE:
             if how != AGAIN:
                 packed(
@@ -72,16 +86,8 @@ def _ahead(program, k, how, places, padded, batch, tables, memory, weights, foun
                     memory, y, out_plane, layer.outs, numpy.uint64(0),
                 )  # fmt: skip
         elif layer.op == COMBINE:
-            runs = ONE if whole else layer.x_pixels
-            length = layer.x_pixels * padded if whole else batch
             for c in range(layer.channels):
-                scale, shift = numpy.float32(1), numpy.float32(0)
-                if layer.normed:
-                    at = layer.channel + c
-                    if how == TRAIN:
-                        found[0, k, at], found[1, k, at] = statistics(memory, x + c * plane, runs, length, padded)
-                    scale = weights[k, layer.weight + c] / numpy.sqrt(found[1, k, at] + layer.epsilon)
-                    shift = weights[k, layer.bias + c] - found[0, k, at] * scale
+                scale, shift = _normal(layer, k, c, how, memory, x + c * plane, runs, length, padded, weights, found)
                 combined(
                     memory, x + c * plane, scale, shift, layer.beside, other + c * layer.second_plane, layer.rectified,
                     memory, y + c * out_plane, runs, length, padded,
@@ -95,9 +101,15 @@ def _ahead(program, k, how, places, padded, batch, tables, memory, weights, foun
                     memory[q] = 0
             for c in range(layer.channels):
                 if layer.op == LARGEST:
-                    largest(memory, x + c * plane, tables, layer.ahead, memory, to + c * out_plane, batch)
+                    scale, shift = _normal(
+                        layer, k, c, how, memory, x + c * plane, runs, length, padded, weights, found
+                    )
+                    largest(
+                        memory, x + c * plane, scale, shift, layer.rectified, tables, layer.ahead,
+                        memory, to + c * out_plane, padded,
+                    )  # fmt: skip
                 else:
-                    averaged(memory, x + c * plane, tables, layer.ahead, memory, to + c * out_plane, batch)
+                    averaged(memory, x + c * plane, tables, layer.ahead, memory, to + c * out_plane, padded)
 
 
 @kernel
@@ -118,23 +130,34 @@ def forward(program, values, tables, memory, weights, found, working, each, batc
 
 @kernel
 def _behind_combined(
-    layer, k, x, y, g, to_x, to_second, padded, batch, memory, weights, found, slopes, gradients, plane_scratch
-):
-    """Back through BatchNorm, addition and ReLU."""
+    layer, k, x, y, g, to_x, to_second, padded, batch, tables, memory, weights, found, slopes, gradients, plane_scratch
+):  # fmt: skip
+    """Back through BatchNorm, and addition and ReLU, or the pooling, behind it."""
     whole, plane, out_plane = batch == padded, layer.x_plane, layer.y_plane
     runs = ONE if whole else layer.x_pixels
     length = layer.x_pixels * padded if whole else batch
     count = numpy.float32(runs * length)
     zero = numpy.float32(0)
     for c in range(layer.channels):
-        middle, inverse, scale = zero, numpy.float32(1), numpy.float32(1)
+        middle, inverse, scale, shift = zero, numpy.float32(1), numpy.float32(1), zero
         if layer.normed:
             at = layer.channel + c
             middle = found[0, k, at]
             inverse = numpy.float32(1) / numpy.sqrt(found[1, k, at] + layer.epsilon)
-            scale = weights[k, layer.weight + c] * inverse
+            scale, shift = _normal(layer, k, c, AGAIN, memory, x, runs, length, padded, weights, found)
+        of, given, rectified = y + (layer.lead + c) * out_plane, g + (layer.lead + c) * out_plane, layer.rectified
+        if layer.op == LARGEST:
+            # Not in the same place as what comes of it: such a loop would not become vector instructions.
+            chosen = plane_scratch + layer.x_pixels * padded
+            for q in range(chosen, chosen + layer.x_pixels * padded):
+                slopes[q] = 0
+            behind_largest(
+                memory, x + c * plane, scale, shift, rectified, tables, layer.ahead, memory, of, slopes, given,
+                slopes, chosen, padded,
+            )  # fmt: skip
+            given, rectified = chosen, numpy.uint64(0)
         total, moment = behind(
-            memory, x + c * plane, middle, layer.rectified, memory, y + c * out_plane, slopes, g + c * out_plane,
+            memory, x + c * plane, middle, rectified, memory, of, slopes, given,
             slopes, plane_scratch, runs, length, padded,
         )  # fmt: skip
         if layer.to_second:
@@ -197,21 +220,14 @@ def _behind_convolution(layer, k, x, g, to_x, padded, tables, memory, weights, s
 
 
 @kernel
-def _behind_windows(layer, x, y, g, to_x, padded, batch, tables, memory, slopes, scratch):
-    """Back through pooling."""
-    plane, out_plane = layer.x_plane, layer.y_plane
+def _behind_means(layer, g, to_x, padded, tables, slopes):
+    """Back through means of windows."""
     if not layer.add_x:
-        for q in range(to_x, to_x + layer.channels * plane):
+        for q in range(to_x, to_x + layer.channels * layer.x_plane):
             slopes[q] = 0
     for c in range(layer.channels):
-        of, given = y + (layer.lead + c) * out_plane, g + (layer.lead + c) * out_plane
-        if layer.op == LARGEST:
-            behind_largest(
-                memory, x + c * plane, tables, layer.ahead, memory, of, slopes, given, slopes, to_x + c * plane,
-                scratch, batch,
-            )  # fmt: skip
-        else:
-            behind_averaged(tables, layer.ahead, slopes, given, slopes, to_x + c * plane, batch)
+        given = g + (layer.lead + c) * layer.y_plane
+        behind_averaged(tables, layer.ahead, slopes, given, slopes, to_x + c * layer.x_plane, padded)
 
 
 @kernel
@@ -222,7 +238,7 @@ def backward(
     """Gradients ``(K, N)`` on the parameters; the arguments before ``slopes`` are those of `forward`, in training.
 
     ``slopes`` has the gradients on what the networks gave, 0 in samples behind the last, and room for those on all
-    other values, and from ``plane`` on for one plane. What is no convolution is computed again: that takes less time
+    other values, and from ``plane`` on for two planes. What is no convolution is computed again: that takes less time
     than to write it down for all networks and to read it back.
     """
     places = numpy.empty(values.shape[0], numpy.uint64)
@@ -240,9 +256,10 @@ def backward(
                 _behind_convolution(
                     layer, k, x, g, to_x, padded, tables, memory, weights, slopes, gradients, scratch, sums
                 )
-            elif layer.op == COMBINE:
+            elif layer.op != AVERAGE:
                 _behind_combined(
-                    layer, k, x, y, g, to_x, to_second, padded, batch, memory, weights, found, slopes, gradients, plane
-                )
+                    layer, k, x, y, g, to_x, to_second, padded, batch, tables, memory, weights, found, slopes,
+                    gradients, plane,
+                )  # fmt: skip
             elif layer.to_x:
-                _behind_windows(layer, x, y, g, to_x, padded, batch, tables, memory, slopes, sums)
+                _behind_means(layer, g, to_x, padded, tables, slopes)

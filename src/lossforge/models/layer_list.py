@@ -73,7 +73,8 @@ class Windows:
     """The ``outs`` channels of ``y`` from ``lead`` on: of each window of ``x`` its largest number, or its mean.
 
     ``windows`` are, for each pixel of ``out`` in turn, a divisor and the pixels of ``x``; ``filled``: the other
-    channels are 0. A window of one pixel copies it, and one of none is 0: so images are cut, padded and joined.
+    channels are 0. A window of one pixel copies it, and one of none is 0: so images are cut, padded and joined. Of
+    the largest numbers there may be a ``norm``, of what is read, and ReLU, of what comes out, as in `Combination`.
     """
 
     x: int
@@ -86,6 +87,8 @@ class Windows:
     windows: tuple[tuple[int, tuple[int, ...]], ...]
     lead: int = 0
     filled: bool = False
+    norm: Norm | None = None
+    rectified: bool = False
 
 
 Layer = Convolution | Combination | Windows
@@ -129,13 +132,13 @@ def unfolding(found: LayerList) -> LayerList:
 
 
 def joined(layers: list[Layer], result: int) -> list[Layer]:
-    """The same with BatchNorm, addition and ReLU as one layer, where they stand in a row and nobody else reads."""
+    """The same with BatchNorm, addition, pooling and ReLU in a row as one layer, where nobody else reads."""
     found = list(layers)
     place = 0
     while place < len(found):
         layer = found[place]
-        follower = _only_reader(found, layer.y, result) if isinstance(layer, Combination) else None
-        both = _both(layer, found[follower]) if isinstance(layer, Combination) and follower is not None else None
+        follower = _only_reader(found, layer.y, result)
+        both = None if follower is None else _both(layer, found[follower])
         if both is None or follower is None:
             place += 1
         else:
@@ -149,8 +152,17 @@ def _only_reader(layers: list[Layer], value: int, result: int) -> int | None:
     return readers[0] if len(readers) == 1 and value != result else None
 
 
-def _both(first: Combination, then: Layer) -> Combination | None:
-    if not isinstance(then, Combination) or then.norm is not None or first.rectified:
+def _both(first: Layer, then: Layer) -> Layer | None:
+    """Two layers as one, where there is such a one."""
+    if isinstance(first, Combination) and isinstance(then, Windows):
+        fitting = then.kind == "largest" and first.second is None
+        return replace(then, x=first.x, norm=first.norm, rectified=first.rectified) if fitting else None
+    if not isinstance(then, Combination) or then.norm is not None or isinstance(first, Convolution):
+        return None
+    if isinstance(first, Windows):
+        fitting = first.kind == "largest" and then.second is None
+        return replace(first, y=then.y, rectified=True) if fitting and then.rectified else None
+    if first.rectified:
         return None
     if then.second is None:
         return replace(first, y=then.y, rectified=then.rectified)

@@ -32,7 +32,7 @@ class Parameters:
                 self._add(layer.weight, layer.outs * layer.channels * math.prod(layer.geometry.kernel))
                 if layer.bias is not None:
                     self._add(layer.bias, layer.outs)
-            elif isinstance(layer, Combination) and layer.norm is not None:
+            elif layer.norm is not None:
                 self._add(f"{layer.norm.name}.weight", layer.channels)
                 self._add(f"{layer.norm.name}.bias", layer.channels)
                 self.norms[layer.norm.name] = self.channels
@@ -130,7 +130,8 @@ def make_program(layers: LayerList, batch: int, networks: int, batches: int, *, 
     values["gradient"][layers.result] = 0
     values["gradient_step"][layers.result] = given
     convolutions = [layer for layer in layers.layers if isinstance(layer, Convolution)]
-    plane = max((math.prod(one.size) * padded for one in layers.layers if isinstance(one, Combination)), default=0)
+    others = [layer for layer in layers.layers if not isinstance(layer, Convolution)]
+    plane = max((math.prod(one.size) * padded for one in others), default=0)
     return Program(
         layers=rows,
         values=values,
@@ -141,7 +142,7 @@ def make_program(layers: LayerList, batch: int, networks: int, batches: int, *, 
         kept=kept,
         result=memory[layers.result] - batches * sizes[INPUT] - shared,
         given=given,
-        slopes=networks * given + room + plane,
+        slopes=networks * given + room + 2 * plane,
         plane=networks * given + room,
         scratch=max((_packed_size(layer) for layer in convolutions), default=0),
         sums=max(padded, *(_sums_size(layer, padded) for layer in convolutions)),
@@ -242,16 +243,17 @@ def _fill(row: Any, layer: Layer, parameters: Parameters, tables: _Tables) -> No
         row["op"], row["x_pixels"], row["y_pixels"] = COMBINE, math.prod(layer.size), math.prod(layer.size)
         row["outs"], row["rectified"] = layer.channels, layer.rectified
         row["beside"], row["second"] = layer.second is not None, layer.second or 0
-        if layer.norm is not None:
-            row["normed"], row["epsilon"] = 1, layer.norm.epsilon
-            row["channel"] = parameters.norms[layer.norm.name]
-            row["weight"] = parameters.places[f"{layer.norm.name}.weight"]
-            row["bias"] = parameters.places[f"{layer.norm.name}.bias"]
     else:
         row["op"] = LARGEST if layer.kind == "largest" else AVERAGE
         row["outs"], row["lead"], row["filled"] = layer.outs, layer.lead, layer.filled
         row["x_pixels"], row["y_pixels"] = math.prod(layer.size), math.prod(layer.out)
+        row["rectified"] = layer.rectified
         row["ahead"] = tables.place((layer.size, layer.windows), partial(windows, layer, tables.padded))
+    if not isinstance(layer, Convolution) and layer.norm is not None:
+        row["normed"], row["epsilon"] = 1, layer.norm.epsilon
+        row["channel"] = parameters.norms[layer.norm.name]
+        row["weight"] = parameters.places[f"{layer.norm.name}.weight"]
+        row["bias"] = parameters.places[f"{layer.norm.name}.bias"]
 
 
 def _memory(
@@ -308,5 +310,5 @@ def _slopes(layers: LayerList, sizes: Sequence[int], rows: NDArray[Any]) -> tupl
 
 def _trained(layer: Layer) -> tuple[int, ...]:
     """The values that depend on parameters by this layer alone."""
-    own = isinstance(layer, Convolution) or (isinstance(layer, Combination) and layer.norm is not None)
+    own = isinstance(layer, Convolution) or layer.norm is not None
     return (layer.y,) if own else ()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lossforge.models.layer_list import Combination, LayerList
+from lossforge.models.layer_list import Convolution, LayerList
 from lossforge.models.layer_program import Parameters, Program, make_program
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class _Trained(torch.autograd.Function):
 def _note(layers: LayerList, parameters: Parameters, buffers: State, found: Tensor, batch: int) -> None:
     """Running statistics of a step."""
     for layer in layers.layers:
-        if isinstance(layer, Combination) and layer.norm is not None:
+        if not isinstance(layer, Convolution) and layer.norm is not None:
             place, name = parameters.norms[layer.norm.name], layer.norm.name
             mean, variance = found[:, :, place : place + layer.channels]
             count = batch * layer.size[0] * layer.size[1]

@@ -1,7 +1,7 @@
 """BatchNorm, activations, additions and pooling on a CPU, along samples: see `convolution_kernel` for how planes lie.
 
 Of B samples the numbers are ``runs`` runs of ``length`` that begin ``pitch`` apart: one run where B is a multiple of
-16, else one for each pixel. What is between them belongs to no sample and is never written here.
+16, else one for each pixel. What is between them belongs to no sample, and has no part in statistics and gradients.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy
 
 from lossforge.expression.jit import compiler
-from lossforge.models.convolution_kernel import FOUR, ONE, THREE, TWO, kernel
+from lossforge.expression.vectors import add, fma, larger, load, splat, store, subtract, where_positive, where_same
+from lossforge.models.convolution_kernel import FOUR, LANES, ONE, THREE, TWO, kernel
 
 fast_kernel = compiler("reassoc")
 ZERO = numpy.float32(0)
@@ -109,64 +110,60 @@ def accumulated(g, given, adding, out, to, runs, length, pitch):
 
 
 @kernel
-def largest(x, at, tables, table, out, to, batch):
-    """The largest number of each window of a plane; NaN where one is NaN. The table: see `layer_tables.windows`."""
+def largest(x, at, scale, shift, rectified, tables, table, out, to, padded):
+    """The largest ``x * scale + shift`` of each window, and ReLU of it if ``rectified``; NaN where one is NaN.
+
+    The table: see `layer_tables.windows`.
+    """
+    factor, term = splat(scale), splat(shift)
     for number in range(tables[table]):
         entry = table + ONE + FOUR * number
         y, first, last = to + tables[entry], tables[entry + TWO], tables[entry + THREE]
-        start = at + tables[first]
-        for s in range(batch):
-            out[y + s] = x[start + s]
-        for place in range(first + ONE, last):
-            start = at + tables[place]
-            for s in range(batch):
-                value, best = x[start + s], out[y + s]
-                # Not "value > best": NaN must stay NaN.
-                out[y + s] = best if value <= best or best != best else value
+        for s in range(numpy.uint64(0), padded, LANES):
+            best = fma(load(x, at + tables[first] + s), factor, term)
+            for place in range(first + ONE, last):
+                best = larger(best, fma(load(x, at + tables[place] + s), factor, term))
+            store(out, y + s, where_positive(best, best) if rectified else best)
 
 
 @kernel
-def behind_largest(x, at, tables, table, y, of, g, given, out, to, left, batch):
-    """Add the gradient ``g`` on each window's largest number to ``out`` where it came from, the first of equals.
-
-    ``left`` (B,) is scratch.
-    """
+def behind_largest(x, at, scale, shift, rectified, tables, table, y, of, g, given, out, to, padded):
+    """Add the gradient ``g`` on each window's largest number to ``out`` where it came from, the first of equals."""
+    factor, term = splat(scale), splat(shift)
     for number in range(tables[table]):
         entry = table + ONE + FOUR * number
-        largest_at, start = of + tables[entry], given + tables[entry]
-        for s in range(batch):
-            left[s] = g[start + s]
-        for place in range(tables[entry + TWO], tables[entry + THREE]):
-            source, target = at + tables[place], to + tables[place]
-            for s in range(batch):
-                # NaN is the largest where it is.
-                found = x[source + s] == y[largest_at + s] or x[source + s] != x[source + s]
-                value = left[s] if found else ZERO
-                left[s] = ZERO if found else left[s]
-                out[target + s] += value
+        for s in range(numpy.uint64(0), padded, LANES):
+            best, left = load(y, of + tables[entry] + s), load(g, given + tables[entry] + s)
+            left = where_positive(best, left) if rectified else left
+            for place in range(tables[entry + TWO], tables[entry + THREE]):
+                value = fma(load(x, at + tables[place] + s), factor, term)
+                found = where_same(value, best, left)
+                left = subtract(left, found)
+                target = to + tables[place] + s
+                store(out, target, add(load(out, target), found))
 
 
 @kernel
-def averaged(x, at, tables, table, out, to, batch):
+def averaged(x, at, tables, table, out, to, padded):
     """The sum of each window of a plane over its divisor."""
     for number in range(tables[table]):
         entry = table + ONE + FOUR * number
-        y, share = to + tables[entry], numpy.float32(1) / numpy.float32(tables[entry + ONE])
-        for s in range(batch):
-            out[y + s] = ZERO
-        for place in range(tables[entry + TWO], tables[entry + THREE]):
-            start = at + tables[place]
-            for s in range(batch):
-                out[y + s] += x[start + s] * share
+        y, share = to + tables[entry], splat(numpy.float32(1) / numpy.float32(tables[entry + ONE]))
+        for s in range(numpy.uint64(0), padded, LANES):
+            total = splat(ZERO)
+            for place in range(tables[entry + TWO], tables[entry + THREE]):
+                total = fma(load(x, at + tables[place] + s), share, total)
+            store(out, y + s, total)
 
 
 @kernel
-def behind_averaged(tables, table, g, given, out, to, batch):
+def behind_averaged(tables, table, g, given, out, to, padded):
     """Add the gradient ``g`` on each window's mean to ``out``."""
     for number in range(tables[table]):
         entry = table + ONE + FOUR * number
-        start, share = given + tables[entry], numpy.float32(1) / numpy.float32(tables[entry + ONE])
-        for place in range(tables[entry + TWO], tables[entry + THREE]):
-            target = to + tables[place]
-            for s in range(batch):
-                out[target + s] += g[start + s] * share
+        share = splat(numpy.float32(1) / numpy.float32(tables[entry + ONE]))
+        for s in range(numpy.uint64(0), padded, LANES):
+            slope = load(g, given + tables[entry] + s)
+            for place in range(tables[entry + TWO], tables[entry + THREE]):
+                target = to + tables[place] + s
+                store(out, target, fma(slope, share, load(out, target)))
