@@ -24,12 +24,12 @@ from lossforge.models.plane_kernel import (
 CONVOLVE, COMBINE, LARGEST, AVERAGE = range(4)
 """What a layer does."""
 TRAIN, EVALUATE, AGAIN = range(3)
-"""How a list is gone through: with statistics of the batch, with given ones, or all but the convolutions once more."""
+"""How a list is gone through: with statistics of the batch, with given ones, or what was not kept once more."""
 
 _WHOLE = (
     *("op", "x", "second", "y", "channels", "outs", "taps"),
     *("x_pixels", "y_pixels", "x_plane", "y_plane", "second_plane"),
-    *("weight", "bias", "biased", "across", "flat", "ahead", "back", "pairs"),
+    *("weight", "bias", "biased", "across", "flat", "again", "ahead", "back", "pairs"),
     *("normed", "channel", "beside", "rectified", "lead", "filled", "to_x", "to_second", "add_x", "add_second"),
 )
 LAYER = numpy.dtype([*((name, numpy.uint64) for name in _WHOLE), ("epsilon", numpy.float32)])
@@ -37,9 +37,9 @@ LAYER = numpy.dtype([*((name, numpy.uint64) for name in _WHOLE), ("epsilon", num
 
 A plane may take more room than its pixels. ``weight`` and ``bias`` are places among a network's parameters,
 ``channel`` one among its statistics. 0 or 1 are ``biased``, ``normed``, ``beside`` (there is a ``second``),
-``rectified``, ``across`` (a transposed convolution), ``flat`` (a linear layer) and ``filled`` (channels before ``lead``
-and behind are set to 0), and ``to_x`` and ``to_second``, whether a gradient is wanted there, and ``add_x`` and
-``add_second``, whether there is one already.
+``rectified``, ``across`` (a transposed convolution), ``flat`` (a linear layer), ``again`` (computed again on the way
+back), ``filled`` (channels before ``lead`` and behind are set to 0), ``to_x`` and ``to_second``, whether a gradient is
+wanted there, and ``add_x`` and ``add_second``, whether there is one already.
 """
 VALUE = numpy.dtype([(name, numpy.uint64) for name in ("at", "step", "gradient", "gradient_step")])
 """Where the planes of a value stand in memory, and those of its gradient: for network k by so many steps further."""
@@ -76,7 +76,7 @@ def _ahead(program, k, how, places, padded, batch, tables, memory, weights, foun
         runs = ONE if whole else layer.x_pixels
         length = layer.x_pixels * padded if whole else batch
         if layer.op == CONVOLVE:
-            if how != AGAIN:
+            if how != AGAIN or layer.again:
                 packed(
                     weights[k], layer.weight, layer.bias, layer.biased, layer.outs, layer.channels, layer.taps,
                     layer.across, scratch,
@@ -238,8 +238,8 @@ def backward(
     """Gradients ``(K, N)`` on the parameters; the arguments before ``slopes`` are those of `forward`, in training.
 
     ``slopes`` has the gradients on what the networks gave, 0 in samples behind the last, and room for those on all
-    other values, and from ``plane`` on for two planes. What is no convolution is computed again: that takes less time
-    than to write it down for all networks and to read it back.
+    other values, and from ``plane`` on for two planes. All but costly convolutions is computed again: that takes less
+    time than to write it down for all networks and to read it back.
     """
     places = numpy.empty(values.shape[0], numpy.uint64)
     targets = numpy.empty(values.shape[0], numpy.uint64)

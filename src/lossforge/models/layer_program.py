@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+_CHEAP = 32
+"""Numbers that a convolution reads for one of its own, up to which it is computed again on the way back."""
 _CLASH = 1024
 """Numbers of a plane from which on planes would share places in the nearest cache."""
 
@@ -185,6 +187,11 @@ def is_flat(layer: Convolution) -> bool:
     return math.prod(geometry.size) == math.prod(geometry.out) == math.prod(geometry.kernel) == 1
 
 
+def _is_cheap(layer: Convolution) -> bool:
+    """Whether it takes less to compute a convolution again than to keep what came of it."""
+    return layer.x == INPUT and layer.channels * math.prod(layer.geometry.kernel) <= _CHEAP
+
+
 def _sums_size(layer: Convolution, padded: int) -> int:
     if not is_flat(layer):
         return LANES * LANES * math.prod(layer.geometry.kernel)
@@ -237,7 +244,7 @@ def _fill(row: Any, layer: Layer, parameters: Parameters, tables: _Tables) -> No
         row["weight"] = parameters.places[layer.weight]
         row["biased"] = layer.bias is not None
         row["bias"] = parameters.places.get(layer.bias or "", 0)
-        row["flat"] = is_flat(layer)
+        row["flat"], row["again"] = is_flat(layer), _is_cheap(layer)
         row["ahead"], row["back"], row["pairs"] = tables.convolution(layer)
     elif isinstance(layer, Combination):
         row["op"], row["x_pixels"], row["y_pixels"] = COMBINE, math.prod(layer.size), math.prod(layer.size)
@@ -264,7 +271,7 @@ def _memory(
     steps[INPUT] = sizes[INPUT]
     keeping = {layers.result}
     if training:
-        keeping |= {layer.y for layer in layers.layers if isinstance(layer, Convolution)}
+        keeping |= {layer.y for layer in layers.layers if isinstance(layer, Convolution) and not _is_cheap(layer)}
     last = {value: number for number, layer in enumerate(layers.layers) for value in (layer.y, *reads(layer))}
     room, kept = _Room(), _Room()
     begun = {INPUT}
