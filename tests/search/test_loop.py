@@ -52,7 +52,9 @@ def test_a_search_is_finished_when_those_who_led_have_their_seeds(tmp_path: Path
 
 
 def candidate(key: str, position: int = 0) -> CandidateRow:
-    return CandidateRow(0, position, "test", "-y_true * y_pred", 4, key, Outcome.TRAINED, None, "")
+    # Two that are not alike: of those that are the table has one.
+    formula = "-y_true * y_pred" if key == "first" else "-y_true * log(y_pred + 0.5)"
+    return CandidateRow(0, position, "test", formula, 4, key, Outcome.TRAINED, None, "")
 
 
 def training(key: str, replicate: int, score: float, stage: str = "search", generation: int = 0) -> TrainingRow:
