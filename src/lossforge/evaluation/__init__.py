@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
+    "precision": ("check_precision", "has_bfloat16"),
     "calibrate": ("settled", "told_cuts", "training_seconds", "with_gainful_cohorts"),
     "distributed": ("DistributedTraining", "Share"),
     "evaluate": ("backend_name", "evaluate"),

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
+    "fused_norm": ("NormReLU", "in_channels_last"),
     "imported": ("has_parameter", "import_function", "source_digest"),
     "layer_list": ("LayerList", "fills_vectors"),
     "layer_trace": ("layer_list",),

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
-    "backends": ("gainful_lanes", "make_backend"),
+    "backends": ("HEAVY", "LARGE", "gainful_lanes", "make_backend", "weights_times_pixels"),
     "captured": ("forget",),
     "correctness": ("KEY", "packed", "unpacked"),
     "metrics": ("chance_score", "metrics_of", "metrics_of_test_part"),
