@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from lossforge.evaluation.space_trainings import trainings
-from lossforge.evolution.genetic import make_strategy
+from lossforge.evolution.choice import make_strategy
 from lossforge.executors.local import InProcessExecutor
 from lossforge.losses.compiled import LossSpec
 from lossforge.losses.library import CROSS_ENTROPY

@@ -21,7 +21,7 @@ from typing import Any
 
 from lossforge.evaluation.records import Training
 from lossforge.evaluation.space_trainings import trainings
-from lossforge.evolution.genetic import make_strategy
+from lossforge.evolution.choice import make_strategy
 from lossforge.losses.behind_heads import baseline
 from lossforge.screening.candidates import Judgement
 from lossforge.search.control import control_key

@@ -30,7 +30,7 @@ from scipy.stats import t as student
 import lossforge
 from ea_simple import EaSimpleStrategy
 from lossforge.evaluation.space_trainings import key_in, trainings
-from lossforge.evolution.genetic import make_strategy
+from lossforge.evolution.choice import make_strategy
 from lossforge.executors.choice import make_executor
 from lossforge.losses.behind_heads import baseline
 from lossforge.losses.compiled import LossSpec

@@ -23,7 +23,7 @@ from lossforge.evaluation.records import (
     result_from_text,
 )
 from lossforge.evaluation.space_trainings import loss_key, trainings
-from lossforge.evolution.genetic import make_strategy
+from lossforge.evolution.choice import make_strategy
 from lossforge.executors.meter import Meter
 from lossforge.executors.protocol import Stop
 from lossforge.executors.retries import Retries, ahead_of

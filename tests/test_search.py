@@ -276,7 +276,7 @@ def test_more_generations_go_on_where_the_search_ended(reference: Path, tmp_path
 def test_a_changed_space_is_refused_with_the_keys_names(reference: Path, tmp_path: Path) -> None:
     run = shutil.copytree(reference, tmp_path / "run")
     with pytest.raises(SpaceError, match=r"recipe\.epochs, task\.label_noise"):
-        lossforge.resume(run, overrides=["task.label_noise=0.1", "recipe.epochs=9"])
+        lossforge.resume(run, overrides=["task.label_noise=0.3", "recipe.epochs=9"])
     text = (run / "space.toml").read_text(encoding="utf-8")
     (run / "space.toml").write_text(text.replace("elites = 2", "elites = 3"), encoding="utf-8")
     with pytest.raises(SpaceError, match=r"evolution\.elites"):

@@ -84,6 +84,9 @@ OUTPUT = {
     "used, and scored on the test part.",
     "coarse": "A first pass over the known losses, on validation data: it says which of them are rivals.",
     "tuning": "In the re-validation every loss, rival or discovery, gets its own best learning rate, from one grid.",
+    "reference": "Before its first generation a search trains the known losses: the best is what is to be beaten.",
+    "fresh": "The leaders of a finished search are trained once more, on seeds that chose nobody: those alone give the "
+    "gain that is reported.",
     "rival": "A known loss that the discoveries are compared with in the re-validation.",
     "second optimizer": "The re-validation trains each loss under another optimizer than the search's too, and says "
     "where a loss works under one only.",

@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lossforge.errors import DuplicateTellError
-from lossforge.evolution.genetic import GeneticStrategy, RandomStrategy, make_strategy
+from lossforge.evolution.choice import make_strategy
+from lossforge.evolution.genetic import GeneticStrategy, RandomStrategy
 from lossforge.evolution.strategy import WORST_FITNESS, Known, Proposal, Told, safe_fitness
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import format_formula
@@ -32,7 +33,7 @@ SCRIPT = """
 import sys
 sys.path[:0] = sys.argv[1:2]
 from test_genetic import evolve, make_space
-from lossforge.evolution.genetic import make_strategy
+from lossforge.evolution.choice import make_strategy
 strategy = make_strategy(make_space(seed=11))
 for proposal in evolve(strategy, generations=4):
     sys.stdout.write(f"{proposal.origin} {proposal.expression}\\n")

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import ROOT
 
 from lossforge.errors import DuplicateTellError, SpaceError
-from lossforge.evolution.genetic import make_strategy
+from lossforge.evolution.choice import make_strategy
 from lossforge.evolution.grid import GridStrategy
 from lossforge.evolution.strategy import Told
 from lossforge.losses.fusions import Fusion

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lossforge.errors import SpaceError
-from lossforge.evolution.genetic import make_strategy
+from lossforge.evolution.choice import make_strategy
 from lossforge.evolution.pair_variation import PairVariation
 from lossforge.evolution.random_state import RandomState
 from lossforge.evolution.strategy import Told

@@ -6,8 +6,9 @@ from typing import Any
 import numpy
 import pytest
 
+from lossforge.evolution.choice import make_strategy
 from lossforge.evolution.credit import RANKED
-from lossforge.evolution.genetic import GeneticStrategy, RandomStrategy, make_strategy
+from lossforge.evolution.genetic import GeneticStrategy, RandomStrategy
 from lossforge.evolution.probed import Probed
 from lossforge.evolution.ranked import RankedStrategy
 from lossforge.evolution.strategy import Known, Proposal, Told

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from tests.conftest import SMOKE
 
-from lossforge.evolution.genetic import make_strategy
+from lossforge.evolution.choice import make_strategy
 from lossforge.expression.formula import parse_formula
 from lossforge.expression.tree import Expression
 from lossforge.screening import helpers as module

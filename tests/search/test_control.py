@@ -177,7 +177,7 @@ def test_a_training_of_ones_own_is_tried_out_before_the_search(script: str) -> N
     lines, rows = searched("train")
     assert not [line for line in lines if line.startswith(script)]
     assert [one.stage for one in rows][:4].count("check") == 2
-    assert {one.stage for one in rows} == {"control", "check", "search"}
+    assert {one.stage for one in rows} == {"control", "check", "search", "reference", "fresh"}
 
 
 def test_one_that_ignores_its_criterion_is_refused_after_three_trainings(script: str) -> None:

@@ -12,7 +12,8 @@ from lossforge.store.stages import Stage
 
 def test_texts_in_ledgers_never_change() -> None:
     assert [*map(str, Stage)] == [
-        *("sweep", "check", "control", "search", "audit", "coarse", "tuning", "validation"),
+        *("sweep", "check", "control", "search", "audit", "reference", "fresh", "coarse"),
+        *("tuning", "validation"),
         *("second optimizer, tuning", "second optimizer"),
     ]
     assert [*map(str, Outcome)] == [

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 PUBLIC: dict[str, tuple[str, ...]] = {
-    "genetic": ("make_strategy",),
+    "choice": ("make_strategy",),
     "grid": ("n_grams",),
     "strategy": ("Known", "Proposal", "Strategy", "Told", "WORST_FITNESS"),
 }

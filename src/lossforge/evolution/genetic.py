@@ -12,11 +12,10 @@ from lossforge.errors import DuplicateTellError
 from lossforge.evolution.credit import credits_of, idle
 from lossforge.evolution.deap_trees import Individual
 from lossforge.evolution.fusion_variation import FusionVariation
-from lossforge.evolution.grid import GridStrategy
 from lossforge.evolution.pair_variation import PairVariation
 from lossforge.evolution.probed import Probed
 from lossforge.evolution.random_state import RandomState
-from lossforge.evolution.strategy import Known, Proposal, Strategy, Told, safe_fitness
+from lossforge.evolution.strategy import Known, Proposal, Told, safe_fitness
 from lossforge.evolution.variation import Variation
 from lossforge.losses.candidates import Candidate, parse_candidate
 from lossforge.seeding import derive_seed
@@ -196,16 +195,3 @@ def _variation(space: SearchSpace, classes: Sequence[int]) -> FusionVariation | 
     if space.fusion.losses:
         return FusionVariation(space, classes)
     return PairVariation(space) if space.expression.form == "pair" else Variation(space)
-
-
-def make_strategy(space: SearchSpace, classes: Sequence[int] = ()) -> Strategy:
-    """The strategy that the space names. ``classes`` are the numbers of classes of its tasks, for sums of losses."""
-    if space.evolution.strategy == "grid":
-        return GridStrategy(space, classes)
-    if space.evolution.strategy == "random":
-        return RandomStrategy(space, classes)
-    if space.evolution.surrogate.enabled and not space.fusion.losses:
-        from lossforge.evolution.ranked import RankedStrategy
-
-        return RankedStrategy(space, classes)
-    return GeneticStrategy(space, classes)

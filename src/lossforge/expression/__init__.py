@@ -46,7 +46,16 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "leaf",
     ),
     "vectors": (
-        *("add", "fma", "larger", "load", "splat", "store", "subtract", "totals", "turn"),
-        *("where_positive", "where_same"),
+        "add",
+        "fma",
+        "larger",
+        "load",
+        "splat",
+        "store",
+        "subtract",
+        "totals",
+        "turn",
+        "where_positive",
+        "where_same",
     ),
 }

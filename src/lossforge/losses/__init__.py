@@ -11,6 +11,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "gradient_cosine",
         "gradient_ratio",
         "in_training",
+        "library_gradients",
         "logits_of",
         "minimiser",
         "nearest",
@@ -39,7 +40,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "soft_labels": ("hard_labels_only",),
     "targets": ("one_hot",),
     "term_population": ("TermPopulation",),
-    "term_signature": ("term_key", "term_signature"),
+    "term_signature": ("term_gradient", "term_key", "term_signature"),
     "terms": ("TERMS", "Term", "parse_term"),
     "weighting_rules": ("MOST_TERMS", "RULES", "Weighting", "parse_weighting", "weighting"),
 }

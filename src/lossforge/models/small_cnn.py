@@ -70,7 +70,7 @@ class SmallCNN(nn.Sequential):
                 weight, bias = (params[f"{layer}.{name}"].flatten() for name in ("weight", "bias"))
                 h = functional.batch_norm(h, mean, variance, weight, bias, training, 0.1)
             elif isinstance(module, nn.Flatten):
-                h = h.view(batch, replicas, -1).transpose(0, 1)
+                h = h.reshape(batch, replicas, -1).transpose(0, 1)
             elif isinstance(module, nn.Linear):
                 h = torch.baddbmm(params[f"{layer}.bias"][:, None], h, params[f"{layer}.weight"].transpose(1, 2))
             elif module is not None:

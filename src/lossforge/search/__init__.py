@@ -8,6 +8,7 @@ from __future__ import annotations
 PUBLIC: dict[str, tuple[str, ...]] = {
     "audit": ("AuditReport", "audit_report"),
     "budget": ("used_up",),
+    "control": ("control_key",),
     "hall_of_fame": ("Entry", "read_hall_of_fame"),
     "loop": ("is_finished", "search"),
     "progress": ("Progress", "duration", "in_notebook", "shown"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from lossforge.errors import FormulaError, StoreError
 from lossforge.evaluation.records import Outcome
-from lossforge.evolution.genetic import make_strategy
+from lossforge.evolution.choice import make_strategy
 from lossforge.evolution.strategy import Strategy
 from lossforge.executors.choice import make_executor, needs_isolation
 from lossforge.executors.protocol import Executor, Stop
