@@ -138,7 +138,7 @@ def test_another_number_of_generations_later_is_as_if_it_had_been_asked_for_at_o
 
 
 def test_the_audit_trains_rejected_losses_and_changes_nothing_else(reference: Path, tmp_path: Path) -> None:
-    run = search(tmp_path / "run", "screening.audit=0.7")
+    run = search(tmp_path / "run", "screening.audit=1.0")
     assert (run / TABLE).read_bytes() == (reference / TABLE).read_bytes()
     ledger = Ledger(run / "ledger.sqlite", read_only=True)
     audited = {row.key: row.formula for row in ledger.trainings("audit")}

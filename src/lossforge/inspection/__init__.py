@@ -9,6 +9,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "doctor": ("examine", "examine_data"),
     "listings": ("LISTS", "listing", "losses_of_file", "matching"),
     "losses": ("explain_all",),
+    "network_doctor": ("examine_network",),
     "ray_doctor": ("examine_ray",),
     "runs": ("Status", "leader_seeds", "run_relatives", "run_status", "run_top", "run_verdicts"),
 }
