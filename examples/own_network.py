@@ -25,4 +25,4 @@ if __name__ == "__main__":  # worker processes import this file again
     run = lossforge.search("smoke", overrides=["task.model=own_network:network", *sys.argv[1:]])
     print(run.path)
     for entry in run.hall_of_fame[:3]:
-        print(f"{entry.gain:+.2f}  {entry.formula}")
+        print(f"{entry.told_gain}  {entry.formula}")

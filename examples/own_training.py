@@ -38,4 +38,4 @@ def train(criterion: Callable[[Tensor, Tensor], Tensor], seed: int, device: str,
 if __name__ == "__main__":
     run = lossforge.search("own_training.toml", overrides=sys.argv[1:])
     for entry in run.hall_of_fame[:3]:
-        print(f"{entry.gain:+.2f}  {entry.formula}")
+        print(f"{entry.told_gain}  {entry.formula}")
