@@ -97,7 +97,7 @@ def test_the_hall_of_fame_breaks_neither_formulas_nor_numbers(width: int, capsys
 def test_losses_that_are_alike_are_counted_and_listed_where_asked(capsys: pytest.CaptureFixture[str]) -> None:
     entries = [replace(ENTRY, relatives=2), replace(ENTRY, rank=2, signature="other")]
     print_hall_of_fame(entries, json=False, leader_seeds=12)
-    assert "rank 1 and 2 like it ('lossforge top RUN --all' lists them)" in capsys.readouterr().out
+    assert "rank 1: and 2 like it ('lossforge top RUN --all' lists them)" in capsys.readouterr().out
     alike = {"abc": ["y_pred * y_true", "sqrt(y_pred)"], "other": []}
     print_hall_of_fame(entries, json=False, leader_seeds=12, relatives=alike)
     printed = capsys.readouterr().out

@@ -314,7 +314,7 @@ def _print_relatives(entries: Sequence[Entry], relatives: Mapping[str, Sequence[
     """How many losses are like each, or, where it is known, which."""
     some = [entry for entry in entries if entry.relatives]
     if relatives is None and some:
-        counts = "; ".join(f"rank {entry.rank} and {entry.relatives} like it" for entry in some)
+        counts = "; ".join(f"rank {entry.rank}: and {entry.relatives} like it" for entry in some)
         _prose(f"{counts} ('lossforge top RUN --all' lists them)", "dim")
     if relatives is None:
         return
