@@ -126,8 +126,8 @@ class LoopBackend:
     """One replica after the other: for any network, and for one replica.
 
     On a CPU a network of convolutions runs in channels_last, with BatchNorm and the ReLU behind it as one operation,
-    where that takes each of its BatchNorms (torch's own rounds two to three times worse in channels_last) and samples
-    have `LARGE` pixels: faster there for all networks that were measured (benchmarks/results/backends.md).
+    where that takes each of its BatchNorms (torch's own often rounds worse in channels_last) and samples have `LARGE`
+    pixels: faster there for resnet8 and resnet20 (benchmarks/results/backends.md).
     """
 
     name = "loop"
